@@ -1,0 +1,41 @@
+SHELL := /bin/bash
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help env all test lint format lock example clean
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+env: ## make .venv with everything (minutes the first time, nothing when nothing changed)
+	@environment/setup.sh
+
+all: env ## the main job: the whole suite `shapes`, ends with results/shapes/report/README.md
+	snakemake all --cores
+
+test: env ## all tests but those marked slow
+	pytest -m "not slow"
+
+test-slow: env ## the tests marked slow
+	pytest -m slow
+
+lint: env ## ruff, mypy, snakefmt, snakemake --lint, clang-format
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile experiments reports
+	snakemake --lint
+	clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
+
+format: env ## let the formatters write
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile experiments reports
+	clang-format -i $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
+
+lock: env ## write the installed versions to environment/constraints.txt
+	environment/lock.sh
+
+clean: ## delete the results and the environment
+	rm -rf results .snakemake .venv

@@ -1,0 +1,33 @@
+"""images -> checkpoint -> detections -> table cell; the suite's YAML says which."""
+
+from snakemake.utils import min_version
+
+from experiments.suite import check_suite
+
+min_version("9.0")
+
+
+# `configfile:` merges deeply: a suite given by --configfile must not inherit keys of the default one
+if not workflow.config_settings.configfiles:
+
+    configfile: "experiments/shapes.yaml"
+
+
+suite = check_suite(config)
+config.update(suite)
+
+
+localrules:
+    all,
+    ablation,
+    report,
+
+
+include: "experiments/experiments.smk"
+include: "reports/reports.smk"
+
+
+rule all:
+    input:
+        rules.report.output,
+    default_target: True

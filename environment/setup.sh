@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Makes .venv: everything that `make all`, `make test` and `make lint` need. Called by `make env`.
+#
+# Each step leaves a stamp named after the hash of what it depends on: a rerun skips finished steps,
+# an interrupted one is done again, and nothing is rebuilt while its inputs stay the same.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD venv=$PWD/.venv here=environment
+started=$SECONDS
+
+say() { printf '[env %3ds] %s\n' $((SECONDS - started)) "$*"; }
+die() { printf 'make env: %s\n' "$*" >&2; exit 1; }
+
+# --- what the machine must have, before anything is downloaded --------------------------------------
+apt_line='sudo apt-get install --no-install-recommends python3.11 python3.11-venv python3.11-dev g++ make git'
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  for candidate in python3.11 python3 python; do
+    if command -v "$candidate" >/dev/null && [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = 3.11 ]; then
+      python=$candidate
+      break
+    fi
+  done
+fi
+missing=()
+if [ -z "$python" ] || ! command -v "$python" >/dev/null; then
+  missing+=('python3.11 (any 3.11.x; or say which: make env PYTHON=/path/to/python3.11)')
+else
+  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  [ "$version" = 3.11 ] || die "PYTHON=$python is Python $version; the pinned packages need Python 3.11"
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=('python3.11-venv (the modules venv and ensurepip)')
+  headers=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
+  [ -e "$headers/Python.h" ] || missing+=("python3.11-dev (Python.h is not in $headers)")
+fi
+for tool in g++ make git flock; do
+  command -v "$tool" >/dev/null || missing+=("$tool")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  printf 'make env: this machine lacks:\n' >&2
+  printf '  - %s\n' "${missing[@]}" >&2
+  die "on Debian or Ubuntu: $apt_line"
+fi
+free_gib=$(($(df --output=avail -k . | tail -n 1) / 1048576))
+if [ ! -d "$venv" ] && [ "$free_gib" -lt 12 ]; then
+  die "the environment takes 9 GiB on disk and 12 GiB while it is made; only $free_gib GiB are free under $root"
+fi
+
+# --- one environment at a time --------------------------------------------------------------------
+exec 8>"$root/.venv.lock"
+flock -n 8 || { say 'another `make env` is at work here: waiting for it'; flock 8; }
+
+stamps=$venv/.steps
+# step NAME INPUT... -- COMMAND...: runs COMMAND unless it was done with the same INPUTs
+step() {
+  local name=$1 inputs=() digest
+  shift
+  while [ "$1" != -- ]; do inputs+=("$1"); shift; done
+  shift
+  digest=$(printf '%s\n' "${inputs[@]}" "$(declare -f "$1")" | sha256sum | cut -c1-16)
+  if [ -e "$stamps/$name-$digest" ]; then return; fi
+  say "$name ..."
+  "$@" >"$root/.venv.log" 2>&1 || { tail -n 40 "$root/.venv.log" >&2; die "step '$name' failed; its whole output is in .venv.log"; }
+  mkdir -p "$stamps"
+  rm -f "$stamps/$name-"*
+  touch "$stamps/$name-$digest"
+}
+
+pinned() { grep -iE "^$1==" "$here/constraints.txt" || die "environment/constraints.txt has no pin for '$1': run make lock"; }
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
+
+make_venv() {
+  rm -rf "$venv"
+  "$python" -m venv "$venv"
+}
+install_torch() {
+  pip install -c "$here/constraints.txt" torch torchvision numpy ninja wheel packaging 'setuptools<81'
+}
+build_mmcv() {
+  # Unpacked once and built in place: an interrupted build keeps its finished object files.
+  local source=$venv/build/$mmcv_name real_cxx=${CXX:-g++}
+  if [ ! -d "$source" ]; then
+    mkdir -p "$venv/build/download"
+    pip download --no-deps --no-binary :all: --no-build-isolation -d "$venv/build/download" "$(pinned mmcv-full)"
+    tar -xzf "$venv/build/download/$mmcv_name.tar.gz" -C "$venv/build"
+  fi
+  CXX=$root/$here/cxx-pch IOUNET_REAL_CXX=$real_cxx IOUNET_PCH_DIR=$venv/build/pch \
+    MMCV_WITH_OPS=1 MAX_JOBS=${MAX_JOBS:-$(nproc)} PATH=$venv/bin:$PATH \
+    pip wheel --no-build-isolation --no-deps -w "$venv/build/wheels" "$source"
+  pip install --no-deps --force-reinstall "$venv/build/wheels/"mmcv_full-*.whl
+  rm -rf "$venv/build"
+}
+install_packages() {
+  pip install --no-build-isolation -c "$here/constraints.txt" -r "$here/requirements.txt"
+}
+install_project() {
+  pip install --no-build-isolation --no-deps --editable .
+  install -m 755 "$here/snakemake" "$venv/bin/snakemake"
+  sed -i "1s|.*|#!$venv/bin/python|" "$venv/bin/snakemake"
+}
+build_kernels() {
+  "$venv/bin/python" -m iounet.ops
+}
+check() {
+  pip check
+}
+
+if [ ! -x "$venv/bin/python" ] || [ "$(cat "$venv/.made-in" 2>/dev/null)" != "$root" ]; then
+  say "virtual environment ($("$python" --version))"
+  make_venv
+  echo "$root" >"$venv/.made-in"
+fi
+gpu=$("$python" -c 'import os, shutil; print("cuda" if shutil.which("nvcc") and os.path.exists("/dev/nvidia0") else "cpu")')
+mmcv_name=mmcv-full-$(pinned mmcv-full | cut -d= -f3)
+step 'torch and torchvision (about 3 GB to download)' "$(pinned torch)" "$(pinned torchvision)" "$(pinned numpy)" -- install_torch
+step "mmcv-full with its $gpu operators, from source" "$(pinned torch)" "$(pinned mmcv-full)" "$gpu" -- build_mmcv
+step 'the other packages' "$(cat $here/constraints.txt $here/requirements.txt)" -- install_packages
+step 'this project and its snakemake launcher' "$(cat pyproject.toml $here/snakemake)" -- install_project
+step 'Precise RoI Pooling kernels' "$(find iounet/ops -type f -not -name '*.pyc' | sort | xargs sha256sum)" -- build_kernels
+step 'dependency check' "$(cat $here/constraints.txt $here/requirements.txt)" -- check
+say "ready: source .venv/bin/activate"

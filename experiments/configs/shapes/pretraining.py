@@ -1,0 +1,5 @@
+"""The shared start of every variant, in the part that ImageNet weights play on COCO: Faster R-CNN on disjoint, harder images."""
+
+_base_ = ["base.py"]
+data = dict(train=dict(ann_file="pretrain.json", img_prefix="pretrain/"))
+runner = dict(max_epochs=5)

@@ -1,0 +1,131 @@
+"""Evaluates one checkpoint on one split in every inference setting: `python -m experiments.evaluate --variant V --seed K`.
+
+Writes, per setting, `<setting>.json` (average precision) and `<setting>.matches.json.gz` (what a bootstrap resamples),
+and once `detections.json.gz`.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments import provenance, tracking
+from experiments.datasets import build_split, dataset_fingerprint
+from experiments.files import sha256, write_json
+from experiments.runtime import prepare_process
+from experiments.suite import (
+    SuiteError,
+    config_hash,
+    inference_settings,
+    load_suite,
+    resolve_config,
+    results_dir,
+    variant_entry,
+)
+
+
+def evaluate(
+    suite: dict[str, Any], variant: str, seed: int, split: str, *, checkpoint: Path, data_dir: Path, out: Path, threads: int = 1
+) -> dict[str, dict[str, Any]]:
+    """Evaluates every inference setting of the variant and writes the files of the module's docstring into `out`.
+
+    Returns:
+        Setting name to the contents of its JSON file.
+
+    Raises:
+        SuiteError: the checkpoint or the data is missing, damaged or of another model.
+    """
+    import torch
+
+    from experiments.inference import detect
+    from experiments.metrics import evaluate_detections
+    from experiments.train import load_model
+
+    prepare_process(threads)
+    cfg = resolve_config(suite, variant)
+    dataset = build_split(cfg, data_dir, split)
+    model = load_model(cfg, checkpoint)
+    model = model.cuda() if torch.cuda.is_available() else model
+    settings = inference_settings(suite, variant)
+    started = time.monotonic()
+    label = f"{variant} seed {seed} on {split}"
+    detections = detect(model, dataset, settings, batch_size=suite["inference"]["batch_size"], progress=label)
+    seconds = time.monotonic() - started
+
+    origin = {
+        "checkpoint_sha256": sha256(checkpoint),
+        "config_hash": config_hash(cfg),
+        "git_commit": provenance.git_state()["git_commit"],
+        "dataset_fingerprint": dataset_fingerprint(data_dir),
+    }
+    results = {}
+    for setting in settings:
+        found = detections[setting.name]
+        evaluation = evaluate_detections(dataset.coco, found, dataset.img_ids)
+        results[setting.name] = {
+            "suite": suite["suite"],
+            "variant": variant,
+            "seed": seed,
+            "split": split,
+            "setting": {
+                "name": setting.name,
+                "iou_branch": setting.guide is not None,
+                "guide": setting.guide,
+                "step_size": setting.step_size,
+                "num_steps": setting.num_steps,
+            },
+            "metrics": evaluation.metrics,
+            "per_class": evaluation.per_class,
+            "images": len(dataset),
+            "detections": len(found.score),
+            **origin,
+            "wandb_run_id": None,
+            "seconds": round(seconds, 1),
+        }
+        write_json(out / f"{setting.name}.matches.json.gz", evaluation.matches)
+        ap = evaluation.metrics["AP"]
+        print(f"{setting.name:>18}: AP {'undefined' if ap is None else f'{100 * ap:.1f}'}", flush=True)
+    write_json(
+        out / "detections.json.gz",
+        {"images": list(dataset.img_ids), "settings": {name: found.columns() for name, found in detections.items()}},
+    )
+    run_id = tracking.log_evaluation(suite, variant, seed, split, results=results, provenance=origin)
+    for name, result in results.items():
+        result["wandb_run_id"] = run_id
+        write_json(out / f"{name}.json", result)
+    return results
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Evaluate one checkpoint on one split in every inference setting.")
+    parser.add_argument("--suite", default="experiments/shapes.yaml", help="suite YAML (default: %(default)s)")
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", help="default: the suite's report_split")
+    parser.add_argument("--checkpoint", type=Path, help="default: the run's")
+    parser.add_argument("--data-dir", type=Path, help="default: the suite's data folder")
+    parser.add_argument("--out", type=Path, help="default: where the workflow puts it")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        suite = load_suite(options.suite)
+        variant_entry(suite, options.variant)
+        root, split, seed = results_dir(suite), options.split or suite["report_split"], f"seed{options.seed}"
+        evaluate(
+            suite,
+            options.variant,
+            options.seed,
+            split,
+            checkpoint=options.checkpoint or root / "runs" / options.variant / seed / "checkpoint.pth",
+            data_dir=options.data_dir or root / "data",
+            out=options.out or root / "evaluations" / options.variant / seed / split,
+            threads=options.threads,
+        )
+    except SuiteError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Files that are whole or not there: atomic writes, locks, hashes."""
+
+import contextlib
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that takes its name only when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes JSON atomically; gzip where the name ends in .gz, byte for byte the same for the same value."""
+    text = json.dumps(value, indent=None if str(path).endswith(".gz") else 1, allow_nan=False)
+    with atomic(path) as part:
+        if str(path).endswith(".gz"):
+            part.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
+        else:
+            part.write_text(text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Reads JSON, gzip where the name ends in .gz."""
+    data = Path(path).read_bytes()
+    return json.loads(gzip.decompress(data) if str(path).endswith(".gz") else data)
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def folder_lock(folder: str | Path, wait: bool = True) -> Iterator[None]:
+    """Holds a folder for this process; the kernel frees it when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: another process holds it and `wait` is False.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "ab") as file:
+        _acquire(file, folder, wait)
+        yield
+
+
+def _acquire(file: BinaryIO, folder: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            raise BlockingIOError(f"{folder} is in use by another process") from None
+        print(f"{folder} is in use by another process: waiting for it to end", flush=True)
+        started = time.monotonic()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        print(f"{folder} is free after {time.monotonic() - started:.0f} s", flush=True)

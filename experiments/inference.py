@@ -1,0 +1,93 @@
+"""Running a detector over a split in several inference settings at once.
+
+Features, proposals, R-CNN boxes and predicted IoUs are computed once per batch; only NMS and refinement are run
+per setting.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from mmcv.parallel import scatter
+
+from experiments.metrics import Detections
+from experiments.suite import Setting
+
+
+def detect(
+    model: torch.nn.Module, dataset: Any, settings: Iterable[Setting], *, batch_size: int, progress: str | None = None
+) -> dict[str, Detections]:
+    """Detections of every setting over a dataset.
+
+    Args:
+        model: mmdet two-stage detector in any mode; run in evaluation mode.
+        dataset: from `experiments.datasets.build_split`.
+        settings: any setting but `off` needs an `IoURoIHead`.
+        batch_size: images per forward pass.
+        progress: label of a progress bar, None for none.
+
+    Returns:
+        Setting name to detections in pixels of the original images.
+    """
+    from mmdet.datasets import build_dataloader
+    from tqdm import tqdm
+
+    settings = list(settings)
+    found = {setting.name: Detections() for setting in settings}
+    device = next(model.parameters()).device
+    target = -1 if device.type == "cpu" else device.index
+    loader = build_dataloader(dataset, batch_size, 0, dist=False, shuffle=False)
+    model.eval()
+    position = 0
+    with torch.no_grad(), tqdm(total=len(dataset), desc=progress, disable=progress is None, unit="image") as bar:
+        for batch in loader:
+            data = scatter(batch, [target])[0]
+            images, metas = data["img"][0], data["img_metas"][0]
+            ids = dataset.img_ids[position : position + len(metas)]
+            position += len(metas)
+            _detect_batch(model, images, metas, settings, [ids, dataset.cat_ids], found)
+            bar.update(len(metas))
+    return found
+
+
+def _detect_batch(
+    model: Any, images: torch.Tensor, metas: list[dict], settings: list[Setting], ids: list, found: dict[str, Detections]
+) -> None:
+    features = model.extract_feat(images)
+    proposals = model.rpn_head.simple_test_rpn(features, metas)
+    head = model.roi_head
+    candidates = ious = None
+    for setting in settings:
+        if setting.guide is None:
+            boxes, labels = head.simple_test_bboxes(features, metas, proposals, head.test_cfg, rescale=True)
+            rows = [(b[:, :4], b[:, 4], lab, None) for b, lab in zip(boxes, labels, strict=True)]
+        else:
+            if candidates is None:
+                candidates = head.candidates(features, proposals, metas)
+                ious = head.score(features, candidates)
+            rows = head.rescale(head.select(features, candidates, ious, **selection(head.test_cfg, setting)), metas)
+        for image_id, row in zip(ids[0], rows, strict=True):
+            _append(found[setting.name], image_id, ids[1], *row)
+
+
+def selection(test_cfg: Any, setting: Setting) -> dict[str, Any]:
+    """Keyword arguments of `IoURoIHead.select` for a setting; what it does not name comes from the config."""
+    nms, refine = test_cfg.iou.nms, test_cfg.iou.refine
+    return {
+        "nms": {**nms, "guide": setting.guide},
+        "refine": None
+        if setting.step_size is None
+        else {**refine, "lamb": setting.step_size, "t": setting.num_steps},
+    }
+
+
+def _append(
+    found: Detections, image_id: int, categories: list[int], boxes: Any, scores: Any, labels: Any, ious: Any
+) -> None:
+    xyxy = boxes.double().cpu()
+    xywh = torch.cat([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], dim=1)
+    found.image_id += [int(image_id)] * len(xywh)
+    found.category_id += [int(categories[label]) for label in labels.tolist()]
+    found.bbox += xywh.tolist()
+    found.score += scores.tolist()
+    found.iou += [None] * len(xywh) if ious is None else ious.tolist()

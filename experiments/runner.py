@@ -1,0 +1,171 @@
+"""The training loop's parts on top of mmcv's runner: exact resume, atomic checkpoints, a local metrics log, validation."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.runner import EpochBasedRunner, Hook, LoggerHook
+from mmcv.runner.checkpoint import get_state_dict
+
+from experiments.files import atomic
+
+METRICS = "metrics.jsonl"
+
+
+class Runner(EpochBasedRunner):
+    """mmcv's epoch runner with atomic checkpoints and without its pause of two seconds per epoch."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._clock = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds of wall time spent on this training, those of killed processes included."""
+        return time.monotonic() - self._clock
+
+    def train(self, data_loader: Iterable[Any], **kwargs: Any) -> None:
+        """One epoch."""
+        self.model.train()
+        self.mode = "train"
+        self.data_loader = data_loader
+        self._max_iters = self._max_epochs * len(data_loader)  # type: ignore[arg-type]
+        self.call_hook("before_train_epoch")
+        for i, batch in enumerate(data_loader):
+            self.data_batch = batch
+            self._inner_iter = i
+            self.call_hook("before_train_iter")
+            self.run_iter(batch, train_mode=True, **kwargs)
+            self.call_hook("after_train_iter")
+            del self.data_batch
+            self._iter += 1
+        self.call_hook("after_train_epoch")
+        self._epoch += 1
+
+    def save_state(self, keep: int = 2) -> None:
+        """Writes epoch_<n>.pth (weights, optimizer, position) and drops all but the last `keep` of them."""
+        state = {
+            "meta": {**self.meta, "epoch": self.epoch + 1, "iter": self.iter, "seconds": self.elapsed()},
+            "state_dict": {k: v.cpu() for k, v in get_state_dict(self.model).items()},
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic(Path(self.work_dir) / f"epoch_{self.epoch + 1}.pth") as part:
+            torch.save(state, part)
+        for old in saved_states(Path(self.work_dir))[keep:]:
+            old.unlink()
+
+    def resume_state(self, state: dict[str, Any]) -> None:
+        """Continues from what `save_state` wrote."""
+        from mmcv.runner import load_state_dict
+
+        load_state_dict(self.model, state["state_dict"], strict=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._epoch, self._iter = state["meta"]["epoch"], state["meta"]["iter"]
+        self._clock -= state["meta"]["seconds"]
+
+
+def saved_states(work_dir: Path) -> list[Path]:
+    """The intermediate checkpoints of a run, newest first."""
+    return sorted(work_dir.glob("epoch_*.pth"), key=lambda p: int(p.stem.split("_")[1]), reverse=True)
+
+
+class ReseedHook(Hook):
+    """Seeds every generator from (seed, epoch), so that a resumed run draws what the uninterrupted one would."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Called by mmcv."""
+        seed_everything(self.seed, runner.epoch)
+
+
+def seed_everything(seed: int, epoch: int) -> None:
+    """Seeds random, numpy and torch from the pair, by numpy's SeedSequence."""
+    words = np.random.SeedSequence([seed, epoch]).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1]))
+    torch.manual_seed(int(words[2]))
+
+
+class SaveStateHook(Hook):
+    """Saves the state after every epoch but the last, whose weights become the run's result."""
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Called by mmcv."""
+        runner.save_state()
+
+
+class ValidationHook(Hook):
+    """Evaluates after every epoch and logs what `evaluate(model)` returns as `val/<metric>`."""
+
+    def __init__(self, evaluate: Callable[[torch.nn.Module], dict[str, float | None]], log: "MetricsLog") -> None:
+        self.evaluate, self.log = evaluate, log
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Called by mmcv."""
+        metrics = self.evaluate(runner.model.module)
+        runner.model.train()
+        runner.logger.info("validation: " + ", ".join(f"{k} {v:.3f}" for k, v in metrics.items() if v is not None))
+        self.log.append(runner.iter, runner.epoch + 1, {f"val/{k}": v for k, v in metrics.items()})
+
+
+class MetricsLog:
+    """The run's metrics.jsonl, the source of truth for its curves: one JSON object per line, ordered by step."""
+
+    def __init__(self, path: Path, resume_step: int) -> None:
+        """Drops the rows after `resume_step` (and a torn last line): what is trained again is logged again."""
+        self.path = path
+        rows = [row for row in read_metrics(path) if row["step"] <= resume_step]
+        with atomic(path) as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def append(self, step: int, epoch: float, values: dict[str, float | None]) -> None:
+        """Adds a row; values that are None are left out."""
+        row = {"step": step, "epoch": round(epoch, 4), **{k: v for k, v in values.items() if v is not None}}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a metrics.jsonl; a last line torn by a kill is left out; no file, no rows."""
+    rows = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
+
+
+class MetricsHook(LoggerHook):
+    """Logs every training series, averaged over `interval` iterations, and a progress line with the time left."""
+
+    def __init__(self, log: MetricsLog, interval: int) -> None:
+        super().__init__(interval=interval, ignore_last=False, reset_flag=True)
+        self.log_file, self.started, self.first = log, time.monotonic(), 0
+
+    def before_run(self, runner: Runner) -> None:
+        """Called by mmcv."""
+        super().before_run(runner)
+        self.started, self.first = time.monotonic(), runner.iter
+
+    def log(self, runner: Runner) -> None:
+        """Called by mmcv every `interval` iterations."""
+        if runner.mode != "train":
+            return
+        step = runner.iter + 1
+        values = {k: float(v) for k, v in runner.log_buffer.output.items() if np.isfinite(v)}
+        values["lr"] = float(runner.current_lr()[0])
+        self.log_file.append(step, runner.epoch + (runner.inner_iter + 1) / len(runner.data_loader), values)
+        left = (time.monotonic() - self.started) / (step - self.first) * (runner.max_iters - step)
+        terms = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if k.startswith("loss"))
+        runner.logger.info(
+            f"epoch {runner.epoch + 1}/{runner.max_epochs}, iteration {step}/{runner.max_iters}, "
+            f"{int(left // 60)} min {int(left % 60):02d} s left: {terms}"
+        )

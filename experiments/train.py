@@ -1,0 +1,267 @@
+"""Trains one variant with one seed: `python -m experiments.train --suite S --variant V --seed K`.
+
+The run's folder holds, undeclared to Snakemake, metrics.jsonl and the last two epochs' states; a killed training
+continues from them, and ends with the weights that the uninterrupted one would have. When it is done they give way
+to checkpoint.pth (weights), history.csv (curves) and run.json (where it all comes from).
+"""
+
+import argparse
+import csv
+import logging
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments import provenance, tracking
+from experiments.datasets import build_split, build_training_set, checkpoint_or_error, dataset_fingerprint
+from experiments.files import atomic, folder_lock, read_json, sha256, write_json
+from experiments.runtime import prepare_process
+from experiments.suite import SuiteError, default_setting, load_suite, resolve_config, results_dir, training_hash
+
+PRETRAINED_PARTS = ("backbone.", "neck.", "rpn_head.")
+
+
+def train(
+    suite: dict[str, Any], variant: str, seed: int, *, work_dir: Path, data_dir: Path, pretraining: Path | None, threads: int = 1
+) -> None:
+    """Trains to the end, or to the end of a training that was killed.
+
+    Args:
+        suite: a checked suite.
+        variant: one of its variants, or 'pretraining'.
+        seed: of the weights that are not pretrained, of the order of images, of every draw.
+        work_dir: the run's folder.
+        data_dir: the suite's images.
+        pretraining: checkpoint whose backbone, neck and RPN are the start; None = from scratch.
+        threads: of torch.
+
+    Raises:
+        SuiteError: the data or the pretraining is missing or damaged.
+    """
+    prepare_process(threads)
+    with folder_lock(work_dir):
+        _train(suite, variant, seed, work_dir, data_dir, pretraining)
+
+
+def _train(suite: dict[str, Any], variant: str, seed: int, work_dir: Path, data_dir: Path, pretraining: Path | None) -> None:
+    from experiments.runner import METRICS, MetricsLog, read_metrics, saved_states
+
+    started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    cfg = resolve_config(suite, variant)
+    logger = _logger(work_dir)
+    inputs = {"dataset_fingerprint": dataset_fingerprint(data_dir)}
+    if pretraining is not None:
+        inputs["pretraining_sha256"] = sha256(pretraining) if pretraining.is_file() else ""
+    identity = {"training_hash": training_hash(cfg), "seed": seed, **inputs}
+    if _already_trained(work_dir, identity):
+        logger.info(f"{work_dir} is already trained: nothing to do")
+        return
+    state = _resumable(work_dir, identity, logger)
+    log = MetricsLog(work_dir / METRICS, state["meta"]["iter"] if state else 0)
+
+    model, dataset = _build(cfg, seed, data_dir, pretraining)
+    runner = _runner(cfg, suite, seed, model, data_dir, work_dir, logger, log)
+    runner.meta = {**identity, "classes": list(dataset.CLASSES)}
+    if state:
+        runner.resume_state(state)
+        logger.info(f"continuing after epoch {runner.epoch}")
+    from mmdet.datasets import build_dataloader
+
+    loader = build_dataloader(
+        dataset, cfg.data.samples_per_gpu, cfg.data.workers_per_gpu, num_gpus=1, dist=False, seed=seed, persistent_workers=False
+    )
+    runner.run([loader], [("train", 1)])
+
+    meta = {"classes": list(dataset.CLASSES), "suite": suite["suite"], "variant": variant, "seed": seed, **identity}
+    with atomic(work_dir / "checkpoint.pth") as part:
+        torch.save({"meta": meta, "state_dict": {k: v.cpu() for k, v in model.state_dict().items()}}, part)
+    history = read_metrics(work_dir / METRICS)
+    write_history(work_dir / "history.csv", history)
+    checkpoint = work_dir / "checkpoint.pth"
+    run = {
+        "suite": suite["suite"],
+        "variant": variant,
+        "seed": seed,
+        "config_hash": identity["training_hash"],
+        **provenance.git_state(),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "inputs": inputs,
+        "started": started,
+        "wall_time_s": round(runner.elapsed(), 1),
+        "epochs": runner.epoch,
+        "iterations": runner.iter,
+        "checkpoint": {"bytes": checkpoint.stat().st_size, "sha256": sha256(checkpoint)},
+        "mapped": cfg.mapped.to_dict() if hasattr(cfg.mapped, "to_dict") else dict(cfg.mapped),
+    }
+    run["wandb_run_id"] = tracking.log_training(suite, variant, seed, run=run, config=cfg._cfg_dict.to_dict(), history=history)
+    write_json(work_dir / "run.json", run)
+    for leftover in saved_states(work_dir):
+        leftover.unlink()
+    logger.info(f"done in {run['wall_time_s']:.0f} s: {checkpoint}")
+
+
+def _already_trained(work_dir: Path, identity: dict[str, Any]) -> bool:
+    """Whether the folder holds the whole result of this very training (a waiting process finds it so)."""
+    try:
+        run = read_json(work_dir / "run.json")
+        found = {"training_hash": run["config_hash"], "seed": run["seed"], **run["inputs"]}
+        return found == identity and sha256(work_dir / "checkpoint.pth") == run["checkpoint"]["sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _build(cfg: Any, seed: int, data_dir: Path, pretraining: Path | None) -> tuple[torch.nn.Module, Any]:
+    """The initialised detector and its training set."""
+    from mmdet.models import build_detector
+
+    from experiments.runner import seed_everything
+
+    _import_plugins(cfg)
+    dataset = build_training_set(cfg, data_dir)
+    seed_everything(seed, 0)
+    model = build_detector(cfg.model)
+    model.init_weights()
+    if pretraining is not None:
+        weights = checkpoint_or_error(pretraining)["state_dict"]
+        parts = {k: v for k, v in weights.items() if k.startswith(PRETRAINED_PARTS)}
+        expected = {k: v for k, v in model.state_dict().items() if k.startswith(PRETRAINED_PARTS)}
+        wrong = sorted(expected.keys() ^ parts.keys()) + [
+            k for k in expected.keys() & parts.keys() if expected[k].shape != parts[k].shape
+        ]
+        if wrong:
+            raise SuiteError(f"{pretraining} does not fit the model: {wrong[0]} differs. Its config changed: delete it and run again")
+        model.load_state_dict(parts, strict=False)
+    model.CLASSES = dataset.CLASSES
+    return model, dataset
+
+
+def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
+    """The detector of a config with a run's weights, in evaluation mode. Raises `SuiteError`."""
+    from mmdet.models import build_detector
+
+    _import_plugins(cfg)
+    weights = checkpoint_or_error(checkpoint)
+    model = build_detector(cfg.model)
+    try:
+        model.load_state_dict(weights["state_dict"], strict=True)
+    except (RuntimeError, KeyError) as error:
+        raise SuiteError(f"{checkpoint} does not fit its config: {error}. Delete it and run again") from error
+    model.CLASSES = weights["meta"]["classes"]
+    return model.eval()
+
+
+def _import_plugins(cfg: Any) -> None:
+    from mmcv.utils import import_modules_from_strings
+
+    if cfg.get("custom_imports"):
+        import_modules_from_strings(**cfg.custom_imports)
+
+
+def _runner(
+    cfg: Any, suite: dict[str, Any], seed: int, model: torch.nn.Module, data_dir: Path, work_dir: Path, logger: Any, log: Any
+) -> Any:
+    from mmcv.parallel import MMDataParallel
+    from mmcv.runner import build_optimizer
+
+    from experiments.inference import detect
+    from experiments.metrics import evaluate_detections
+    from experiments.runner import MetricsHook, ReseedHook, Runner, SaveStateHook, ValidationHook
+
+    gpu = torch.cuda.is_available()
+    wrapped = MMDataParallel(model.cuda() if gpu else model, device_ids=[0 if gpu else -1])
+    validation, batch_size = suite["validation"], suite["inference"]["batch_size"]
+    tune, setting = build_split(cfg, data_dir, validation["split"], validation["images"]), default_setting(cfg)
+
+    def evaluate(module: torch.nn.Module) -> dict[str, float | None]:
+        detections = detect(module, tune, [setting], batch_size=batch_size)[setting.name]
+        return evaluate_detections(tune.coco, detections, tune.img_ids).metrics
+
+    runner = Runner(
+        wrapped,
+        optimizer=build_optimizer(model, cfg.optimizer),
+        work_dir=str(work_dir),
+        logger=logger,
+        meta={},
+        max_epochs=cfg.runner.max_epochs,
+    )
+    runner.register_training_hooks(cfg.lr_config, optimizer_config=cfg.optimizer_config)
+    runner.register_hook(ReseedHook(seed), priority="VERY_HIGH")
+    runner.register_hook(MetricsHook(log, cfg.log_interval), priority="VERY_LOW")
+    runner.register_hook(ValidationHook(evaluate, log), priority="VERY_LOW")
+    runner.register_hook(SaveStateHook(), priority="LOWEST")
+    return runner
+
+
+def _resumable(work_dir: Path, identity: dict[str, Any], logger: Any) -> dict[str, Any] | None:
+    """The newest whole state of this very training; states of another one are dropped."""
+    from experiments.runner import METRICS, saved_states
+
+    for path in saved_states(work_dir):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            logger.warning(f"{path} is damaged ({error}): going back one epoch")
+            path.unlink()
+            continue
+        if {key: state["meta"].get(key) for key in identity} == identity:
+            return state
+        logger.info(f"{path} belongs to another config, seed or dataset: starting over")
+        path.unlink()
+    (work_dir / METRICS).unlink(missing_ok=True)
+    return None
+
+
+def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    """Curves as a wide CSV: one row per logged step, blank where a row has no value."""
+    columns = list(dict.fromkeys(["step", "epoch", *(key for row in rows for key in row)]))
+    with atomic(path) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _logger(work_dir: Path) -> logging.Logger:
+    logger = logging.getLogger("iounet")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [logging.StreamHandler(sys.stderr), logging.FileHandler(work_dir / "train.log")]
+    for handler in logger.handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.propagate = False
+    return logger
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Train one variant of a suite with one seed.")
+    parser.add_argument("--suite", default="experiments/shapes.yaml", help="suite YAML (default: %(default)s)")
+    parser.add_argument("--variant", required=True, help="a variant of the suite, or 'pretraining'")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work-dir", type=Path, help="default: where the workflow puts it")
+    parser.add_argument("--data-dir", type=Path, help="default: the suite's data folder")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        suite = load_suite(options.suite)
+        root = results_dir(suite)
+        own = root / "pretraining"
+        pretraining = own / "checkpoint.pth" if options.variant != "pretraining" and "pretraining" in suite else None
+        work_dir = own if options.variant == "pretraining" else root / "runs" / options.variant / f"seed{options.seed}"
+        train(
+            suite,
+            options.variant,
+            options.seed,
+            work_dir=options.work_dir or work_dir,
+            data_dir=options.data_dir or root / "data",
+            pretraining=pretraining,
+            threads=options.threads,
+        )
+    except SuiteError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Training: determinism, a kill and its resume, what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+from experiments.datasets import checkpoint_or_error
+from experiments.runner import MetricsLog, read_metrics, saved_states
+from experiments.suite import SuiteError, load_suite
+from experiments.train import train
+
+
+def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn"):
+    """Command line of one training of the tiny suite."""
+    (folder / "suite.yaml").write_text(yaml.safe_dump({k: v for k, v in suite.items() if k != "pretraining"}))
+    return [
+        *(sys.executable, "-m", "experiments.train", "--suite", folder / "suite.yaml", "--variant", variant),
+        *("--data-dir", tiny_data, "--work-dir", work_dir),
+    ]
+
+
+def run(arguments, **kwargs):
+    environment = {**os.environ, "WANDB_MODE": "disabled"}
+    return subprocess.run(list(map(str, arguments)), env=environment, capture_output=True, text=True, timeout=300, **kwargs)
+
+
+def weights(work_dir):
+    return torch.load(work_dir / "checkpoint.pth", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_suite, tiny_data, tmp_path_factory):
+    """An uninterrupted training."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = run(command(tiny_suite, folder, tiny_data, folder / "run"))
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_a_training_leaves_its_declared_files_only(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"checkpoint.pth", "run.json", "history.csv", "metrics.jsonl", "train.log"} <= names
+    assert not list(finished.glob("epoch_*")) and not list(finished.glob("*.part"))
+    record = json.loads((finished / "run.json").read_text())
+    assert record["epochs"] == 2 and record["iterations"] == 8
+    assert record["checkpoint"]["bytes"] == (finished / "checkpoint.pth").stat().st_size
+    assert "val/AP50" in (finished / "history.csv").read_text().splitlines()[0]
+
+
+def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, tiny_suite, tiny_data, tmp_path):
+    arguments = [str(a) for a in command(tiny_suite, tmp_path, tiny_data, tmp_path / "run")]
+    process = subprocess.Popen(arguments, env={**os.environ, "WANDB_MODE": "disabled"}, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not any(row["step"] > 4 for row in read_metrics(tmp_path / "run" / "metrics.jsonl")):
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert [path.name for path in saved_states(tmp_path / "run")] == ["epoch_1.pth"]
+    assert not (tmp_path / "run" / "checkpoint.pth").exists()
+
+    again = run(arguments)
+    assert again.returncode == 0, again.stderr
+    assert "continuing after epoch 1" in again.stderr
+    expected, resumed = weights(finished), weights(tmp_path / "run")
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+    timeless = [
+        [{k: v for k, v in row.items() if "time" not in k} for row in read_metrics(folder / "metrics.jsonl")]
+        for folder in (finished, tmp_path / "run")
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_finished_training_is_not_repeated(finished, tiny_suite, tiny_data):
+    before = (finished / "checkpoint.pth").stat().st_mtime_ns
+    again = run(command(tiny_suite, finished.parent, tiny_data, finished))
+    assert again.returncode == 0
+    assert "already trained" in again.stderr
+    assert (finished / "checkpoint.pth").stat().st_mtime_ns == before
+
+
+def test_states_of_another_config_are_not_resumed(tiny_suite, tiny_data, tmp_path):
+    work_dir = tmp_path / "run"
+    work_dir.mkdir()
+    torch.save({"meta": {"training_hash": "another", "epoch": 1, "iter": 4, "seconds": 1.0}}, work_dir / "epoch_1.pth")
+    (work_dir / "epoch_2.pth").write_bytes(b"torn")
+    done = run(command(tiny_suite, tmp_path, tiny_data, work_dir))
+    assert done.returncode == 0, done.stderr
+    assert "epoch_2.pth is damaged" in done.stderr
+    assert "belongs to another config, seed or dataset: starting over" in done.stderr
+
+
+def test_missing_data_says_how_to_make_it(tiny_suite, tmp_path):
+    with pytest.raises(SuiteError, match=r"dataset\.json is missing: make the data first"):
+        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tmp_path / "none", pretraining=None)
+
+
+def test_missing_and_damaged_pretraining_are_named(tiny_suite, tiny_data, tmp_path):
+    with pytest.raises(SuiteError, match=r"start\.pth is missing: train it first"):
+        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tiny_data, pretraining=tmp_path / "start.pth")
+    (tmp_path / "start.pth").write_bytes(b"PK truncated")
+    with pytest.raises(SuiteError, match=r"start\.pth is not a readable checkpoint \(12 bytes, sha256 .*delete it and run again"):
+        checkpoint_or_error(tmp_path / "start.pth")
+
+
+def test_pretraining_of_another_model_is_refused(tiny_suite, tiny_data, tmp_path):
+    torch.save({"state_dict": {"backbone.conv1.weight": torch.zeros(1)}, "meta": {}}, tmp_path / "start.pth")
+    with pytest.raises(SuiteError, match="does not fit the model"):
+        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tiny_data, pretraining=tmp_path / "start.pth")
+
+
+def test_unknown_variant_on_the_command_line_is_an_error_not_a_traceback():
+    done = run([sys.executable, "-m", "experiments.train", "--variant", "nope"])
+    assert done.returncode != 0
+    assert done.stderr.strip().endswith("it has " + ", ".join(load_suite("experiments/shapes.yaml")["variants"]))
+
+
+def test_a_torn_metrics_line_is_dropped_and_later_rows_are_replaced(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "epoch": 0.5}\n{"step": 2, "epoch": 1.0}\n{"step": 3, "ep')
+    log = MetricsLog(path, resume_step=1)
+    log.append(2, 1.0, {"loss": 0.5, "val/APl": None})
+    assert read_metrics(path) == [{"step": 1, "epoch": 0.5}, {"step": 2, "epoch": 1.0, "loss": 0.5}]
