@@ -73,7 +73,7 @@ make_venv() {
   "$python" -m venv "$venv"
 }
 install_torch() {
-  pip install -c "$here/constraints.txt" torch torchvision numpy ninja wheel packaging 'setuptools<81'
+  pip install -c "$here/constraints.txt" torch torchvision numpy ninja wheel packaging setuptools
 }
 build_mmcv() {
   # Unpacked once and built in place: an interrupted build keeps its finished object files.

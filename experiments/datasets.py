@@ -12,7 +12,9 @@ def dataset_fingerprint(data_dir: Path) -> str:
     """What identifies the images and annotations: the manifest's fingerprint. Raises `SuiteError` without data."""
     manifest = data_dir / "dataset.json"
     if not manifest.is_file():
-        raise SuiteError(f"{manifest} is missing: make the data first (snakemake data, or python -m experiments.shapes)")
+        raise SuiteError(
+            f"{manifest} is missing: make the data first (snakemake data, or python -m experiments.shapes)"
+        )
     return json.loads(manifest.read_text())["fingerprint"]
 
 

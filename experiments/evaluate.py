@@ -1,7 +1,7 @@
-"""Evaluates one checkpoint on one split in every inference setting: `python -m experiments.evaluate --variant V --seed K`.
+"""Evaluates one checkpoint in every inference setting: `python -m experiments.evaluate --variant V --seed K`.
 
 Writes, per setting, `<setting>.json` (average precision) and `<setting>.matches.json.gz` (what a bootstrap resamples),
-and once `detections.json.gz`.
+once `detections.json.gz`, and last of all `evaluation.json`: when it is there, the rest is whole.
 """
 
 import argparse
@@ -26,7 +26,15 @@ from experiments.suite import (
 
 
 def evaluate(
-    suite: dict[str, Any], variant: str, seed: int, split: str, *, checkpoint: Path, data_dir: Path, out: Path, threads: int = 1
+    suite: dict[str, Any],
+    variant: str,
+    seed: int,
+    split: str,
+    *,
+    checkpoint: Path,
+    data_dir: Path,
+    out: Path,
+    threads: int = 1,
 ) -> dict[str, dict[str, Any]]:
     """Evaluates every inference setting of the variant and writes the files of the module's docstring into `out`.
 
@@ -94,6 +102,11 @@ def evaluate(
     for name, result in results.items():
         result["wandb_run_id"] = run_id
         write_json(out / f"{name}.json", result)
+    for path in out.glob("*.json*"):
+        if path.name.removesuffix(".json").removesuffix(".matches.json.gz") not in (*results, "detections.json.gz"):
+            path.unlink()  # of a setting that the suite no longer has
+    summary = {name: result["metrics"]["AP"] for name, result in results.items()}
+    write_json(out / "evaluation.json", {**origin, "wandb_run_id": run_id, "seconds": round(seconds, 1), "AP": summary})
     return results
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 import yaml
 
 from experiments.files import atomic
-from experiments.suite import config_hash, resolve_config, results_dir, training_hash
+from experiments.suite import (
+    config_hash,
+    inference_settings,
+    resolve_config,
+    results_dir,
+    training_hash,
+)
 
 RESULTS = results_dir(suite).as_posix()
 SPLIT = suite["report_split"]
@@ -101,42 +107,33 @@ rule train:
         " --threads {threads} > {log} 2>&1"
 
 
-def evaluation_files(variant: str, seed: int, split: str = SPLIT) -> list[str]:
-    """The files of one evaluation: a checkpoint on a split, in every inference setting."""
-    folder = f"{RESULTS}/evaluations/{variant}/seed{seed}/{split}"
-    names = [setting.name for setting in inference_settings(suite, variant)]
-    return [
-        *(f"{folder}/{name}.json" for name in names),
-        *(f"{folder}/{name}.matches.json.gz" for name in names),
-        f"{folder}/detections.json.gz",
-    ]
+def evaluation(variant: str, seed: int) -> str:
+    """The index of one evaluation: a checkpoint on the reported split, in every inference setting of its variant.
+
+    Written last; what it lists (a JSON and a matches file per setting, the detections) lies beside it.
+    """
+    return f"{RESULTS}/evaluations/{variant}/seed{seed}/{SPLIT}/evaluation.json"
 
 
-# The settings, and with them the outputs, differ between variants: one rule each, of one body.
-for _variant in suite["variants"]:
-
-    rule:
-        name:
-            f"evaluate_{re.sub('[^A-Za-z0-9]', '_', _variant)}"
-        input:
-            data=START["data"],
-            checkpoint=f"{RESULTS}/runs/{_variant}/seed{{seed}}/checkpoint.pth",
-        output:
-            evaluation_files(_variant, "{seed}", "{split}"),
-        params:
-            variant=_variant,
-            config=config_hash(CONFIGS[_variant]),
-            steps=suite["inference"]["num_steps"],
-        log:
-            f"{RESULTS}/logs/evaluate_{_variant}_seed{{seed}}_{{split}}.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/evaluate_{_variant}_seed{{seed}}_{{split}}.tsv"
-        threads: 1
-        resources:
-            mem_mb=3000,
-            runtime=60,
-        conda:
-            "../environment/conda.yaml"
-        shell:
-            "python -m experiments.evaluate --suite {SUITE_FILE} --variant {params.variant} --seed {wildcards.seed}"
-            " --split {wildcards.split} --threads {threads} > {log} 2>&1"
+rule evaluate:
+    input:
+        data=START["data"],
+        checkpoint=f"{RESULTS}/runs/{{variant}}/seed{{seed}}/checkpoint.pth",
+    output:
+        f"{RESULTS}/evaluations/{{variant}}/seed{{seed}}/{{split}}/evaluation.json",
+    params:
+        config=lambda wildcards: config_hash(CONFIGS[wildcards.variant]),
+        settings=lambda wildcards: [str(s) for s in inference_settings(suite, wildcards.variant)],
+    log:
+        f"{RESULTS}/logs/evaluate_{{variant}}_seed{{seed}}_{{split}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate_{{variant}}_seed{{seed}}_{{split}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    conda:
+        "../environment/conda.yaml"
+    shell:
+        "python -m experiments.evaluate --suite {SUITE_FILE} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " --split {wildcards.split} --threads {threads} > {log} 2>&1"

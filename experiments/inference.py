@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from mmcv import ConfigDict
 from mmcv.parallel import scatter
 
 from experiments.metrics import Detections
@@ -45,40 +46,45 @@ def detect(
             images, metas = data["img"][0], data["img_metas"][0]
             ids = dataset.img_ids[position : position + len(metas)]
             position += len(metas)
-            _detect_batch(model, images, metas, settings, [ids, dataset.cat_ids], found)
+            _detect_batch(model, images, metas, settings, ids, dataset.cat_ids, found)
             bar.update(len(metas))
     return found
 
 
 def _detect_batch(
-    model: Any, images: torch.Tensor, metas: list[dict], settings: list[Setting], ids: list, found: dict[str, Detections]
+    model: Any,
+    images: torch.Tensor,
+    metas: list[dict[str, Any]],
+    settings: list[Setting],
+    image_ids: list[int],
+    category_ids: list[int],
+    found: dict[str, Detections],
 ) -> None:
     features = model.extract_feat(images)
     proposals = model.rpn_head.simple_test_rpn(features, metas)
-    head = model.roi_head
+    head, cfg = model.roi_head, model.roi_head.test_cfg
     candidates = ious = None
     for setting in settings:
         if setting.guide is None:
-            boxes, labels = head.simple_test_bboxes(features, metas, proposals, head.test_cfg, rescale=True)
-            rows = [(b[:, :4], b[:, 4], lab, None) for b, lab in zip(boxes, labels, strict=True)]
+            r_cnn = ConfigDict({key: value for key, value in cfg.items() if key != "iou"})
+            boxes, labels = head.simple_test_bboxes(features, metas, proposals, r_cnn, rescale=True)
+            rows = [(b[:, :4], b[:, 4], classes, None) for b, classes in zip(boxes, labels, strict=True)]
         else:
             if candidates is None:
                 candidates = head.candidates(features, proposals, metas)
                 ious = head.score(features, candidates)
-            rows = head.rescale(head.select(features, candidates, ious, **selection(head.test_cfg, setting)), metas)
-        for image_id, row in zip(ids[0], rows, strict=True):
-            _append(found[setting.name], image_id, ids[1], *row)
-
-
-def selection(test_cfg: Any, setting: Setting) -> dict[str, Any]:
-    """Keyword arguments of `IoURoIHead.select` for a setting; what it does not name comes from the config."""
-    nms, refine = test_cfg.iou.nms, test_cfg.iou.refine
-    return {
-        "nms": {**nms, "guide": setting.guide},
-        "refine": None
-        if setting.step_size is None
-        else {**refine, "lamb": setting.step_size, "t": setting.num_steps},
-    }
+            refine = None
+            if setting.step_size is not None:
+                refine = {**cfg.iou.refine, "lamb": setting.step_size, "t": setting.num_steps}
+            nms = {**cfg.iou.nms, "guide": setting.guide}
+            limits = {"score_thr": cfg.score_thr, "max_per_img": cfg.max_per_img}
+            detections = head.select(features, candidates, ious, **nms, **limits, refine=refine)
+            rows = [
+                (d.boxes / d.boxes.new_tensor(meta["scale_factor"]), d.scores, d.labels, d.ious)
+                for d, meta in zip(detections, metas, strict=True)
+            ]
+        for image_id, row in zip(image_ids, rows, strict=True):
+            _append(found[setting.name], image_id, category_ids, *row)
 
 
 def _append(

@@ -142,4 +142,6 @@ def _mean(precision: np.ndarray) -> float | None:
 def _check_known(what: str, found: list[int], known: list[int]) -> None:
     unknown = sorted(set(found) - set(known))
     if unknown:
-        raise ValueError(f"detections name {what} id {unknown[0]}, which is not among the {len(known)} of the ground truth")
+        raise ValueError(
+            f"detections name {what} id {unknown[0]}, which is not among the {len(known)} of the ground truth"
+        )

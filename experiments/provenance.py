@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("torch", "torchvision", "mmcv-full", "mmdet", "numpy", "pycocotools", "wandb", "optuna", "snakemake", "iounet")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "mmcv-full",
+    "mmdet",
+    "numpy",
+    "pycocotools",
+    "wandb",
+    "optuna",
+    "snakemake",
+    "iounet",
+)
 
 
 @functools.cache

@@ -1,9 +1,9 @@
-"""The training loop's parts on top of mmcv's runner: exact resume, atomic checkpoints, a local metrics log, validation."""
+"""What training adds to mmcv's runner: exact resume, atomic checkpoints, a local metrics log, validation."""
 
 import json
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,13 @@ class Runner(EpochBasedRunner):
         """Seconds of wall time spent on this training, those of killed processes included."""
         return time.monotonic() - self._clock
 
-    def train(self, data_loader: Iterable[Any], **kwargs: Any) -> None:
+    def train(self, data_loader: Any, **kwargs: Any) -> None:
         """One epoch."""
+        self.epoch_length = len(data_loader)
         self.model.train()
         self.mode = "train"
         self.data_loader = data_loader
-        self._max_iters = self._max_epochs * len(data_loader)  # type: ignore[arg-type]
+        self._max_iters = self._max_epochs * self.epoch_length
         self.call_hook("before_train_epoch")
         for i, batch in enumerate(data_loader):
             self.data_batch = batch
@@ -88,7 +89,7 @@ def seed_everything(seed: int, epoch: int) -> None:
     """Seeds random, numpy and torch from the pair, by numpy's SeedSequence."""
     words = np.random.SeedSequence([seed, epoch]).generate_state(3)
     random.seed(int(words[0]))
-    np.random.seed(int(words[1]))
+    np.random.seed(int(words[1]))  # noqa: NPY002 - mmdet draws from numpy's global generator
     torch.manual_seed(int(words[2]))
 
 
@@ -160,11 +161,11 @@ class MetricsHook(LoggerHook):
         if runner.mode != "train":
             return
         step = runner.iter + 1
-        values = {k: float(v) for k, v in runner.log_buffer.output.items() if np.isfinite(v)}
+        values: dict[str, float | None] = {k: float(v) for k, v in runner.log_buffer.output.items() if np.isfinite(v)}
         values["lr"] = float(runner.current_lr()[0])
-        self.log_file.append(step, runner.epoch + (runner.inner_iter + 1) / len(runner.data_loader), values)
+        self.log_file.append(step, runner.epoch + (runner.inner_iter + 1) / runner.epoch_length, values)
         left = (time.monotonic() - self.started) / (step - self.first) * (runner.max_iters - step)
-        terms = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if k.startswith("loss"))
+        terms = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if k.startswith("loss") and v is not None)
         runner.logger.info(
             f"epoch {runner.epoch + 1}/{runner.max_epochs}, iteration {step}/{runner.max_iters}, "
             f"{int(left // 60)} min {int(left % 60):02d} s left: {terms}"

@@ -1,4 +1,4 @@
-"""Suites: reading and checking a suite's YAML, and what follows from it (configs, hashes, inference settings, folders)."""
+"""Suites: reading and checking a suite's YAML, and what follows from it: configs, hashes, settings, folders."""
 
 import hashlib
 import json
@@ -61,9 +61,8 @@ def check_suite(data: Any, source: str = "suite") -> dict[str, Any]:
     if errors:
         lines = [f"  - {'.'.join(map(str, e.absolute_path)) or 'top level'}: {e.message}" for e in errors]
         raise SuiteError(f"{source} does not fit experiments/schema.yaml:\n" + "\n".join(lines))
-    for key in ("report_split",):
-        if "splits" in data["dataset"] and data[key] not in data["dataset"]["splits"]:
-            raise SuiteError(f"{source}: {key} is '{data[key]}', but dataset.splits has no such split")
+    if "splits" in data["dataset"] and data["report_split"] not in data["dataset"]["splits"]:
+        raise SuiteError(f"{source}: report_split is '{data['report_split']}', but dataset.splits has no such split")
     if data["validation"]["split"] == data["report_split"]:
         raise SuiteError(
             f"{source}: validation.split and report_split are both '{data['report_split']}'; "
@@ -85,7 +84,9 @@ def variant_entry(suite: dict[str, Any], variant: str) -> dict[str, Any]:
     try:
         return suite["variants"][variant]
     except KeyError:
-        raise SuiteError(f"suite '{suite['suite']}' has no variant '{variant}'; it has {', '.join(suite['variants'])}") from None
+        raise SuiteError(
+            f"suite '{suite['suite']}' has no variant '{variant}'; it has {', '.join(suite['variants'])}"
+        ) from None
 
 
 def resolve_config(suite: dict[str, Any], variant: str) -> Any:
@@ -111,13 +112,12 @@ def resolve_config(suite: dict[str, Any], variant: str) -> Any:
 
 
 def training_hash(cfg: Any) -> str:
-    """Hash of the part of a resolved config that training depends on; comments, formatting, key order do not change it."""
+    """Hash of what training depends on in a resolved config; comments, formatting, order of keys do not change it."""
     plain = _plain(cfg._cfg_dict)
     plain["model"].pop("test_cfg")
     plain["mapped"].pop("lamb", None)
     plain["data"] = {key: value for key, value in plain["data"].items() if key not in ("val", "test")}
-    for unused in ("test_pipeline",):
-        plain.pop(unused, None)
+    plain.pop("test_pipeline", None)
     return _digest(plain)
 
 

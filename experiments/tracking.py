@@ -19,9 +19,15 @@ PROJECT = "iounet"
 
 
 def log_training(
-    suite: dict[str, Any], variant: str, seed: int, *, run: dict[str, Any], config: dict[str, Any], history: list[dict[str, float]]
+    suite: dict[str, Any],
+    variant: str,
+    seed: int,
+    *,
+    run: dict[str, Any],
+    config: dict[str, Any],
+    history: list[dict[str, float]],
 ) -> str | None:
-    """Logs a finished training: config, provenance and every row of its history. Returns the run's id, None without one."""
+    """Logs a finished training: config, provenance, every row of its history. Returns the run's id, if there is one."""
     settings = {"suite": suite, "variant": variant, "seed": seed, "mmdet": config, "provenance": run}
     run_id = None
     with _run(suite, variant, f"{suite['suite']}__{variant}__s{seed}", "train", settings) as tracked:
@@ -35,7 +41,13 @@ def log_training(
 
 
 def log_evaluation(
-    suite: dict[str, Any], variant: str, seed: int, split: str, *, results: dict[str, dict[str, Any]], provenance: dict[str, Any]
+    suite: dict[str, Any],
+    variant: str,
+    seed: int,
+    split: str,
+    *,
+    results: dict[str, dict[str, Any]],
+    provenance: dict[str, Any],
 ) -> str | None:
     """Logs an evaluation: one table row per inference setting. Returns the run's id, None without one."""
     config = {"suite": suite["suite"], "variant": variant, "seed": seed, "split": split, "provenance": provenance}
@@ -45,7 +57,7 @@ def log_evaluation(
             import wandb
 
             names = list(next(iter(results.values()))["metrics"])
-            rows = [[setting, *(r["metrics"][n] for n in names)] for setting, r in results.items()]
+            rows: list[Any] = [[setting, *(r["metrics"][n] for n in names)] for setting, r in results.items()]
             tracked.log({"average_precision": wandb.Table(columns=["setting", *names], data=rows)})
             for setting, result in results.items():
                 tracked.summary.update({f"{setting}/{n}": v for n, v in result["metrics"].items() if v is not None})
@@ -99,7 +111,11 @@ def _mode() -> Any:
         return "online"
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
     try:
-        return "online" if netrc.netrc(Path(os.environ.get("NETRC", "~/.netrc")).expanduser()).authenticators(host) else "offline"
+        return (
+            "online"
+            if netrc.netrc(Path(os.environ.get("NETRC", "~/.netrc")).expanduser()).authenticators(host)
+            else "offline"
+        )
     except (OSError, netrc.NetrcParseError):
         return "offline"
 

@@ -25,7 +25,14 @@ PRETRAINED_PARTS = ("backbone.", "neck.", "rpn_head.")
 
 
 def train(
-    suite: dict[str, Any], variant: str, seed: int, *, work_dir: Path, data_dir: Path, pretraining: Path | None, threads: int = 1
+    suite: dict[str, Any],
+    variant: str,
+    seed: int,
+    *,
+    work_dir: Path,
+    data_dir: Path,
+    pretraining: Path | None,
+    threads: int = 1,
 ) -> None:
     """Trains to the end, or to the end of a training that was killed.
 
@@ -46,7 +53,9 @@ def train(
         _train(suite, variant, seed, work_dir, data_dir, pretraining)
 
 
-def _train(suite: dict[str, Any], variant: str, seed: int, work_dir: Path, data_dir: Path, pretraining: Path | None) -> None:
+def _train(
+    suite: dict[str, Any], variant: str, seed: int, work_dir: Path, data_dir: Path, pretraining: Path | None
+) -> None:
     from experiments.runner import METRICS, MetricsLog, read_metrics, saved_states
 
     started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -71,7 +80,13 @@ def _train(suite: dict[str, Any], variant: str, seed: int, work_dir: Path, data_
     from mmdet.datasets import build_dataloader
 
     loader = build_dataloader(
-        dataset, cfg.data.samples_per_gpu, cfg.data.workers_per_gpu, num_gpus=1, dist=False, seed=seed, persistent_workers=False
+        dataset,
+        cfg.data.samples_per_gpu,
+        cfg.data.workers_per_gpu,
+        num_gpus=1,
+        dist=False,
+        seed=seed,
+        persistent_workers=False,
     )
     runner.run([loader], [("train", 1)])
 
@@ -97,7 +112,9 @@ def _train(suite: dict[str, Any], variant: str, seed: int, work_dir: Path, data_
         "checkpoint": {"bytes": checkpoint.stat().st_size, "sha256": sha256(checkpoint)},
         "mapped": cfg.mapped.to_dict() if hasattr(cfg.mapped, "to_dict") else dict(cfg.mapped),
     }
-    run["wandb_run_id"] = tracking.log_training(suite, variant, seed, run=run, config=cfg._cfg_dict.to_dict(), history=history)
+    run["wandb_run_id"] = tracking.log_training(
+        suite, variant, seed, run=run, config=cfg._cfg_dict.to_dict(), history=history
+    )
     write_json(work_dir / "run.json", run)
     for leftover in saved_states(work_dir):
         leftover.unlink()
@@ -133,7 +150,9 @@ def _build(cfg: Any, seed: int, data_dir: Path, pretraining: Path | None) -> tup
             k for k in expected.keys() & parts.keys() if expected[k].shape != parts[k].shape
         ]
         if wrong:
-            raise SuiteError(f"{pretraining} does not fit the model: {wrong[0]} differs. Its config changed: delete it and run again")
+            raise SuiteError(
+                f"{pretraining} does not fit the model: {wrong[0]} differs. Its config changed: delete it and run again"
+            )
         model.load_state_dict(parts, strict=False)
     model.CLASSES = dataset.CLASSES
     return model, dataset
@@ -162,7 +181,14 @@ def _import_plugins(cfg: Any) -> None:
 
 
 def _runner(
-    cfg: Any, suite: dict[str, Any], seed: int, model: torch.nn.Module, data_dir: Path, work_dir: Path, logger: Any, log: Any
+    cfg: Any,
+    suite: dict[str, Any],
+    seed: int,
+    model: torch.nn.Module,
+    data_dir: Path,
+    work_dir: Path,
+    logger: Any,
+    log: Any,
 ) -> Any:
     from mmcv.parallel import MMDataParallel
     from mmcv.runner import build_optimizer

@@ -12,7 +12,14 @@ CATEGORIES = [{"id": 3, "name": "circle"}, {"id": 7, "name": "star"}, {"id": 11,
 
 
 def annotation(identifier, image, category, box, crowd=0):
-    return {"id": identifier, "image_id": image, "category_id": category, "bbox": box, "area": box[2] * box[3], "iscrowd": crowd}
+    return {
+        "id": identifier,
+        "image_id": image,
+        "category_id": category,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": crowd,
+    }
 
 
 def ground_truth(tmp_path, annotations, images=4):

@@ -82,7 +82,11 @@ def test_scale_maps_published_values():
 
 
 def test_names_of_settings():
-    assert [s.name for s in inference_settings(load_suite(TINY), "samp1000_lw5.0")] == ["off", "rank", "rank_refine0.25"]
+    assert [s.name for s in inference_settings(load_suite(TINY), "samp1000_lw5.0")] == [
+        "off",
+        "rank",
+        "rank_refine0.25",
+    ]
     assert [s.name for s in inference_settings(load_suite(TINY), "faster_rcnn")] == ["off"]
     assert Setting("weight", 2.0, 5).name == "weight_refine2"
 
@@ -108,6 +112,8 @@ def test_test_settings_change_the_evaluation_but_not_the_training(tmp_path):
     base = Path("experiments/configs/shapes/base.py").resolve()
     text = f"_base_ = ['{base}']\n"
     before = resolve_config(_suite_with_config(tmp_path, text), "faster_rcnn")
-    after = resolve_config(_suite_with_config(tmp_path, text + "model = dict(test_cfg=dict(rcnn=dict(score_thr=0.01)))"), "faster_rcnn")
+    after = resolve_config(
+        _suite_with_config(tmp_path, text + "model = dict(test_cfg=dict(rcnn=dict(score_thr=0.01)))"), "faster_rcnn"
+    )
     assert training_hash(before) == training_hash(after)
     assert config_hash(before) != config_hash(after)

@@ -28,7 +28,9 @@ def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn"):
 
 def run(arguments, **kwargs):
     environment = {**os.environ, "WANDB_MODE": "disabled"}
-    return subprocess.run(list(map(str, arguments)), env=environment, capture_output=True, text=True, timeout=300, **kwargs)
+    return subprocess.run(
+        list(map(str, arguments)), env=environment, capture_output=True, text=True, timeout=300, **kwargs
+    )
 
 
 def weights(work_dir):
@@ -108,7 +110,9 @@ def test_missing_and_damaged_pretraining_are_named(tiny_suite, tiny_data, tmp_pa
     with pytest.raises(SuiteError, match=r"start\.pth is missing: train it first"):
         train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tiny_data, pretraining=tmp_path / "start.pth")
     (tmp_path / "start.pth").write_bytes(b"PK truncated")
-    with pytest.raises(SuiteError, match=r"start\.pth is not a readable checkpoint \(12 bytes, sha256 .*delete it and run again"):
+    with pytest.raises(
+        SuiteError, match=r"start\.pth is not a readable checkpoint \(12 bytes, sha256 .*delete it and run again"
+    ):
         checkpoint_or_error(tmp_path / "start.pth")
 
 

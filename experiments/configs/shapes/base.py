@@ -44,9 +44,7 @@ model = dict(
             fc_out_channels=128,
             roi_feat_size=7,
             num_classes=num_classes,
-            bbox_coder=dict(
-                type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]
-            ),
+            bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]),
             reg_class_agnostic=False,
             loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
             loss_bbox=dict(type="L1Loss", loss_weight=1.0),
@@ -62,9 +60,7 @@ model = dict(
                 match_low_quality=True,
                 ignore_iof_thr=-1,
             ),
-            sampler=dict(
-                type="RandomSampler", num=64, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False
-            ),
+            sampler=dict(type="RandomSampler", num=64, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False),
             allowed_border=-1,
             pos_weight=-1,
             debug=False,
@@ -79,9 +75,7 @@ model = dict(
                 match_low_quality=False,
                 ignore_iof_thr=-1,
             ),
-            sampler=dict(
-                type="RandomSampler", num=64, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True
-            ),
+            sampler=dict(type="RandomSampler", num=64, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
             pos_weight=-1,
             debug=False,
         ),
@@ -99,9 +93,20 @@ train_pipeline = [
     dict(type="RandomFlip", flip_ratio=0.75, direction=["horizontal", "vertical", "diagonal"]),
     normalize,
     dict(type="DefaultFormatBundle"),
-    dict(type="Collect", keys=["img", "gt_bboxes", "gt_labels"], meta_keys=(
-        "filename", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip", "flip_direction", "img_norm_cfg",
-    )),
+    dict(
+        type="Collect",
+        keys=["img", "gt_bboxes", "gt_labels"],
+        meta_keys=(
+            "filename",
+            "ori_shape",
+            "img_shape",
+            "pad_shape",
+            "scale_factor",
+            "flip",
+            "flip_direction",
+            "img_norm_cfg",
+        ),
+    ),
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
@@ -113,16 +118,28 @@ test_pipeline = [
             dict(type="Resize", keep_ratio=True),
             normalize,
             dict(type="ImageToTensor", keys=["img"]),
-            dict(type="Collect", keys=["img"], meta_keys=(
-                "filename", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip", "img_norm_cfg",
-            )),
+            dict(
+                type="Collect",
+                keys=["img"],
+                meta_keys=(
+                    "filename",
+                    "ori_shape",
+                    "img_shape",
+                    "pad_shape",
+                    "scale_factor",
+                    "flip",
+                    "img_norm_cfg",
+                ),
+            ),
         ],
     ),
 ]
 data = dict(
     samples_per_gpu=16,
     workers_per_gpu=0,
-    train=dict(type="CocoDataset", classes=classes, ann_file="train.json", img_prefix="train/", pipeline=train_pipeline),
+    train=dict(
+        type="CocoDataset", classes=classes, ann_file="train.json", img_prefix="train/", pipeline=train_pipeline
+    ),
     val=dict(type="CocoDataset", classes=classes, ann_file="tune.json", img_prefix="tune/", pipeline=test_pipeline),
     test=dict(type="CocoDataset", classes=classes, ann_file="val.json", img_prefix="val/", pipeline=test_pipeline),
 )

@@ -1,6 +1,6 @@
 """Faster R-CNN + IoU-Net: what the IoU-Net variants share, with the hyper-parameters of the published reproduction.
 
-The suite's `scale:` block maps the loss weight, the SmoothL1 beta and the RoI counts to the miniature (experiments/suite.py).
+The suite maps loss weight, SmoothL1 beta, RoI counts and lambda to the miniature (`scale:`, experiments/suite.py).
 """
 
 _base_ = ["base.py"]
@@ -51,9 +51,7 @@ model = dict(
         rcnn=dict(
             _delete_=True,
             bbox_assigner=threshold_half,
-            bbox_sampler=dict(
-                type="RandomSampler", num=64, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True
-            ),
+            bbox_sampler=dict(type="RandomSampler", num=64, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
             iou_assigner=threshold_half,
             iou_sampler=dict(type="PseudoSampler"),
             pos_weight=-1,

@@ -1,4 +1,4 @@
-"""The shared start of every variant, in the part that ImageNet weights play on COCO: Faster R-CNN on disjoint, harder images."""
+"""The shared start of every variant, as ImageNet weights are on COCO: Faster R-CNN on disjoint, harder images."""
 
 _base_ = ["base.py"]
 data = dict(train=dict(ann_file="pretrain.json", img_prefix="pretrain/"))
