@@ -14,6 +14,7 @@ if not workflow.config_settings.configfiles:
 
 
 suite = check_suite(config)
+shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")  # --directory may lead anywhere
 config.update(suite)
 
 

@@ -12,7 +12,7 @@ say() { printf '[env %3ds] %s\n' $((SECONDS - started)) "$*"; }
 die() { printf 'make env: %s\n' "$*" >&2; exit 1; }
 
 # --- what the machine must have, before anything is downloaded --------------------------------------
-apt_line='sudo apt-get install --no-install-recommends python3.11 python3.11-venv python3.11-dev g++ make git'
+apt_line='sudo apt-get install --no-install-recommends python3.11 python3.11-venv python3.11-dev g++ make git libgl1 libglib2.0-0'
 python=${PYTHON:-}
 if [ -z "$python" ]; then
   for candidate in python3.11 python3 python; do
@@ -32,6 +32,10 @@ else
   headers=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
   [ -e "$headers/Python.h" ] || missing+=("python3.11-dev (Python.h is not in $headers)")
 fi
+for library in libGL.so.1:libgl1 libgthread-2.0.so.0:libglib2.0-0; do
+  [ -z "$python" ] || "$python" -c "import ctypes; ctypes.CDLL('${library%%:*}')" 2>/dev/null ||
+    missing+=("${library#*:} (${library%%:*}, which OpenCV loads)")
+done
 for tool in g++ make git flock; do
   command -v "$tool" >/dev/null || missing+=("$tool")
 done
@@ -73,7 +77,7 @@ make_venv() {
   "$python" -m venv "$venv"
 }
 install_torch() {
-  pip install -c "$here/constraints.txt" torch torchvision numpy ninja wheel packaging setuptools
+  pip install --no-compile -c "$here/constraints.txt" torch torchvision numpy ninja wheel packaging setuptools
 }
 build_mmcv() {
   # Unpacked once and built in place: an interrupted build keeps its finished object files.
@@ -90,7 +94,7 @@ build_mmcv() {
   rm -rf "$venv/build"
 }
 install_packages() {
-  pip install --no-build-isolation -c "$here/constraints.txt" -r "$here/requirements.txt"
+  pip install --no-compile --no-build-isolation -c "$here/constraints.txt" -r "$here/requirements.txt"
 }
 install_project() {
   pip install --no-build-isolation --no-deps --editable .

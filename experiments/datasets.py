@@ -1,6 +1,7 @@
 """The suite's images as mmdet datasets and loaders."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,15 @@ def build_split(cfg: Any, data_dir: Path, split: str, images: int | None = None)
     from mmdet.datasets import build_dataset, replace_ImageToTensor
 
     _require_split(data_dir, f"{split}.json")
+    with warnings.catch_warnings(action="ignore"):  # it warns that it does what it is called for
+        pipeline = replace_ImageToTensor(cfg.data.test.pipeline)
     dataset = build_dataset(
         {
             **cfg.data.test,
             "ann_file": f"{split}.json",
             "img_prefix": f"{split}/",
             "data_root": str(data_dir),
-            "pipeline": replace_ImageToTensor(cfg.data.test.pipeline),
+            "pipeline": pipeline,
         },
         {"test_mode": True},
     )

@@ -19,7 +19,7 @@ from experiments import provenance, tracking
 from experiments.datasets import build_split, build_training_set, checkpoint_or_error, dataset_fingerprint
 from experiments.files import atomic, folder_lock, read_json, sha256, write_json
 from experiments.runtime import prepare_process
-from experiments.suite import SuiteError, default_setting, load_suite, resolve_config, results_dir, training_hash
+from experiments.suite import SuiteError, default_setting, load_suite, resolve_config, results_dir, training_hash, variant_entry
 
 PRETRAINED_PARTS = ("backbone.", "neck.", "rpn_head.")
 
@@ -272,6 +272,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         suite = load_suite(options.suite)
+        variant_entry(suite, options.variant)
         root = results_dir(suite)
         own = root / "pretraining"
         pretraining = own / "checkpoint.pth" if options.variant != "pretraining" and "pretraining" in suite else None

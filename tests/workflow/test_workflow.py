@@ -1,0 +1,175 @@
+"""The whole workflow on the tiny suite, typed as people type it, killed as machines kill it.
+
+The tests of this module build on each other: one workspace, in the order of the file.
+"""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+CONFIGS = ROOT / "tests/workflow/configs"
+ENVIRONMENT = {**os.environ, "PATH": f"{SNAKEMAKE.parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+
+
+class Workspace:
+    """A folder to run the workflow in, with a suite and configs of its own."""
+
+    def __init__(self, folder):
+        self.folder, self.results = folder, folder / "results/tiny"
+        suite = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
+        for entry in [suite["pretraining"], *suite["variants"].values()]:
+            name = Path(entry["config"]).name
+            # a file of its own per variant, with its bases where they are
+            (folder / name).write_text(f"_base_ = ['{CONFIGS / name}']\n")
+            entry["config"] = str(folder / name)
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(suite))
+
+    def command(self, *arguments):
+        return [str(SNAKEMAKE), *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)]
+
+    def snakemake(self, *arguments):
+        """Runs `snakemake ARGUMENTS` on the tiny suite; the configfile last, as it swallows the words after it."""
+        done = subprocess.run(
+            [*self.command(*arguments), "--configfile", str(self.folder / "tiny.yaml")],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=ROOT,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [*self.command(*arguments), "--configfile", str(self.folder / "tiny.yaml")],
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+
+    def wait_for(self, process, path):
+        deadline = time.monotonic() + 200
+        while not path.exists():
+            assert process.poll() is None, f"snakemake ended before {path}"
+            assert time.monotonic() < deadline, f"no {path}"
+            time.sleep(0.05)
+
+    def run_folder(self, variant):
+        return self.results / "runs" / variant / "seed0"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return Workspace(tmp_path_factory.mktemp("workflow"))
+
+
+def test_killing_snakemake_alone_leaves_its_job_and_a_rerun_finishes(workspace):
+    process = workspace.start("all", "--cores")
+    workspace.wait_for(process, workspace.run_folder("faster_rcnn") / "train.log")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    code, output = workspace.snakemake("all", "--cores")
+    assert code == 0, output
+    assert (workspace.results / "report/README.md").is_file()
+    log = (workspace.run_folder("faster_rcnn") / "train.log").read_text()
+    assert log.count("epoch 2/2, iteration 8/8") == 1, "the training that went on must not be trained again"
+
+
+def test_every_stage_left_what_the_file_contract_says(workspace):
+    for variant, settings in {"faster_rcnn": ["off"], "samp1000_lw5.0": ["off", "rank", "rank_refine0.25"]}.items():
+        run = json.loads((workspace.run_folder(variant) / "run.json").read_text())
+        folder = workspace.results / "evaluations" / variant / "seed0/val"
+        for setting in settings:
+            evaluation = json.loads((folder / f"{setting}.json").read_text())
+            assert evaluation["checkpoint_sha256"] == run["checkpoint"]["sha256"]
+            assert evaluation["images"] == 12
+            assert 0 <= evaluation["metrics"]["AP50"] <= 1
+            assert (folder / f"{setting}.matches.json.gz").is_file()
+        with (workspace.run_folder(variant) / "history.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["epoch"] for row in rows if row["val/AP"]] == ["1", "2"]
+    assert run["mapped"]["sample_num"] == {"published": 1000, "actual": 30}
+    assert len(list((workspace.results / "wandb").glob("offline-run-*"))) == 5, "3 trainings, 2 evaluations"
+
+
+def test_a_finished_workflow_has_nothing_to_do(workspace):
+    code, output = workspace.snakemake("all", "-n")
+    assert code == 0
+    assert "Nothing to be done" in output
+
+
+def test_a_comment_retrains_nothing(workspace):
+    config = workspace.folder / "tiny_iounet.py"
+    config.write_text("# a comment\n" + config.read_text())
+    assert "Nothing to be done" in workspace.snakemake("all", "-n")[1]
+
+
+def test_a_changed_config_retrains_its_variant_only_through_a_kill_of_everything(workspace):
+    config = workspace.folder / "tiny_iounet.py"
+    config.write_text(config.read_text() + "optimizer = dict(lr=0.001)\n")
+    before = (workspace.run_folder("faster_rcnn") / "checkpoint.pth").stat().st_mtime_ns
+    process = workspace.start("all", "--cores")
+    workspace.wait_for(process, workspace.run_folder("samp1000_lw5.0") / "epoch_1.pth")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    code, output = workspace.snakemake("all", "--cores")
+    assert code == 0, output
+    assert "continuing after epoch 1" in (workspace.run_folder("samp1000_lw5.0") / "train.log").read_text()
+    assert (workspace.run_folder("faster_rcnn") / "checkpoint.pth").stat().st_mtime_ns == before
+    assert "Nothing to be done" in workspace.snakemake("all", "-n")[1]
+
+
+def test_a_bare_ablation_reuses_what_is_there(workspace):
+    code, output = workspace.snakemake("ablation")
+    assert code == 0, output
+    assert "rule train" not in output
+    assert (workspace.results / "ablation/README.md").is_file()
+
+
+def test_a_second_suite_inherits_nothing_from_the_default(workspace):
+    code, output = workspace.snakemake("all", "-n", "--forceall")
+    assert code == 0
+    assert "max1000" not in output
+    assert "bce" not in output
+
+
+def test_a_typo_in_the_suite_is_an_error_that_names_it(workspace):
+    text = (workspace.folder / "tiny.yaml").read_text()
+    (workspace.folder / "typo.yaml").write_text(text.replace("seeds:", "sedes:"))
+    done = subprocess.run(
+        [*workspace.command("all", "-n"), "--configfile", str(workspace.folder / "typo.yaml")],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode != 0
+    assert "'sedes' was unexpected" in done.stdout + done.stderr
+
+
+def test_two_at_once_are_refused(workspace):
+    (workspace.folder / "tiny_iounet.py").write_text((workspace.folder / "tiny_iounet.py").read_text() + "seed_of_test = 1\n")
+    process = workspace.start("all", "--cores")
+    try:
+        workspace.wait_for(process, workspace.folder / ".snakemake/launcher.lock")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            code, output = workspace.snakemake("all", "--cores")
+            if code != 0:
+                break
+        assert "another snakemake is at work in" in output
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
