@@ -96,7 +96,10 @@ def evaluate(
         print(f"{setting.name:>18}: AP {'undefined' if ap is None else f'{100 * ap:.1f}'}", flush=True)
     write_json(
         out / "detections.json.gz",
-        {"images": list(dataset.img_ids), "settings": {name: found.columns() for name, found in detections.items()}},
+        {
+            "images": [int(i) for i in dataset.img_ids],
+            "settings": {name: found.columns() for name, found in detections.items()},
+        },
     )
     run_id = tracking.log_evaluation(suite, variant, seed, split, results=results, provenance=origin)
     for name, result in results.items():

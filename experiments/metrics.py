@@ -110,8 +110,8 @@ def _matches(coco_eval: COCOeval) -> dict[str, Any]:
             columns["matched"] += (bits @ (np.asarray(entry["dtMatches"]) > 0)).tolist() if scores else []
             columns["ignored"] += (bits @ np.asarray(entry["dtIgnore"], dtype=bool)).tolist() if scores else []
     return {
-        "image_ids": list(params.imgIds),
-        "category_ids": list(params.catIds),
+        "image_ids": [int(i) for i in params.imgIds],
+        "category_ids": [int(c) for c in params.catIds],
         "iou_thresholds": [round(float(t), 2) for t in params.iouThrs],
         "detections": columns,
         "ground_truth": counts,

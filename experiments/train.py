@@ -6,6 +6,7 @@ to checkpoint.pth (weights), history.csv (curves) and run.json (where it all com
 """
 
 import argparse
+import copy
 import csv
 import logging
 import sys
@@ -19,7 +20,15 @@ from experiments import provenance, tracking
 from experiments.datasets import build_split, build_training_set, checkpoint_or_error, dataset_fingerprint
 from experiments.files import atomic, folder_lock, read_json, sha256, write_json
 from experiments.runtime import prepare_process
-from experiments.suite import SuiteError, default_setting, load_suite, resolve_config, results_dir, training_hash, variant_entry
+from experiments.suite import (
+    SuiteError,
+    default_setting,
+    load_suite,
+    resolve_config,
+    results_dir,
+    training_hash,
+    variant_entry,
+)
 
 PRETRAINED_PARTS = ("backbone.", "neck.", "rpn_head.")
 
@@ -133,14 +142,11 @@ def _already_trained(work_dir: Path, identity: dict[str, Any]) -> bool:
 
 def _build(cfg: Any, seed: int, data_dir: Path, pretraining: Path | None) -> tuple[torch.nn.Module, Any]:
     """The initialised detector and its training set."""
-    from mmdet.models import build_detector
-
     from experiments.runner import seed_everything
 
-    _import_plugins(cfg)
     dataset = build_training_set(cfg, data_dir)
     seed_everything(seed, 0)
-    model = build_detector(cfg.model)
+    model = build_model(cfg)
     model.init_weights()
     if pretraining is not None:
         weights = checkpoint_or_error(pretraining)["state_dict"]
@@ -160,11 +166,8 @@ def _build(cfg: Any, seed: int, data_dir: Path, pretraining: Path | None) -> tup
 
 def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
     """The detector of a config with a run's weights, in evaluation mode. Raises `SuiteError`."""
-    from mmdet.models import build_detector
-
-    _import_plugins(cfg)
     weights = checkpoint_or_error(checkpoint)
-    model = build_detector(cfg.model)
+    model = build_model(cfg)
     try:
         model.load_state_dict(weights["state_dict"], strict=True)
     except (RuntimeError, KeyError) as error:
@@ -173,11 +176,14 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
     return model.eval()
 
 
-def _import_plugins(cfg: Any) -> None:
+def build_model(cfg: Any) -> torch.nn.Module:
+    """The detector of a config; works on a copy, as mmdet writes train_cfg and test_cfg into the one it gets."""
     from mmcv.utils import import_modules_from_strings
+    from mmdet.models import build_detector
 
     if cfg.get("custom_imports"):
         import_modules_from_strings(**cfg.custom_imports)
+    return build_detector(copy.deepcopy(cfg.model))
 
 
 def _runner(

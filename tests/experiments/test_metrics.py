@@ -99,6 +99,11 @@ def test_matches_reproduce_every_threshold(tmp_path, seed):
     assert sum(map(sum, result.matches["ground_truth"])) == 15  # the three crowds do not count
 
 
+def test_matches_are_plain_json(tmp_path):
+    truth, found = awkward(tmp_path)
+    assert json.loads(json.dumps(evaluate_detections(truth, found, [1, 2, 3, 4]).matches))["image_ids"] == [1, 2, 3, 4]
+
+
 def test_no_detections_at_all(tmp_path):
     truth, _ = awkward(tmp_path)
     result = evaluate_detections(truth, Detections(), [1, 2, 3, 4])
