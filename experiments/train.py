@@ -176,7 +176,7 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
     return model.eval()
 
 
-def build_model(cfg: Any) -> torch.nn.Module:
+def build_model(cfg: Any) -> Any:
     """The detector of a config; works on a copy, as mmdet writes train_cfg and test_cfg into the one it gets."""
     from mmcv.utils import import_modules_from_strings
     from mmdet.models import build_detector

@@ -1,0 +1,97 @@
+"""Candidates, detections, and the NMS between them, for a batch at once; see ``iou_roi_head`` for the shapes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from iounet.core.nms import iou_guided_nms
+
+
+class Candidates(NamedTuple):
+    """What R-CNN proposes for a batch, before NMS.
+
+    Attributes:
+        boxes: ``Tensor[K, 4]``, image by image; the box regressed for its RoI's highest-scoring class, clipped.
+        class_scores: ``Tensor[K, C]``, softmax over the classes and the background, without the background.
+        image_index: ``LongTensor[K]``, ascending.
+        num_images: N.
+    """
+
+    boxes: Tensor
+    class_scores: Tensor
+    image_index: Tensor
+    num_images: int
+
+
+class Detections(NamedTuple):
+    """Detected boxes, of one image or of several.
+
+    Attributes:
+        boxes: ``Tensor[M, 4]``.
+        scores: ``Tensor[M]``.
+        labels: ``LongTensor[M]``.
+        ious: ``Tensor[M]``, the IoU predicted for the label at this position.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    ious: Tensor
+
+    def take(self, rows: Tensor) -> Detections:
+        """The rows of an index or a mask."""
+        return Detections(*(field[rows] for field in self))
+
+
+@torch.no_grad()
+def suppress(
+    candidates: Candidates,
+    ious: Tensor,
+    *,
+    multiclass: bool = True,
+    iou_threshold: float = 0.5,
+    guide: str = "rank",
+    score_thr: float = 0.05,
+) -> tuple[Detections, Tensor]:
+    """IoU-guided NMS per image and class; see :func:`iounet.core.iou_guided_nms`.
+
+    Args:
+        candidates: K boxes.
+        ious: ``Tensor[K, C]``, their predicted IoUs.
+        multiclass: enter a box for each class that scores ``score_thr`` or more, else for its best class only.
+        iou_threshold: overlap above which a box is suppressed.
+        guide: ``'rank'``, ``'weight'`` or ``'none'``.
+        score_thr: smallest class score.
+
+    Returns:
+        Detections image by image, highest score first, and ``LongTensor[M]`` their images.
+    """
+    scores, num_classes = candidates.class_scores, candidates.class_scores.shape[1]
+    if multiclass:
+        box, label = (scores >= score_thr).nonzero(as_tuple=True)
+    else:
+        best, best_label = scores.max(1)
+        (box,) = (best >= score_thr).nonzero(as_tuple=True)
+        label = best_label[box]
+    image_index = candidates.image_index[box]
+    keep, kept_scores = iou_guided_nms(
+        candidates.boxes[box],
+        scores[box, label],
+        ious[box, label],
+        image_index * num_classes + label,
+        iou_threshold,
+        guide=guide,
+    )
+    by_image = image_index[keep].argsort(stable=True)
+    keep, kept_scores = keep[by_image], kept_scores[by_image]
+    box, label = box[keep], label[keep]
+    return Detections(candidates.boxes[box], kept_scores, label, ious[box, label]), image_index[keep]
+
+
+def rank_in_image(image_index: Tensor) -> Tensor:
+    """``LongTensor[M]``: how many rows of the same image precede each row; the rows come image by image."""
+    position = torch.arange(len(image_index), device=image_index.device)
+    return position - torch.searchsorted(image_index, image_index)

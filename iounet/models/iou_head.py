@@ -1,0 +1,145 @@
+"""The head that predicts a box's IoU with its object (IoU-Net, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from mmcv.runner import BaseModule, auto_fp16, force_fp32
+from mmdet.models import HEADS
+from mmdet.models.builder import build_loss
+from torch import Tensor, nn
+
+_LOSSES = "dict(type='SmoothL1Loss') or dict(type='CrossEntropyLoss', use_sigmoid=True)"
+
+
+@HEADS.register_module()
+class IoUHead(BaseModule):
+    """Pooled features → fully connected layers → one IoU per class.
+
+    With ``SmoothL1Loss`` the raw output is the normalised IoU, (IoU − mean) / std; with the sigmoid
+    ``CrossEntropyLoss`` it is the logit of the IoU. :meth:`forward` and :meth:`loss` deal in raw outputs,
+    :meth:`predict_iou` in IoUs, in training and evaluation alike.
+
+    Args:
+        in_channels: number of pooled values per RoI, channels × height × width.
+        fc_channels: widths of the hidden layers.
+        num_classes: number of foreground classes.
+        target_norm: ``mean`` and ``std`` of the IoU for ``SmoothL1Loss``.
+        class_agnostic: predict one IoU for all classes.
+        loss_iou: ``dict(type='SmoothL1Loss', …)`` or ``dict(type='CrossEntropyLoss', use_sigmoid=True, …)``.
+        init_cfg: as in mmdet; ``None`` is Xavier for the hidden layers, and N(0, 0.01²) for the last one.
+
+    Raises:
+        ValueError: for arguments that make no sense; the message names the key.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        fc_channels: Sequence[int] = (1024, 1024),
+        num_classes: int = 80,
+        target_norm: Mapping[str, float] | None = None,
+        class_agnostic: bool = False,
+        loss_iou: Mapping[str, Any] | None = None,
+        init_cfg: Any = None,
+    ) -> None:
+        if init_cfg is None:
+            init_cfg = [
+                {"type": "Xavier", "distribution": "uniform", "override": {"name": "shared_fcs"}},
+                {"type": "Normal", "std": 0.01, "override": {"name": "fc_iou"}},
+            ]
+        super().__init__(init_cfg)
+        target_norm = {"mean": 0.5, "std": 0.5} if target_norm is None else dict(target_norm)
+        if set(target_norm) != {"mean", "std"} or target_norm["std"] <= 0:
+            raise ValueError(f"iou_head: target_norm={target_norm} must be dict(mean=…, std=…) with std > 0")
+        if not fc_channels:
+            raise ValueError("iou_head: fc_channels is empty; name the width of at least one hidden layer")
+        loss_iou = {"type": "SmoothL1Loss", "loss_weight": 5.0} if loss_iou is None else dict(loss_iou)
+        self._is_logit = _predicts_logits(loss_iou)
+        self.mean, self.std = float(target_norm["mean"]), float(target_norm["std"])
+        self.num_classes = num_classes
+        self.class_agnostic = class_agnostic
+        self.fp16_enabled = False
+        self.loss_iou = build_loss(loss_iou)
+
+        widths = [in_channels, *fc_channels]
+        self.shared_fcs = nn.ModuleList([nn.Linear(*pair) for pair in pairwise(widths)])
+        self.fc_iou = nn.Linear(widths[-1], 1 if class_agnostic else num_classes)
+
+    @auto_fp16()
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw outputs.
+
+        Args:
+            features: ``Tensor[K, C, h, w]`` pooled features.
+
+        Returns:
+            ``Tensor[K, num_classes]``, or ``Tensor[K, 1]`` if class-agnostic, in the precision of the weights: the
+            refinement compares changes of 0.001, which half precision does not resolve.
+        """
+        hidden = features.flatten(1)
+        for layer in self.shared_fcs:
+            hidden = layer(hidden).relu()
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.fc_iou(hidden.to(self.fc_iou.weight.dtype))
+
+    def decode(self, raw: Tensor) -> Tensor:
+        """IoUs of raw outputs, of any shape. From ``SmoothL1Loss`` they may lie somewhat outside [0, 1]."""
+        return raw.sigmoid() if self._is_logit else raw * self.std + self.mean
+
+    def predict_iou(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Predicted IoUs, differentiable in the features.
+
+        Args:
+            features: ``Tensor[K, C, h, w]`` pooled features.
+            labels: ``LongTensor[K]``: the class to read for each RoI.
+
+        Returns:
+            ``Tensor[K]`` with ``labels``, else ``Tensor[K, num_classes]``; class-agnostic, the same for all classes.
+        """
+        raw = self(features)
+        if labels is not None:
+            return self.decode(self._read(raw, labels))
+        return self.decode(raw).expand(-1, self.num_classes)
+
+    @force_fp32(apply_to=("raw",))
+    def loss(self, raw: Tensor, target_ious: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Loss of raw outputs, averaged over the RoIs.
+
+        Args:
+            raw: what :meth:`forward` gave for K RoIs.
+            target_ious: ``Tensor[K]``, each RoI's IoU with its assigned ground truth.
+            labels: ``LongTensor[K]``, the class of that ground truth.
+
+        Returns:
+            ``loss_iou``, and ``iou_error``: the mean absolute error of the predicted IoU, without gradient. Both are 0
+            for K = 0, and ``loss_iou`` still depends on the parameters (distributed training waits for each of them).
+        """
+        if len(raw) == 0:
+            return {"loss_iou": raw.sum() * 0, "iou_error": raw.new_zeros(())}
+        raw = self._read(raw, labels)
+        target = target_ious if self._is_logit else (target_ious - self.mean) / self.std
+        loss = self.loss_iou(raw, target, avg_factor=len(raw))
+        return {"loss_iou": loss, "iou_error": (self.decode(raw.detach()) - target_ious).abs().mean()}
+
+    def _read(self, raw: Tensor, labels: Tensor) -> Tensor:
+        """``Tensor[K]``: the output of each RoI's class."""
+        return raw[:, 0] if self.class_agnostic else raw.gather(1, labels[:, None])[:, 0]
+
+
+def _predicts_logits(loss_iou: Mapping[str, Any]) -> bool:
+    """Whether a loss is on the logit of the IoU (else on the normalised IoU); refuses other losses."""
+    kind = loss_iou.get("type")
+    if kind == "SmoothL1Loss":
+        return False
+    if kind == "CrossEntropyLoss" and loss_iou.get("use_sigmoid", False):
+        return True
+    hint = ""
+    if kind == "CrossEntropyLoss":
+        hint = ": without use_sigmoid=True it compares classes, not IoUs"
+    elif kind == "SimpleGFLLoss" and not loss_iou.get("beta", 0):
+        hint = ": with beta=0 it is CrossEntropyLoss with use_sigmoid=True"
+    raise ValueError(f"iou_head: loss_iou of type {kind!r} is not supported{hint}. Use {_LOSSES}")

@@ -1,0 +1,343 @@
+"""The RoI head of IoU-Net: R-CNN, and a branch that predicts IoUs to guide NMS and to refine boxes.
+
+Shapes: N images, K candidates (boxes) of all images, C foreground classes, M detections of all images.
+Boxes are (x1, y1, x2, y2) in pixels of the network's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmdet.core import bbox2roi, build_assigner, build_sampler
+from mmdet.models import HEADS, StandardRoIHead
+from mmdet.models.builder import build_head
+from torch import Tensor
+
+from iounet.core.boxes import box_iou, clip_boxes
+from iounet.core.refine import refine_boxes
+from iounet.core.roi_generator import RoIGenerator
+from iounet.models._test_cfg import read_iou_cfg
+from iounet.models.detections import Candidates, Detections, rank_in_image, suppress
+
+
+@HEADS.register_module()
+class IoURoIHead(StandardRoIHead):
+    """``StandardRoIHead`` with an IoU branch on the box branch's RoI extractor.
+
+    Args:
+        bbox_roi_extractor: of both branches; differentiable in the RoIs if boxes are to be refined
+            (``PrRoIExtractor``).
+        bbox_head: as in mmdet.
+        iou_head: config of :class:`iounet.models.IoUHead`.
+        roi_generator: arguments of :class:`iounet.core.RoIGenerator`; needed for training only.
+        train_cfg: ``train_cfg.rcnn``: ``bbox_assigner``, ``bbox_sampler``, ``iou_assigner``, ``iou_sampler``,
+            ``pos_weight``, ``debug``.
+        test_cfg: ``test_cfg.rcnn``: as in mmdet, and ``iou = dict(nms=dict(multiclass, iou_threshold, guide),
+            refine=dict(pre_refine, t, omega_1, omega_2, lamb, use_iou_score))``. Without ``iou`` the head tests as
+            ``StandardRoIHead`` does; without ``refine`` there is NMS only.
+        pretrained: not used; mmdet passes it to every RoI head.
+        init_cfg: as in mmdet.
+
+    Raises:
+        ValueError: for missing or unknown keys or values in the configs.
+    """
+
+    def __init__(
+        self,
+        bbox_roi_extractor: Mapping[str, Any],
+        bbox_head: Mapping[str, Any],
+        iou_head: Mapping[str, Any],
+        roi_generator: Mapping[str, Any] | None = None,
+        train_cfg: Any = None,
+        test_cfg: Any = None,
+        pretrained: Any = None,
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(
+            bbox_roi_extractor=bbox_roi_extractor,
+            bbox_head=bbox_head,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            pretrained=pretrained,
+            init_cfg=init_cfg,
+        )
+        read_iou_cfg(test_cfg)
+        if train_cfg and roi_generator is None:
+            raise ValueError("roi_head: roi_generator is missing: training draws its IoU RoIs from it")
+        self.roi_generator = None if roi_generator is None else RoIGenerator(**roi_generator)
+        self.iou_head = build_head(iou_head)
+        if self.iou_head.num_classes != self.bbox_head.num_classes:
+            raise ValueError(
+                f"roi_head: iou_head.num_classes={self.iou_head.num_classes} differs from "
+                f"bbox_head.num_classes={self.bbox_head.num_classes}"
+            )
+
+    def init_assigner_sampler(self) -> None:
+        """Assigner and sampler of both branches."""
+        self.bbox_assigner: Any = None
+        self.bbox_sampler: Any = None
+        self.iou_assigner: Any = None
+        self.iou_sampler: Any = None
+        if self.train_cfg:
+            for key in ("bbox_assigner", "bbox_sampler", "iou_assigner", "iou_sampler"):
+                if key not in self.train_cfg:
+                    raise ValueError(f"train_cfg.rcnn.{key} is missing: IoURoIHead needs it for training")
+            self.bbox_assigner = build_assigner(self.train_cfg.bbox_assigner)
+            self.bbox_sampler = build_sampler(self.train_cfg.bbox_sampler, context=self)
+            self.iou_assigner = build_assigner(self.train_cfg.iou_assigner)
+            self.iou_sampler = build_sampler(self.train_cfg.iou_sampler, context=self)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, *args: Any, **kwargs: Any
+    ) -> None:
+        """Accepts the random table that checkpoints of the published reproduction carry; it is not used."""
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *args, **kwargs)
+        unexpected = args[1]
+        unexpected[:] = [key for key in unexpected if key != prefix + "roi_generator.delta"]
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def _bbox_forward_train(
+        self,
+        x: Sequence[Tensor],
+        sampling_results: Sequence[Any],
+        gt_bboxes: Sequence[Tensor],
+        gt_labels: Sequence[Tensor],
+        img_metas: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """The parent's losses, and those of the IoU branch; one call pools the RoIs of both."""
+        rois = bbox2roi([result.bboxes for result in sampling_results])
+        iou_rois, target_ious, iou_labels = self._iou_targets(gt_bboxes, gt_labels, img_metas)
+        features = self._pool(x, torch.cat([rois, iou_rois]))
+        bbox_features, iou_features = features.split([len(rois), len(iou_rois)])
+        cls_score, bbox_pred = self.bbox_head(bbox_features)
+        targets = self.bbox_head.get_targets(sampling_results, gt_bboxes, gt_labels, self.train_cfg)
+        losses = self.bbox_head.loss(cls_score, bbox_pred, rois, *targets)
+        losses.update(self.iou_head.loss(self.iou_head(iou_features), target_ious, iou_labels))
+        return {"cls_score": cls_score, "bbox_pred": bbox_pred, "bbox_feats": bbox_features, "loss_bbox": losses}
+
+    @torch.no_grad()
+    def _iou_targets(
+        self,
+        gt_bboxes: Sequence[Tensor],
+        gt_labels: Sequence[Tensor],
+        img_metas: Sequence[Mapping[str, Any]],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``Tensor[R, 5]`` RoIs around ground truth, their IoUs with the one assigned to them, and its labels."""
+        assert self.roi_generator is not None
+        rois, assigned, labels = [], [], []
+        for boxes, classes, meta in zip(gt_bboxes, gt_labels, img_metas, strict=True):
+            drawn = self.roi_generator.generate_roi(boxes, max_shape=meta["img_shape"])
+            if len(drawn) > 0:
+                assignment = self.iou_assigner.assign(drawn, boxes, None, classes)
+                result = self.iou_sampler.sample(assignment, drawn, boxes, classes)
+                drawn, gt_index = result.pos_bboxes, result.pos_assigned_gt_inds
+            else:
+                gt_index = classes.new_zeros(0)
+            rois.append(drawn)
+            assigned.append(boxes[gt_index])
+            labels.append(classes[gt_index])
+        return bbox2roi(rois), box_iou(torch.cat(rois), torch.cat(assigned)), torch.cat(labels)
+
+    # --- inference ----------------------------------------------------------------------------------------------------
+
+    def simple_test_bboxes(
+        self,
+        x: Sequence[Tensor],
+        img_metas: Sequence[Mapping[str, Any]],
+        proposals: Sequence[Tensor],
+        rcnn_test_cfg: Any,
+        rescale: bool = False,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Detections in mmdet's form; ``rcnn_test_cfg`` may differ from the one the head was built with.
+
+        Returns:
+            per image ``Tensor[M, 5]`` of (x1, y1, x2, y2, score), in pixels of the original image if ``rescale``; and
+            ``LongTensor[M]`` labels.
+        """
+        branch = read_iou_cfg(rcnn_test_cfg)
+        if branch is None:
+            return super().simple_test_bboxes(x, img_metas, proposals, rcnn_test_cfg, rescale=rescale)
+        nms, refine = branch
+        score_thr, max_per_img = rcnn_test_cfg.score_thr, rcnn_test_cfg.max_per_img
+        candidates = self.candidates(x, proposals, img_metas, score_thr)
+        ious = self.score(x, candidates)
+        detections = self.select(
+            x, candidates, ious, **nms, score_thr=score_thr, refine=refine, max_per_img=max_per_img
+        )
+        boxes = [image.boxes for image in detections]
+        if rescale:
+            factors = [meta["scale_factor"] for meta in img_metas]
+            boxes = [box / box.new_tensor(factor) for box, factor in zip(boxes, factors, strict=True)]
+        scores = [image.scores[:, None] for image in detections]
+        return (
+            [torch.cat(pair, dim=1) for pair in zip(boxes, scores, strict=True)],
+            [image.labels for image in detections],
+        )
+
+    @torch.no_grad()
+    def candidates(
+        self,
+        x: Sequence[Tensor],
+        proposal_list: Sequence[Tensor],
+        img_metas: Sequence[Mapping[str, Any]],
+        score_thr: float | None = None,
+    ) -> Candidates:
+        """R-CNN on the proposals of a batch.
+
+        Args:
+            x: feature maps, ``Tensor[N, C', H, W]`` per level.
+            proposal_list: per image ``Tensor[P, 4 or 5]``.
+            img_metas: per image, with ``img_shape``.
+            score_thr: leave out boxes with no class score of at least this much: nothing after would keep them.
+                ``None`` is ``test_cfg``'s.
+        """
+        score_thr = self.test_cfg.score_thr if score_thr is None else score_thr
+        rois = bbox2roi(proposal_list)
+        result = self._bbox_forward(x, rois)
+        logits = result["cls_score"]
+        class_scores = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))[:, :-1]
+        best_score, best_label = class_scores.max(1)
+        boxes = self.bbox_head.regress_by_class(rois[:, 1:], best_label, result["bbox_pred"], {"img_shape": None})
+        image_index = rois[:, 0].long()
+        shapes = torch.tensor([meta["img_shape"][:2] for meta in img_metas], device=boxes.device)
+        boxes = clip_boxes(boxes, shapes[image_index])
+        possible = best_score >= score_thr
+        return Candidates(boxes[possible], class_scores[possible], image_index[possible], len(proposal_list))
+
+    @torch.no_grad()
+    def score(self, x: Sequence[Tensor], candidates: Candidates) -> Tensor:
+        """``Tensor[K, C]``: the predicted IoU of every candidate, for every class."""
+        return self.iou_head.predict_iou(self._pool(x, _as_rois(candidates.image_index, candidates.boxes)))
+
+    @torch.no_grad()
+    def select(
+        self,
+        x: Sequence[Tensor],
+        candidates: Candidates,
+        ious: Tensor,
+        *,
+        multiclass: bool = True,
+        iou_threshold: float = 0.5,
+        guide: str = "rank",
+        score_thr: float = 0.05,
+        refine: Mapping[str, Any] | None = None,
+        max_per_img: int = 100,
+    ) -> list[Detections]:
+        """From scored candidates to detections: NMS, then :meth:`refine`, then the best of each image.
+
+        Args:
+            x: feature maps.
+            candidates: of :meth:`candidates`, with a ``score_thr`` no higher than the one here.
+            ious: of :meth:`score`.
+            multiclass: see :func:`iounet.models.detections.suppress`, also for the next three.
+            iou_threshold: NMS.
+            guide: NMS.
+            score_thr: NMS.
+            refine: keyword arguments of :meth:`refine`, or ``None`` for NMS only.
+            max_per_img: largest number of detections per image; negative for all.
+
+        Returns:
+            :class:`Detections` per image, highest score first.
+        """
+        detections, image_index = suppress(
+            candidates,
+            ious,
+            multiclass=multiclass,
+            iou_threshold=iou_threshold,
+            guide=guide,
+            score_thr=score_thr,
+        )
+        if refine is not None:
+            detections, image_index = self.refine(x, detections, image_index, **refine)
+        if max_per_img >= 0:
+            first = rank_in_image(image_index) < max_per_img
+            detections, image_index = detections.take(first), image_index[first]
+        counts = image_index.bincount(minlength=candidates.num_images).tolist()
+        return [Detections(*fields) for fields in zip(*(field.split(counts) for field in detections), strict=True)]
+
+    @torch.no_grad()
+    def refine(
+        self,
+        x: Sequence[Tensor],
+        detections: Detections,
+        image_index: Tensor,
+        *,
+        pre_refine: int = 100,
+        t: int = 5,
+        omega_1: float = 0.001,
+        omega_2: float = -0.01,
+        lamb: float = 0.5,
+        use_iou_score: bool = True,
+        trace: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Detections, Tensor]:
+        """Refine the first boxes of each image; see :func:`iounet.core.refine_boxes`. The others are dropped.
+
+        Args:
+            x: feature maps.
+            detections: M boxes image by image, highest score first.
+            image_index: ``LongTensor[M]``, ascending.
+            pre_refine: how many boxes of each image to refine.
+            t: largest number of steps.
+            omega_1: stop a box after a step that changes its IoU by less.
+            omega_2: stop a box after a step that changes its IoU by less than this, downwards (negative).
+            lamb: λ, the step size.
+            use_iou_score: multiply the scores with the IoUs predicted at the refined positions.
+            trace: see :func:`iounet.core.refine_boxes`; its rows are the first ``pre_refine`` rows of each image.
+
+        Returns:
+            Detections image by image, highest score first, not clipped to the image; and ``LongTensor[M']``.
+        """
+        first = rank_in_image(image_index) < pre_refine
+        detections, image_index = detections.take(first), image_index[first]
+        # Features are constants here; in this layout they are pooled time and again without being copied.
+        x = [level.detach().contiguous(memory_format=torch.channels_last) for level in self._levels(x)]
+        num_classes = self.iou_head.num_classes
+
+        def predict_iou(boxes: Tensor, keys: Tensor) -> Tensor:
+            return self.iou_head.predict_iou(self._pool(x, _as_rois(keys // num_classes, boxes)), keys % num_classes)
+
+        boxes, ious = refine_boxes(
+            predict_iou,
+            detections.boxes,
+            image_index * num_classes + detections.labels,
+            step_size=lamb,
+            num_steps=t,
+            omega_1=omega_1,
+            omega_2=omega_2,
+            trace=trace,
+        )
+        scores = detections.scores * ious if use_iou_score else detections.scores
+        order = scores.argsort(descending=True, stable=True)
+        order = order[image_index[order].argsort(stable=True)]
+        return Detections(boxes, scores, detections.labels, ious).take(order), image_index[order]
+
+    def aug_test(self, *args: Any, **kwargs: Any) -> Any:
+        """As in mmdet with the IoU branch off; not there with the branch on."""
+        if read_iou_cfg(self.test_cfg) is not None:
+            raise NotImplementedError(
+                "IoURoIHead: test-time augmentation is not implemented for the IoU branch; use a test pipeline with "
+                "one scale and no flip, or remove test_cfg.rcnn.iou to test the R-CNN branch alone"
+            )
+        return super().aug_test(*args, **kwargs)
+
+    def async_simple_test(self, *args: Any, **kwargs: Any) -> Any:
+        """As in mmdet with the IoU branch off; not there with the branch on."""
+        if read_iou_cfg(self.test_cfg) is not None:
+            raise NotImplementedError(
+                "IoURoIHead: use simple_test; async testing is not implemented for the IoU branch"
+            )
+        return super().async_simple_test(*args, **kwargs)
+
+    def _levels(self, x: Sequence[Tensor]) -> Sequence[Tensor]:
+        return x[: self.bbox_roi_extractor.num_inputs]
+
+    def _pool(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
+        return self.bbox_roi_extractor(self._levels(x), rois)
+
+
+def _as_rois(image_index: Tensor, boxes: Tensor) -> Tensor:
+    """``Tensor[K, 5]``."""
+    return torch.cat([image_index[:, None].to(boxes.dtype), boxes], dim=1)

@@ -1,0 +1,286 @@
+"""Builds, loads and registers the compiled kernels: the one place that knows how.
+
+The libraries are compiled at first use, once for a machine, into a cache folder: ``IOUNET_CACHE_DIR``, or ``iounet``
+under ``XDG_CACHE_HOME`` (``~/.cache``). A library's name holds a hash of everything that it depends on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_SOURCE_DIR = Path(__file__).parent / "csrc"
+_SOURCES = {
+    "cpu": ["prroi_pool.cpp", "cpu/prroi_pool_cpu.cpp"],
+    "cuda": ["cuda/prroi_pool_cuda.cpp", "cuda/prroi_pool_cuda.cu"],
+}
+_BUILD_SECONDS = {"cpu": 15, "cuda": 40}
+# OpenMP is only compiled for, not linked: the calls then bind to the runtime that torch has loaded, so that
+# torch.set_num_threads() governs this library's threads too.
+_CXX_FLAGS = ["-O3", "-march=native", "-fopenmp"]
+# torch's own flags forbid the conversions between half precision and float that the kernels use.
+_NVCC_FLAGS = ["-O3", "-U__CUDA_NO_HALF_CONVERSIONS__", "-U__CUDA_NO_BFLOAT16_CONVERSIONS__"]
+# For a build on a machine without a GPU; newer GPUs take the PTX of the last one.
+_CUDA_ARCHITECTURES = ("75", "80", "90")
+
+_lock = threading.RLock()
+_available: dict[str, bool] = {}
+
+
+@torch.compiler.assume_constant_result
+def available(device_type: str) -> bool:
+    """Whether a compiled kernel serves a type of device ("cpu", "cuda"); builds and loads it at the first call."""
+    if device_type not in _available:
+        with _lock:
+            if device_type not in _available:
+                _available[device_type] = _load(device_type)
+    return _available[device_type]
+
+
+def cache_dir() -> Path:
+    """The folder that compiled libraries are kept in."""
+    if "IOUNET_CACHE_DIR" in os.environ:
+        return Path(os.environ["IOUNET_CACHE_DIR"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iounet"
+
+
+def compiler_version() -> str | None:
+    """First line of the C++ compiler's ``--version``; None if there is no compiler."""
+    output = _output([*shlex.split(os.environ.get("CXX") or "c++"), "--version"])
+    return output and output.partition("\n")[0]
+
+
+def cuda_home() -> Path | None:
+    """The CUDA toolkit: CUDA_HOME, or where nvcc is, or /usr/local/cuda."""
+    candidates = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    nvcc = shutil.which("nvcc")
+    if nvcc:
+        candidates.append(str(Path(nvcc).resolve().parents[1]))
+    # The nvcc on the PATH may be a wrapper outside the toolkit: hence the last one, and the look for a header.
+    for candidate in [*candidates, "/usr/local/cuda"]:
+        if (Path(candidate) / "include" / "cuda_runtime_api.h").exists():
+            return Path(candidate)
+    return None
+
+
+def cuda_compiler_version() -> str | None:
+    """nvcc's version; None if there is no nvcc of torch's CUDA version, or neither a GPU nor IOUNET_FORCE_CUDA=1."""
+    if torch.version.cuda is None:
+        return None
+    if not torch.cuda.is_available() and os.environ.get("IOUNET_FORCE_CUDA") != "1":
+        return None
+    home = cuda_home()
+    release = re.search(r"release (\d+)\.(\d+)", _output([f"{home}/bin/nvcc", "--version"]) or "")
+    if release is None or release[1] != torch.version.cuda.split(".")[0]:
+        return None
+    return f"{release[1]}.{release[2]}"
+
+
+def library_path(device_type: str) -> Path:
+    """Where the compiled library for a type of device is, or would be."""
+    key = hashlib.sha256()
+    for path in sorted(_SOURCE_DIR.rglob("*")):
+        relative = path.relative_to(_SOURCE_DIR)
+        if path.is_file() and (relative.parts[0] != "cuda" or device_type == "cuda"):
+            key.update(f"{relative}\0".encode() + path.read_bytes())
+    parts = [
+        torch.__version__,
+        str(torch.version.cuda),
+        str(torch.compiled_with_cxx11_abi()),
+        sys.implementation.cache_tag,
+        os.environ.get("CXX") or "c++",
+        str(compiler_version()),
+        _cpu_features(),
+        *_CXX_FLAGS,
+    ]
+    if device_type == "cuda":
+        parts += [str(cuda_compiler_version()), *_NVCC_FLAGS, *_architecture_flags()]
+    key.update("\0".join(parts).encode())
+    return cache_dir() / f"prroi_pool_{device_type}-{key.hexdigest()[:16]}.so"
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _cpu_features() -> str:
+    """What ``-march=native`` depends on: a cache folder may be shared by machines of different kinds."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return line
+    return f"{platform.machine()} {platform.processor()}"
+
+
+def _architecture_flags() -> list[str]:
+    """The GPUs to compile for: those that TORCH_CUDA_ARCH_LIST names, else those in the machine, else a range."""
+    if os.environ.get("TORCH_CUDA_ARCH_LIST"):
+        return []  # torch's own build adds the flags
+    devices = range(torch.cuda.device_count())
+    found = sorted({"{}{}".format(*torch.cuda.get_device_capability(i)) for i in devices}, key=int)
+    architectures = found or list(_CUDA_ARCHITECTURES)
+    flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in architectures]
+    return [*flags, f"-gencode=arch=compute_{architectures[-1]},code=compute_{architectures[-1]}"]
+
+
+def _load(device_type: str) -> bool:
+    """Returns False, having warned, where the plain-torch fallback must serve."""
+    if device_type not in _SOURCES or (device_type == "cuda" and not available("cpu")):
+        return False
+    if device_type == "cpu" and compiler_version() is None:
+        _warn("there is no C++ compiler (CXX, or c++)")
+        return False
+    if device_type == "cuda" and cuda_compiler_version() is None:
+        _warn(f"there is no nvcc of CUDA {torch.version.cuda} for the GPU")
+        return False
+    try:
+        path = library_path(device_type)
+        if not path.exists():
+            _build_once(device_type, path)
+        torch.ops.load_library(str(path))
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        _warn(f"the {device_type} kernel could not be built or loaded: {error}")
+        return False
+    if device_type == "cpu":
+        _register()
+    return True
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(f"iounet.ops: {reason}. Precise RoI Pooling runs in plain torch, many times slower.", stacklevel=2)
+
+
+def _build_once(device_type: str, path: Path) -> None:
+    """Builds in a folder of its own and renames the result, while other processes wait.
+
+    The lock is the kernel's (flock), so it goes when its holder is killed; what that one left behind is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        for leftover in path.parent.glob(f"{path.stem}.build-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        print(
+            f"iounet: building the Precise RoI Pooling {device_type.upper()} kernel, once"
+            f" (about {_BUILD_SECONDS[device_type]} s), in {path.parent} ...",
+            file=sys.stderr,
+            flush=True,
+        )
+        start = time.monotonic()
+        build_dir = tempfile.mkdtemp(prefix=f"{path.stem}.build-", dir=path.parent)
+        try:
+            os.rename(_compile(device_type, build_dir), path)
+        finally:
+            shutil.rmtree(build_dir, ignore_errors=True)
+        print(f"iounet: built in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def _compile(device_type: str, build_dir: str) -> Path:
+    from torch.utils import cpp_extension  # slow to import, and only needed here
+
+    if device_type == "cuda":
+        cpp_extension.CUDA_HOME = str(cuda_home())
+    name = f"prroi_pool_{device_type}"
+    with _ninja_on_path():
+        # Also loads the library; loading it again under its final name is harmless, as its registrations are run by
+        # the dynamic linker, once for an inode.
+        cpp_extension.load(
+            name,
+            [str(_SOURCE_DIR / source) for source in _SOURCES[device_type]],
+            extra_cflags=_CXX_FLAGS,
+            extra_cuda_cflags=[*_NVCC_FLAGS, *_architecture_flags()] if device_type == "cuda" else None,
+            build_directory=build_dir,
+            is_python_module=False,
+        )
+    return Path(build_dir) / f"{name}.so"
+
+
+@contextlib.contextmanager
+def _ninja_on_path() -> Iterator[None]:
+    """Finds the ninja that pip put beside the interpreter, also where the environment is not activated."""
+    path = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = path
+
+
+def _register() -> None:
+    """Adds to the loaded operators what they need for autograd, torch.compile and autocast."""
+    torch.library.register_fake("iounet::prroi_pool", _fake_forward)
+    torch.library.register_fake("iounet::prroi_pool_feature_gradient", _fake_feature_gradient)
+    torch.library.register_fake("iounet::prroi_pool_coordinate_gradient", _fake_coordinate_gradient)
+    torch.library.register_autograd("iounet::prroi_pool", _backward, setup_context=_setup_context)
+    for name in ("prroi_pool_feature_gradient", "prroi_pool_coordinate_gradient"):
+        torch.library.register_autograd(f"iounet::{name}", _no_second_derivative)
+    for device_type in ("cpu", "cuda"):
+        torch.library.register_autocast("iounet::prroi_pool", device_type, torch.float32)
+
+
+def _fake_forward(
+    inputs: list[Tensor],
+    rois: Tensor,
+    levels: Tensor | None,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scales: list[float],
+) -> Tensor:
+    return inputs[0].new_empty(rois.shape[0], inputs[0].shape[1], pooled_height, pooled_width)
+
+
+def _fake_feature_gradient(
+    grad_output: Tensor, inputs: list[Tensor], rois: Tensor, levels: Tensor | None, spatial_scales: list[float]
+) -> list[Tensor]:
+    def layout(x: Tensor) -> torch.memory_format:
+        return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+
+    return [torch.empty_like(x, memory_format=layout(x)) for x in inputs]
+
+
+def _fake_coordinate_gradient(
+    grad_output: Tensor, inputs: list[Tensor], rois: Tensor, levels: Tensor | None, spatial_scales: list[float]
+) -> Tensor:
+    return torch.empty_like(rois, memory_format=torch.contiguous_format)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    features, rois, levels, _, _, ctx.spatial_scales = inputs
+    ctx.save_for_backward(rois, levels, *features)
+
+
+def _backward(ctx, grad_output: Tensor):
+    rois, levels, *features = ctx.saved_tensors
+    arguments = (grad_output, features, rois, levels, ctx.spatial_scales)
+    features_needed, rois_needed = ctx.needs_input_grad[:2]
+    feature_gradients = [None] * len(features)
+    if any(features_needed):
+        feature_gradients = torch.ops.iounet.prroi_pool_feature_gradient(*arguments)
+    coordinate_gradient = torch.ops.iounet.prroi_pool_coordinate_gradient(*arguments) if rois_needed else None
+    return feature_gradients, coordinate_gradient, None, None, None, None
+
+
+def _no_second_derivative(ctx, *grads):
+    raise NotImplementedError("prroi_pool: second derivatives are not implemented")

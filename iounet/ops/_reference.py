@@ -1,0 +1,136 @@
+"""Precise RoI Pooling in plain torch: the oracle of the tests, and the fallback where there is no compiler.
+
+Shapes: K RoIs, P bins along an axis, C channels, maps of H x W cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+# Elements of the largest intermediate tensor: RoIs are taken in chunks that stay below it.
+_CHUNK_ELEMENTS = 1 << 24
+
+
+def axis_weights(start: Tensor, end: Tensor, bins: int, size: int) -> Tensor:
+    """Mean of every cell's hat function over every bin, along one axis.
+
+    Args:
+        start: Tensor[K], lower end of the RoIs, in feature cells.
+        end: Tensor[K], upper end of the RoIs, in feature cells.
+        bins: number of bins P.
+        size: number of cells of the map.
+
+    Returns:
+        Tensor[K, P, size]; zero for a RoI whose bins are empty.
+    """
+    # Relative to floor(start), so that the edges keep their digits however far the RoI lies from the origin.
+    origin = start.detach().floor()
+    steps = torch.arange(bins + 1, dtype=start.dtype, device=start.device)
+    edges = (start - origin)[:, None] + (end - start)[:, None] * steps / bins
+    cells = torch.arange(size, dtype=start.dtype, device=start.device) - origin[:, None]
+    distance = edges[:, :, None] - cells[:, None, :]
+    lower, upper = distance[:, :-1], distance[:, 1:]
+    width = (edges[:, 1:] - edges[:, :-1])[:, :, None]
+    not_empty = (width > 0).all(dim=1, keepdim=True)
+    width = torch.where(not_empty, width, 1)
+    # The integral of h(t) = 1 - |t| over the part of the bin within reach of the cell, divided by the bin's width. Its
+    # terms are divided one by one: their difference would lose the digits of a bin much smaller than a cell.
+    low, high = lower.clamp(-1, 1), upper.clamp(-1, 1)
+    share = torch.where((lower > -1) & (upper < 1), 1, (high - low) / width)
+    below = torch.where(low * high >= 0, share * (high + low).abs(), (high**2 + low**2) / width)
+    return (share - below / 2) * not_empty
+
+
+def _pool_map(feature: Tensor, boxes: Tensor, pooled_height: int, pooled_width: int) -> Tensor:
+    """Pools Tensor[K, 4] boxes, in cells, from one Tensor[C, H, W] map to Tensor[K, C, ph, pw]."""
+    height, width = feature.shape[1:]
+    weights_y = axis_weights(boxes[:, 1], boxes[:, 3], pooled_height, height).to(feature.dtype)
+    weights_x = axis_weights(boxes[:, 0], boxes[:, 2], pooled_width, width).to(feature.dtype)
+    rows = torch.einsum("kph,chw->kpcw", weights_y, feature)
+    return torch.einsum("kpcw,kqw->kcpq", rows, weights_x)
+
+
+def _check_values(rois: Tensor, batch_size: int, levels: Tensor | None, num_levels: int) -> None:
+    """Raises for the values that the compiled CPU kernel refuses, in the same words."""
+    finite = rois.isfinite().all(dim=1)
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        values = ", ".join(f"{value:g}" for value in rois[row].tolist())
+        raise ValueError(f"prroi_pool: rois must be finite, got [{values}] in row {row}")
+    index = rois[:, 0]
+    valid = (index >= 0) & (index < batch_size) & (index == index.floor())
+    if not valid.all():
+        row = int((~valid).nonzero()[0])
+        raise ValueError(
+            f"prroi_pool: batch index must be an integer in [0, {batch_size}), got {index[row]:g} in row {row}"
+        )
+    if levels is not None:
+        outside = (levels < 0) | (levels >= num_levels)
+        if outside.any():
+            row = int(outside.nonzero()[0])
+            raise ValueError(f"prroi_pool: levels must be in [0, {num_levels}), got {levels[row]} in row {row}")
+
+
+def prroi_pool_reference(
+    inputs: Sequence[Tensor],
+    rois: Tensor,
+    levels: Tensor | None,
+    output_size: tuple[int, int],
+    spatial_scales: Sequence[float],
+) -> Tensor:
+    """Precise RoI Pooling by two dense matrix products per RoI (arXiv 1807.11590, eqs. 3 to 5).
+
+    Differentiable, as often as wanted, in ``inputs`` and ``rois``. The weights are always computed in float64.
+
+    Args:
+        inputs: one Tensor[N, C, Hl, Wl] per level.
+        rois: Tensor[K, 5], (batch index, x1, y1, x2, y2) in image pixels.
+        levels: LongTensor[K], the level of every RoI; None: all are of level 0.
+        output_size: (ph, pw).
+        spatial_scales: cells per image pixel, one per level.
+
+    Returns:
+        Tensor[K, C, ph, pw].
+
+    Raises:
+        ValueError: on the CPU, if a RoI is not finite, or a batch index or level is out of range. On other devices
+            such RoIs give 0.
+    """
+    device_type = rois.device.type
+    if torch.is_autocast_enabled(device_type):
+        with torch.autocast(device_type, enabled=False):
+            rois, *inputs = (x if x.dtype == torch.float64 else x.float() for x in (rois, *inputs))
+            return prroi_pool_reference(inputs, rois, levels, output_size, spatial_scales)
+    batch_size, channels = inputs[0].shape[:2]
+    if device_type == "cpu":
+        _check_values(rois.detach(), batch_size, levels, len(inputs))
+    pooled_height, pooled_width = output_size
+    dtype = inputs[0].dtype
+    # Half precision is only a storage format here, as in the compiled kernels.
+    compute_dtype = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    output = torch.zeros(len(rois), channels, pooled_height, pooled_width, dtype=compute_dtype, device=rois.device)
+    usable = rois.detach().isfinite().all(dim=1)
+    boxes = torch.where(usable[:, None], rois[:, 1:].double(), 0)
+    for level, (feature, scale) in enumerate(zip(inputs, spatial_scales, strict=True)):
+        per_roi = pooled_height * channels * feature.shape[3] + (pooled_height + pooled_width) * sum(feature.shape[2:])
+        chunk = max(1, _CHUNK_ELEMENTS // max(1, per_roi))
+        for image in range(batch_size):
+            selected = usable & (rois[:, 0] == image)
+            if levels is not None:
+                selected &= levels == level
+            for index in selected.nonzero()[:, 0].split(chunk):
+                pooled = checkpoint(
+                    _pool_map,
+                    feature[image].to(compute_dtype),
+                    boxes[index] * scale,
+                    pooled_height,
+                    pooled_width,
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
+                output.index_copy_(0, index, pooled)
+    return output.to(dtype)

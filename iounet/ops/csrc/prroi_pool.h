@@ -1,0 +1,53 @@
+// What the bindings of the CPU and CUDA kernels have in common.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace iounet {
+
+// For callers of torch.ops.iounet: iounet.ops.prroi_pool has raised its own, fuller messages before.
+inline void check_arguments(at::TensorList inputs, const at::Tensor& rois, const std::optional<at::Tensor>& levels,
+                            int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales) {
+  TORCH_CHECK_VALUE(!inputs.empty() && inputs.size() == spatial_scales.size(),
+                    "prroi_pool: there must be one spatial scale per feature map");
+  TORCH_CHECK_VALUE(pooled_height > 0 && pooled_width > 0, "prroi_pool: output_size must be positive");
+  TORCH_CHECK_VALUE(rois.dim() == 2 && rois.size(1) == 5, "prroi_pool: rois must have shape (K, 5)");
+  TORCH_CHECK_VALUE(levels.has_value() || inputs.size() == 1, "prroi_pool: levels must be given for several maps");
+  for (const at::Tensor& input : inputs) {
+    TORCH_CHECK_VALUE(input.dim() == 4 && input.size(0) == inputs[0].size(0) && input.size(1) == inputs[0].size(1),
+                      "prroi_pool: all inputs must have 4 dimensions and agree in N and C");
+    TORCH_CHECK_VALUE(input.device() == rois.device(), "prroi_pool: input and rois must be on one device");
+    TORCH_CHECK_TYPE(input.scalar_type() == inputs[0].scalar_type(), "prroi_pool: all levels must have one dtype");
+  }
+  if (levels.has_value()) {
+    TORCH_CHECK_TYPE(levels->scalar_type() == at::kLong, "prroi_pool: levels must be torch.int64");
+    TORCH_CHECK_VALUE(levels->dim() == 1 && levels->size(0) == rois.size(0) && levels->device() == rois.device(),
+                      "prroi_pool: levels must have shape (K,) and be on the device of rois");
+  }
+}
+
+inline void check_grad_output(const at::Tensor& grad_output, at::TensorList inputs, const at::Tensor& rois) {
+  TORCH_CHECK_VALUE(!inputs.empty() && grad_output.dim() == 4 && rois.dim() == 2 &&
+                        grad_output.size(0) == rois.size(0) && grad_output.size(1) == inputs[0].size(1) &&
+                        grad_output.device() == rois.device(),
+                    "prroi_pool: grad_output must have shape (K, C, ph, pw) and be on the device of rois");
+}
+
+// Sums are in float32 for half precision.
+inline at::ScalarType compute_type(const at::Tensor& input) {
+  const at::ScalarType type = input.scalar_type();
+  TORCH_CHECK_TYPE(type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16,
+                   "prroi_pool: input must be of a floating point dtype, got ", type);
+  return type == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+// Gradients to features are summed with the channels innermost and then returned in the input's own layout.
+inline at::Tensor like_input(const at::Tensor& gradient, const at::Tensor& input) {
+  const bool channels_last = input.is_contiguous(at::MemoryFormat::ChannelsLast);
+  const auto layout = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  return gradient.to(input.scalar_type()).contiguous(layout);
+}
+
+}  // namespace iounet

@@ -1,0 +1,146 @@
+"""Who may import whom: every import of the project is read from the syntax tree and held against one table."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("iounet", "experiments", "sweeps", "reports")
+FRAMEWORK = ("mmdet", "mmcv")
+
+
+class Rule(NamedTuple):
+    """Prefixes of dotted names. ``None`` for ``third_party`` is anything that is not ``forbidden``."""
+
+    project: tuple[str, ...]
+    third_party: tuple[str, ...] | None
+    forbidden: tuple[str, ...] = ()
+
+
+# The longest folder that holds a file decides. Every folder may import itself and the standard library.
+RULES = {
+    "iounet/ops": Rule(project=(), third_party=("torch",)),
+    "iounet/core": Rule(project=("iounet.ops",), third_party=("torch", "torchvision.ops.nms")),
+    "iounet/models": Rule(project=("iounet.core", "iounet.ops"), third_party=("torch", *FRAMEWORK)),
+    "iounet": Rule(project=("iounet",), third_party=("mmdet",)),  # __init__.py
+    "experiments": Rule(project=("iounet",), third_party=None),
+    "sweeps": Rule(project=("experiments",), third_party=None, forbidden=FRAMEWORK),
+    "reports": Rule(project=(), third_party=None, forbidden=(*FRAMEWORK, "torch", "torchvision")),
+}
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def imported_names(tree: ast.Module, package: str) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything imported anywhere in a file, dynamic imports of literals included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                parents = parents[: len(parents) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            for alias in node.names:
+                yield node.lineno, f"{base}.{alias.name}"
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if function in ("import_module", "__import__", "importorskip"):
+                yield node.lineno, str(node.args[0].value)
+
+
+def violations(root: Path) -> list[str]:
+    found = []
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            relative = path.relative_to(root)
+            home = max((rule for rule in RULES if relative.is_relative_to(rule)), key=len)
+            rule, own = RULES[home], home.replace("/", ".")
+            for line, name in imported_names(ast.parse(path.read_text()), ".".join(relative.parent.parts)):
+                top = name.split(".")[0]
+                if top in sys.stdlib_module_names:
+                    continue
+                if top in FOLDERS:
+                    # `from iounet import core` and `import iounet` name the package: what counts is where it leads
+                    allowed = within(name, (own, *rule.project))
+                elif rule.third_party is None:
+                    allowed = not within(name, rule.forbidden)
+                else:
+                    allowed = within(name, rule.third_party)
+                if not allowed:
+                    found.append(f"{relative}:{line}: {home} must not import {name}")
+    return found
+
+
+def test_the_project_keeps_to_its_layers():
+    assert (ROOT / "iounet" / "core" / "nms.py").is_file()  # else there was nothing to read
+    assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("iounet/core/a.py", "import torch.nn.functional as F"),
+        ("iounet/core/a.py", "from torchvision.ops import nms"),
+        ("iounet/core/a.py", "from iounet.ops import prroi_pool"),
+        ("iounet/core/a.py", "from . import boxes\nfrom .boxes import box_iou\nimport math"),
+        ("iounet/models/a.py", "from mmdet.models import HEADS\nfrom mmcv import ops\nfrom ..core import nms"),
+        ("iounet/__init__.py", "import mmdet\nfrom iounet import models"),
+        ("experiments/a.py", "import iounet\nimport wandb\nfrom mmcv import Config\nimport experiments.b"),
+        ("experiments/configs/a.py", "from experiments import b"),
+        ("sweeps/a.py", "import optuna\nfrom experiments.train import main"),
+        ("reports/a.py", "import pandas, matplotlib\nfrom reports import b\nimport json"),
+    ],
+)
+def test_allowed(tmp_path, path, line):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(line)
+    assert violations(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "name"),
+    [
+        ("iounet/ops/a.py", "import numpy", "numpy"),
+        ("iounet/ops/a.py", "from iounet.core import boxes", "iounet.core.boxes"),
+        ("iounet/ops/a.py", "from ..core import boxes", "iounet.core.boxes"),
+        ("iounet/ops/sub/a.py", "from ...core.boxes import box_iou", "iounet.core.boxes.box_iou"),
+        ("iounet/core/a.py", "def f():\n    import mmdet.core", "mmdet.core"),
+        ("iounet/core/a.py", "from mmcv import Config", "mmcv.Config"),
+        ("iounet/core/a.py", "from torchvision.ops import box_iou", "torchvision.ops.box_iou"),
+        ("iounet/core/a.py", "import torchvision", "torchvision"),
+        ("iounet/core/a.py", "from iounet.models import IoUHead", "iounet.models.IoUHead"),
+        ("iounet/core/a.py", "from .. import models", "iounet.models"),
+        ("iounet/core/a.py", "import importlib\nimportlib.import_module('mmdet')", "mmdet"),
+        ("iounet/core/a.py", "__import__('pandas')", "pandas"),
+        ("iounet/models/a.py", "import wandb", "wandb"),
+        ("iounet/models/a.py", "import pandas as pd", "pandas"),
+        ("iounet/models/a.py", "if TYPE_CHECKING:\n    from matplotlib import pyplot", "matplotlib.pyplot"),
+        ("iounet/models/a.py", "from experiments import train", "experiments.train"),
+        ("iounet/a.py", "import snakemake", "snakemake"),
+        ("iounet/__init__.py", "import optuna", "optuna"),
+        ("experiments/a.py", "import sweeps.space", "sweeps.space"),
+        ("experiments/sub/a.py", "from reports.collect import rows", "reports.collect.rows"),
+        ("sweeps/a.py", "import iounet", "iounet"),
+        ("sweeps/a.py", "import mmcv", "mmcv"),
+        ("sweeps/a.py", "from reports import collect", "reports.collect"),
+        ("reports/a.py", "import experiments", "experiments"),
+        ("reports/a.py", "from iounet.core.boxes import box_iou", "iounet.core.boxes.box_iou"),
+        ("reports/a.py", "import torch", "torch"),
+        ("reports/sub/a.py", "from mmdet.datasets import CocoDataset", "mmdet.datasets.CocoDataset"),
+    ],
+)
+def test_a_planted_violation_is_found(tmp_path, path, line, name):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text("import math\n" + line)
+    (found,) = violations(tmp_path)
+    assert found.startswith(f"{path}:")
+    assert found.endswith(f"must not import {name}")
