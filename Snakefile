@@ -1,5 +1,7 @@
 """images -> checkpoint -> detections -> table cell; the suite's YAML says which."""
 
+import shlex
+
 from snakemake.utils import min_version
 
 from experiments.suite import check_suite
@@ -14,7 +16,9 @@ if not workflow.config_settings.configfiles:
 
 
 suite = check_suite(config)
-shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")  # --directory may lead anywhere
+shell.prefix(
+    f"export PYTHONPATH={shlex.quote(str(workflow.basedir))}; "
+)  # --directory may lead anywhere
 config.update(suite)
 
 
@@ -29,6 +33,6 @@ include: "reports/reports.smk"
 
 
 rule all:
+    default_target: True
     input:
         rules.report.output,
-    default_target: True

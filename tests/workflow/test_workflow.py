@@ -160,7 +160,9 @@ def test_a_typo_in_the_suite_is_an_error_that_names_it(workspace):
 
 
 def test_two_at_once_are_refused(workspace):
-    (workspace.folder / "tiny_iounet.py").write_text((workspace.folder / "tiny_iounet.py").read_text() + "seed_of_test = 1\n")
+    (workspace.folder / "tiny_iounet.py").write_text(
+        (workspace.folder / "tiny_iounet.py").read_text() + "seed_of_test = 1\n"
+    )
     process = workspace.start("all", "--cores")
     try:
         workspace.wait_for(process, workspace.folder / ".snakemake/launcher.lock")

@@ -172,7 +172,7 @@ __global__ void forward_kernel(Problem problem, T* output, int pairs_y, int pair
   const Level& map = problem.levels[roi.level];
   fill_axis(y, Bins(roi.y1, roi.y2, height), map.height, false, thread, blockDim.x);
   fill_axis(x, Bins(roi.x1, roi.x2, width), map.width, false, thread, blockDim.x);
-  
+  __syncthreads();
 
   const T* image = roi.image_data<const T>(problem);
   const int64_t row_size = static_cast<int64_t>(map.width) * channels;

@@ -1,0 +1,65 @@
+"""The workflow's files and parameters for a suite; the `.smk` files only say which rule makes which."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.files import atomic
+from experiments.suite import config_hash, inference_settings, resolve_config, results_dir, training_hash
+
+
+class Plan:
+    """Paths (relative to the working directory) and hashes of one suite.
+
+    Attributes:
+        results: the suite's results folder.
+        suite_text: the checked suite as YAML, with its defaults and with what the command line overrides.
+        suite_file: where the commands read it.
+        start: inputs of every training: the data, and the pretraining if the suite has one.
+    """
+
+    def __init__(self, suite: dict[str, Any]) -> None:
+        """Resolves every config, so that a mistake in one shows before anything runs."""
+        self.suite = suite
+        self.results = results_dir(suite).as_posix()
+        self.suite_text = yaml.safe_dump(suite, sort_keys=False)
+        self.suite_file = f"{self.results}/suite.yaml"
+        self.start = {"data": f"{self.results}/data/dataset.json"}
+        if "pretraining" in suite:
+            self.start["pretraining"] = f"{self.results}/pretraining/checkpoint.pth"
+        trained = [*suite["variants"], *(["pretraining"] if "pretraining" in suite else [])]
+        self._configs = {variant: resolve_config(suite, variant) for variant in trained}
+
+    def write_suite(self) -> None:
+        """Writes `suite_file` unless it is there with the same contents."""
+        path = Path(self.suite_file)
+        if not path.is_file() or path.read_text() != self.suite_text:
+            with atomic(path) as part:
+                part.write_text(self.suite_text)
+
+    def training_hash(self, variant: str) -> str:
+        """What decides whether a variant is trained again."""
+        return training_hash(self._configs[variant]) if variant in self._configs else ""
+
+    def evaluation_hash(self, variant: str) -> list[str]:
+        """What decides whether a checkpoint is evaluated again: its config and its inference settings."""
+        return [config_hash(self._configs[variant]), *map(str, inference_settings(self.suite, variant))]
+
+    def evaluations(self, variants: list[str]) -> list[str]:
+        """The evaluations of the variants, every seed, on the reported split.
+
+        Each is named by its index file, which is written last: what it lists lies beside it.
+        """
+        split = self.suite["report_split"]
+        return [
+            f"{self.results}/evaluations/{variant}/seed{seed}/{split}/evaluation.json"
+            for variant in variants
+            for seed in self.suite["seeds"]
+        ]
+
+    def runs(self, variants: list[str]) -> list[str]:
+        """The run records of the variants, every seed."""
+        return [
+            f"{self.results}/runs/{variant}/seed{seed}/run.json" for variant in variants for seed in self.suite["seeds"]
+        ]

@@ -1,0 +1,13 @@
+"""The errors a report can end with: each message names the file and, where there is one, the key."""
+
+
+class ReportError(Exception):
+    """A report cannot be built from what is there; the message says which file or key, and why."""
+
+
+class MissingResult(ReportError):  # noqa: N818 (reads better than MissingResultError)
+    """A table or figure needs a file that does not exist."""
+
+
+class NotInSuite(ReportError):  # noqa: N818
+    """A table, figure or claim needs a variant or setting that the suite does not contain: it is left out."""

@@ -1,0 +1,105 @@
+"""Each cell of each table traced to what it was computed from, as data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from reports.collect import Results
+from reports.document import Report
+from reports.table import Source, cells_of
+
+TRACED = (
+    "variant",
+    "seed",
+    "split",
+    "setting",
+    "checkpoint_sha256",
+    "config_hash",
+    "git_commit",
+    "wandb_run_id",
+    "stale",
+)
+
+
+def provenance(report: Report) -> dict[str, Any]:
+    """The traces.
+
+    Returns:
+        `cells`: table, row, column, value, half width and sources of every cell that shows something; `files`: for each
+        results file named there, its evaluation, checkpoint hash, config hash, commit, seed and W&B run.
+    """
+    cells = []
+    files: dict[str, Any] = {}
+    known = _files(report.results)
+    for table, row, column, cell in cells_of(report.tables):
+        if cell.value is None:
+            continue
+        cells.append(
+            {
+                "table": table.key,
+                "row": " / ".join(filter(None, (row.group, row.label))),
+                "column": column,
+                "value": cell.value,
+                "half_width": cell.half_width,
+                "seeds": cell.seeds,
+                "stale": cell.stale,
+                "sources": [_source(source) for source in cell.sources],
+            }
+        )
+        files |= {source.file: known[source.file] for source in cell.sources if not source.published}
+    return {
+        "suite": report.results.suite.name,
+        "split": report.results.suite.split,
+        "seeds": list(report.results.suite.seeds),
+        "unit": "AP and differences in points (x 100); half_width is half of the 95 % interval over seeds",
+        "cells": cells,
+        "files": dict(sorted(files.items())),
+    }
+
+
+def provenance_text(traces: dict[str, Any]) -> str:
+    """The traces as JSON with one cell, and one file, to a line: readable, and small enough to commit."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    parts = []
+    for key, value in traces.items():
+        if key == "cells":
+            parts.append(f'"{key}": [\n' + ",\n".join(map(line, value)) + "\n]")
+        elif key == "files":
+            parts.append(f'"{key}": {{\n' + ",\n".join(f"{line(k)}: {line(v)}" for k, v in value.items()) + "\n}")
+        else:
+            parts.append(f'"{key}": {line(value)}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _source(source: Source) -> dict[str, str]:
+    return {"file": source.file, "key": source.key} | ({"url": source.url} if source.published else {})
+
+
+def _files(results: Results) -> dict[str, Any]:
+    """What is known of every results file that a cell can name."""
+    known: dict[str, Any] = {}
+    for _, row in results.runs.iterrows():
+        run = row["data"]
+        entry = {
+            "variant": row["variant"],
+            "seed": int(row["seed"]),
+            "checkpoint_sha256": run["checkpoint"]["sha256"],
+            **{key: run[key] for key in ("config_hash", "git_commit", "wandb_run_id")},
+        }
+        known |= {row["source"]: entry, row["history_source"]: entry}
+    for _, row in results.evaluations.iterrows():
+        known[row["source"]] = {key: _plain(row[key]) for key in TRACED}
+    return known
+
+
+def _plain(value: Any) -> Any:
+    """A value of a frame as JSON writes it."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value

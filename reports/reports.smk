@@ -1,0 +1,54 @@
+"""The report: what the evaluations say, beside the paper and the published reproduction."""
+
+VARIANTS = list(suite["variants"])
+ABLATION_VARIANTS = [
+    v for v in ("faster_rcnn", "samp1000_lw5.0") if v in suite["variants"]
+]
+
+
+rule report:
+    input:
+        plan.evaluations(VARIANTS),
+        plan.runs(VARIANTS),
+    output:
+        f"{RESULTS}/report/README.md",
+        f"{RESULTS}/report/index.html",
+        f"{RESULTS}/report/provenance.json",
+    log:
+        f"{RESULTS}/logs/report.log",
+    conda:
+        "../environment/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        suite=plan.suite_file,
+        results=lambda wildcards, output: Path(output[0]).parents[1],
+        content=plan.suite_text,
+    shell:
+        "python -m reports.build --suite {params.suite} --results {params.results} --out {params.results}/report"
+        " > {log} 2>&1"
+
+
+rule ablation:
+    input:
+        plan.evaluations(ABLATION_VARIANTS),
+        plan.runs(ABLATION_VARIANTS),
+    output:
+        f"{RESULTS}/ablation/README.md",
+    log:
+        f"{RESULTS}/logs/ablation.log",
+    conda:
+        "../environment/conda.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        suite=plan.suite_file,
+        results=lambda wildcards, output: Path(output[0]).parents[1],
+        content=plan.suite_text,
+    shell:
+        "python -m reports.build --only ablation --suite {params.suite} --results {params.results}"
+        " --out {params.results}/ablation > {log} 2>&1"

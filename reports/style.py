@@ -1,0 +1,97 @@
+"""How figures look: Okabe-Ito colours (safe for colour-blind readers), opaque white ground, files that do not vary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+INK, GREY, FAINT = "#222222", "#6B6B6B", "#D9D9D9"
+
+VARIANT_COLOURS = {
+    "faster_rcnn": INK,
+    "samp1000_lw5.0": BLUE,
+    "samp1000_lw5.0_bce": VERMILION,
+    "max1000_lw5.0_periou30": GREEN,
+    "max1000_lw5.0_periou50": ORANGE,
+    "max1000_lw10.0_periou50": PURPLE,
+}
+SPARE_COLOURS = (SKY, GREEN, ORANGE, PURPLE, YELLOW)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.unicode_minus": True,
+    "svg.hashsalt": "iounet-report",
+    "svg.fonttype": "path",
+    "path.simplify": True,
+}
+
+
+def colours(variants: list[str]) -> dict[str, str]:
+    """A colour for each variant, the same in every figure."""
+    spare = iter(SPARE_COLOURS * (1 + len(variants)))
+    return {name: VARIANT_COLOURS[name] if name in VARIANT_COLOURS else next(spare) for name in variants}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The report's style, for the figures drawn inside."""
+    settings: dict[Any, Any] = {**dict(mpl.rcParamsDefault), **RC, "backend": "agg"}
+    with mpl.rc_context(settings):
+        yield
+
+
+def panels(columns: int, width: float = 9.0, height: float = 3.5) -> tuple[Figure, list[Axes]]:
+    """A figure with a row of panels."""
+    figure = Figure(
+        figsize=(width, height),
+        layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.07, wspace=0.04, rect=(0.008, 0.02, 0.984, 0.96)),
+    )
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def save(figure: Figure, stem: Path, dpi: int, svg: bool = True) -> list[Path]:
+    """Write `stem`.png and, if asked for, `stem`.svg, without timestamps: the same data give the same bytes."""
+    png = stem.with_name(stem.name + ".png")
+    with styled():
+        figure.savefig(png, dpi=dpi, metadata={"Software": None})
+        if not svg:
+            return [png]
+        vector = stem.with_name(stem.name + ".svg")
+        figure.savefig(vector, dpi=dpi, metadata={"Date": None, "Creator": None})
+    return [png, vector]

@@ -1,0 +1,230 @@
+"""Every refusal, by its message: the compiled kernel and the plain-torch fallback say the same."""
+
+import re
+
+import pytest
+import torch
+
+from iounet.ops import _extension, prroi_pool, prroi_pool_multilevel
+
+
+@pytest.fixture(params=["kernel", "fallback"], autouse=True)
+def path(request, monkeypatch):
+    if request.param == "fallback":
+        monkeypatch.setitem(_extension._available, "cpu", False)
+    elif not _extension.available("cpu"):
+        pytest.skip("there is no compiled kernel to test")
+    return request.param
+
+
+def features(channels=3, dtype=torch.float32):
+    return torch.zeros(2, channels, 6, 8, dtype=dtype)
+
+
+def rois(*rows, dtype=torch.float32):
+    return torch.tensor(rows or [[0, 1, 1, 5, 5]], dtype=dtype)
+
+
+SINGLE = {
+    "input of 3 dimensions": (
+        ValueError,
+        "input must have 4 dimensions (N, C, H, W), got shape [3, 6, 8]",
+        lambda: prroi_pool(torch.zeros(3, 6, 8), rois(), 7),
+    ),
+    "integer input": (
+        TypeError,
+        "input must be of a floating point dtype, got torch.int64",
+        lambda: prroi_pool(features().long(), rois(), 7),
+    ),
+    "integer rois": (
+        TypeError,
+        "rois must be of a floating point dtype, got torch.int64",
+        lambda: prroi_pool(features(), rois().long(), 7),
+    ),
+    "float rois for a double input": (
+        TypeError,
+        "rois must be torch.float64 like input (or float32 for half), got torch.float32",
+        lambda: prroi_pool(features(dtype=torch.float64), rois(), 7),
+    ),
+    "half rois for a float input": (
+        TypeError,
+        "rois must be torch.float32 like input (or float32 for half), got torch.float16",
+        lambda: prroi_pool(features(), rois().half(), 7),
+    ),
+    "rois of 1 dimension": (
+        ValueError,
+        "rois must have shape (K, 5): batch index, x1, y1, x2, y2; got [5]",
+        lambda: prroi_pool(features(), rois()[0], 7),
+    ),
+    "rois of 4 columns": (
+        ValueError,
+        "rois must have shape (K, 5): batch index, x1, y1, x2, y2; got [1, 4]",
+        lambda: prroi_pool(features(), rois()[:, 1:], 7),
+    ),
+    "another device": (
+        ValueError,
+        "input and rois must be on one device, got meta and cpu",
+        lambda: prroi_pool(features().to("meta"), rois(), 7),
+    ),
+    "batch index too large": (
+        ValueError,
+        "batch index must be an integer in [0, 2), got 2 in row 1",
+        lambda: prroi_pool(features(), rois([0, 1, 1, 5, 5], [2, 1, 1, 5, 5]), 7),
+    ),
+    "negative batch index": (
+        ValueError,
+        "batch index must be an integer in [0, 2), got -1 in row 0",
+        lambda: prroi_pool(features(), rois([-1, 1, 1, 5, 5]), 7),
+    ),
+    "fractional batch index": (
+        ValueError,
+        "batch index must be an integer in [0, 2), got 0.5 in row 0",
+        lambda: prroi_pool(features(), rois([0.5, 1, 1, 5, 5]), 7),
+    ),
+    "batch index into an empty batch": (
+        ValueError,
+        "batch index must be an integer in [0, 0), got 0 in row 0",
+        lambda: prroi_pool(features()[:0], rois(), 7),
+    ),
+    "NaN": (
+        ValueError,
+        "rois must be finite, got [0, 1, nan, 5, 5] in row 1",
+        lambda: prroi_pool(features(), rois([0, 1, 1, 5, 5], [0, 1, float("nan"), 5, 5]), 7),
+    ),
+    "infinity": (
+        ValueError,
+        "rois must be finite, got [0, 1, 1, inf, 5] in row 0",
+        lambda: prroi_pool(features(), rois([0, 1, 1, float("inf"), 5]), 7),
+    ),
+    "NaN as the batch index": (
+        ValueError,
+        "rois must be finite, got [nan, 1, 1, 5, 5] in row 0",
+        lambda: prroi_pool(features(), rois([float("nan"), 1, 1, 5, 5]), 7),
+    ),
+    "output_size 0": (
+        ValueError,
+        "output_size must be one or two positive integers, got (0, 0)",
+        lambda: prroi_pool(features(), rois(), 0),
+    ),
+    "negative output_size": (
+        ValueError,
+        "output_size must be one or two positive integers, got (7, -1)",
+        lambda: prroi_pool(features(), rois(), (7, -1)),
+    ),
+    "three sizes": (
+        ValueError,
+        "output_size must be one or two positive integers, got (7, 7, 7)",
+        lambda: prroi_pool(features(), rois(), (7, 7, 7)),
+    ),
+    "fractional output_size": (
+        ValueError,
+        "output_size must be one or two positive integers, got (7.5, 7)",
+        lambda: prroi_pool(features(), rois(), (7.5, 7)),
+    ),
+    **{
+        f"spatial_scale {scale}": (
+            ValueError,
+            f"spatial_scale must be positive and finite, got {scale}",
+            lambda scale=scale: prroi_pool(features(), rois(), 7, scale),
+        )
+        for scale in (0.0, -0.5, float("nan"), float("inf"))
+    },
+}
+
+MULTILEVEL = {
+    "no map": (
+        ValueError,
+        "there must be at least one feature map",
+        lambda: prroi_pool_multilevel([], rois(), None, 7, []),
+    ),
+    "too few scales": (
+        ValueError,
+        "got 1 spatial_scales for 2 feature maps",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), torch.tensor([0]), 7, [1.0]),
+    ),
+    "levels that differ in C": (
+        ValueError,
+        "all levels must agree in N and C, got [2, 3, 6, 8] and [2, 4, 6, 8]",
+        lambda: prroi_pool_multilevel([features(), features(4)], rois(), torch.tensor([0]), 7, [1.0, 0.5]),
+    ),
+    "levels that differ in dtype": (
+        TypeError,
+        "all levels must have one dtype, got torch.float32 and torch.float64",
+        lambda: prroi_pool_multilevel([features(), features().double()], rois(), torch.tensor([0]), 7, [1.0, 0.5]),
+    ),
+    "no levels": (
+        ValueError,
+        "levels must be given for 2 feature maps",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), None, 7, [1.0, 0.5]),
+    ),
+    "levels of another dtype": (
+        TypeError,
+        "levels must be torch.int64, got torch.float32",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), torch.zeros(1), 7, [1.0, 0.5]),
+    ),
+    "levels of another length": (
+        ValueError,
+        "levels must have shape (1,), one per RoI; got [2]",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), torch.tensor([0, 1]), 7, [1.0, 0.5]),
+    ),
+    "levels on another device": (
+        ValueError,
+        "levels and rois must be on one device, got meta and cpu",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), torch.tensor([0]).to("meta"), 7, [1.0, 0.5]),
+    ),
+    "level too large": (
+        ValueError,
+        "levels must be in [0, 2), got 2 in row 0",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), torch.tensor([2]), 7, [1.0, 0.5]),
+    ),
+    "negative level": (
+        ValueError,
+        "levels must be in [0, 2), got -1 in row 0",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), torch.tensor([-1]), 7, [1.0, 0.5]),
+    ),
+}
+CASES = {**SINGLE, **MULTILEVEL}
+
+
+@pytest.mark.parametrize(("error", "message", "call"), CASES.values(), ids=CASES.keys())
+def test_message(error, message, call):
+    with pytest.raises(error, match="^" + re.escape("prroi_pool: " + message)):
+        call()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_cuda_such_rois_give_zero():
+    nan = float("nan")
+    bad = rois([0, 1, nan, 5, 5], [2, 1, 1, 5, 5], [-1, 1, 1, 5, 5], [0.5, 1, 1, 5, 5], [0, 1, 1, float("inf"), 5])
+    bad = bad.cuda().requires_grad_()
+    output = prroi_pool(torch.ones(2, 3, 6, 8, device="cuda"), bad, 7)
+    output.sum().backward()
+    assert not output.any()
+    assert not bad.grad.any()
+
+
+def test_direct_calls_of_the_operators_are_checked(path):
+    if path == "fallback":
+        pytest.skip("the fallback has no operators")
+    ops = torch.ops.iounet
+    with pytest.raises(ValueError, match=r"rois must have shape \(K, 5\)"):
+        ops.prroi_pool([features()], torch.zeros(1, 4), None, 7, 7, [1.0])
+    with pytest.raises(ValueError, match="one spatial scale per feature map"):
+        ops.prroi_pool([features()], rois(), None, 7, 7, [])
+    with pytest.raises(ValueError, match="output_size must be positive"):
+        ops.prroi_pool([features()], rois(), None, 0, 7, [1.0])
+    with pytest.raises(ValueError, match="levels must be given"):
+        ops.prroi_pool([features(), features()], rois(), None, 7, 7, [1.0, 1.0])
+    with pytest.raises(TypeError, match="levels must be torch.int64"):
+        ops.prroi_pool([features()], rois(), torch.zeros(1), 7, 7, [1.0])
+    with pytest.raises(ValueError, match=r"levels must have shape \(K,\)"):
+        ops.prroi_pool([features()], rois(), torch.tensor([0, 0]), 7, 7, [1.0])
+    with pytest.raises(ValueError, match="agree in N and C"):
+        ops.prroi_pool([features(), features(4)], rois(), torch.tensor([0]), 7, 7, [1.0, 1.0])
+    with pytest.raises(TypeError, match="one dtype"):
+        ops.prroi_pool([features(), features().double()], rois(), torch.tensor([0]), 7, 7, [1.0, 1.0])
+    with pytest.raises(TypeError, match="floating point dtype"):
+        ops.prroi_pool([features().long()], rois(), None, 7, 7, [1.0])
+    for gradient in (ops.prroi_pool_feature_gradient, ops.prroi_pool_coordinate_gradient):
+        with pytest.raises(ValueError, match=r"grad_output must have shape \(K, C, ph, pw\)"):
+            gradient(torch.zeros(2, 3, 7, 7), [features()], rois(), None, [1.0])

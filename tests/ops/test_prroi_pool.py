@@ -1,0 +1,390 @@
+"""The compiled kernels against the oracle: values, both gradients, layouts, dtypes, threads."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import iounet.ops
+from iounet.ops import PrRoIPool, _extension, prroi_pool, prroi_pool_multilevel
+from iounet.ops._reference import prroi_pool_reference
+from tests.ops.test_reference import BOXES
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")),
+]
+SCALES = [1 / 4, 1 / 8]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled():
+    if not _extension.available("cpu"):
+        pytest.skip("there is no compiled kernel to test")
+
+
+def make_problem(channels=5, dtype=torch.float64, device="cpu", size=(12, 17), num_random=30, seed=0):
+    """Two images, two levels, every awkward box on each of them, and random RoIs that reach beyond the map."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    inputs = [
+        torch.randn(2, channels, height // level, width // level, dtype=torch.float64, generator=generator)
+        for level in (1, 2)
+    ]
+    awkward = torch.tensor(list(BOXES.values()), dtype=torch.float64)
+    boxes = torch.cat([awkward / SCALES[0], awkward / SCALES[1]])
+    corners = (torch.rand(num_random, 2, dtype=torch.float64, generator=generator) * 1.5 - 0.25) * 4 * width
+    extents = torch.rand(num_random, 2, dtype=torch.float64, generator=generator) ** 3 * 4 * width + 0.1
+    boxes = torch.cat([boxes, torch.cat([corners, corners + extents], dim=1)])
+    levels = torch.cat(
+        [torch.arange(2).repeat_interleave(len(awkward)), torch.randint(2, (num_random,), generator=generator)]
+    )
+    images = torch.randint(2, (len(boxes), 1), generator=generator)
+    rois = torch.cat([images.double(), boxes], dim=1)
+    return [x.to(device, dtype) for x in inputs], rois.to(device, dtype), levels.to(device)
+
+
+def value_and_gradients(function, inputs, rois, levels, context=nullcontext()):  # noqa: B008
+    """Output, gradient to rois, gradients to the inputs: of a scalar that weighs every output differently."""
+    inputs = [x.detach().requires_grad_() for x in inputs]
+    rois = rois.detach().requires_grad_()
+    with context:
+        output = function(inputs, rois, levels, (7, 5), SCALES)
+    weights = torch.randn(output.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    gradients = torch.autograd.grad(output, [rois, *inputs], weights.to(output))
+    return [output.detach(), *gradients]
+
+
+def assert_equal_to_oracle(function, inputs, rois, levels, tolerance):
+    actual = value_and_gradients(function, inputs, rois, levels)
+    doubles = [x.double() for x in inputs]
+    expected = value_and_gradients(prroi_pool_reference, doubles, rois.double(), levels)
+    for name, ours, theirs in zip(["output", "rois", "level 0", "level 1"], actual, expected, strict=True):
+        # The unit is the largest value in a tensor, or for the RoIs in a row of it.
+        unit = theirs.abs().amax(dim=1, keepdim=True).clamp(min=1e-3) if name == "rois" else theirs.abs().max()
+        error = ((ours.double() - theirs).abs() / unit).max().item()
+        assert error <= tolerance, f"{name}: relative error {error:.2g}"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+# 1, 2 and 4 vectors of 64 bytes, with all remainders.
+@pytest.mark.parametrize("channels", [1, 3, 8, 16, 21, 32, 64, 75, 139])
+def test_double_equals_oracle(device, channels):
+    inputs, rois, levels = make_problem(channels, device=device)
+    assert_equal_to_oracle(prroi_pool_multilevel, inputs, rois, levels, 1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("channels", [1, 5, 16, 53, 64, 123])
+def test_float_equals_oracle(device, channels):
+    inputs, rois, levels = make_problem(channels, torch.float32, device)
+    assert_equal_to_oracle(prroi_pool_multilevel, inputs, rois, levels, 5e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_large_coordinates_keep_their_digits(device):
+    # In float32, coordinates around 1300 have a spacing of 1e-4: weights computed from differences of such numbers
+    # would be wrong in their fourth digit.
+    inputs, _, _ = make_problem(4, torch.float32, device, size=(40, 1400))
+    corners = torch.tensor([[300.3, 20.1], [900.7, 5.2], [1290.11, 18.3], [1300.9, 7.77]], device=device)
+    boxes = torch.cat([corners, corners + torch.tensor([17.3, 9.1], device=device)], dim=1).repeat(2, 1)
+    levels = torch.arange(2, device=device).repeat_interleave(4)
+    boxes /= torch.tensor(SCALES, device=device)[levels, None] * torch.where(levels == 0, 1, 2)[:, None]
+    rois = torch.cat([torch.zeros(8, 1, device=device), boxes], dim=1)
+    assert_equal_to_oracle(prroi_pool_multilevel, inputs, rois, levels, 3e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("roi_dtype", ["float32", "same"])
+def test_half_precision_is_summed_in_float(device, dtype, roi_dtype):
+    # The oracle gets the same rounded values. What remains is the rounding of the results themselves (and of the
+    # gradient that comes in), while sums over 40 channels in half precision would be further off.
+    inputs, rois, levels = make_problem(40, dtype, device)
+    if roi_dtype == "float32":
+        rois = make_problem(40, torch.float32, device)[1]
+    output = prroi_pool_multilevel(inputs, rois, levels, 7, SCALES)
+    assert output.dtype == dtype
+    tolerance = 2 * torch.finfo(dtype).eps
+    assert_equal_to_oracle(prroi_pool_multilevel, inputs, rois, levels, tolerance)
+    gradients = value_and_gradients(prroi_pool_multilevel, inputs, rois, levels)[1:]
+    assert [g.dtype for g in gradients] == [rois.dtype, dtype, dtype]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("layout", ["channels_last", "strided", "expanded", "transposed"])
+def test_any_layout_gives_the_same(device, layout):
+    inputs, rois, levels = make_problem(32, device=device)
+    expected = value_and_gradients(prroi_pool_multilevel, inputs, rois, levels)
+    if layout == "channels_last":
+        inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+    elif layout == "strided":
+        inputs = [torch.stack([x, -x], dim=-1)[..., 0] for x in inputs]
+    elif layout == "expanded":
+        inputs = [x[:1].expand(2, -1, -1, -1) for x in inputs]
+        rois = rois * torch.tensor([0, 1, 1, 1, 1], device=device)
+        expected = value_and_gradients(prroi_pool_multilevel, [x.contiguous() for x in inputs], rois, levels)
+    else:
+        inputs = [x.transpose(2, 3).contiguous().transpose(2, 3) for x in inputs]
+    rois = torch.stack([rois, rois], dim=1)[:, 0]
+    actual = value_and_gradients(prroi_pool_multilevel, inputs, rois, levels)
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert actual[0].is_contiguous()
+    if layout == "channels_last":
+        assert all(g.is_contiguous(memory_format=torch.channels_last) for g in actual[2:])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_incoming_gradient_may_be_strided(device):
+    inputs, rois, levels = make_problem(6, device=device)
+    inputs[0].requires_grad_()
+    rois.requires_grad_()
+    output = prroi_pool_multilevel(inputs, rois, levels, 3, SCALES)
+    expanded = torch.ones((), dtype=torch.float64, device=device).expand(output.shape)
+    dense = torch.autograd.grad(output, [inputs[0], rois], expanded.contiguous(), retain_graph=True)
+    for ours, theirs in zip(torch.autograd.grad(output, [inputs[0], rois], expanded), dense, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+# Zero-area boxes are left out: there the output jumps, and their gradient is 0 by definition (tested below).
+SMOOTH_BOXES = {name: box for name, box in BOXES.items() if not name.startswith("zero")}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("box", SMOOTH_BOXES.values(), ids=SMOOTH_BOXES.keys())
+def test_gradcheck(device, box):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 2, 6, 8, dtype=torch.float64, generator=generator).to(device).requires_grad_()
+    boxes = (torch.tensor([box], dtype=torch.float64, device=device) / 0.9).requires_grad_()
+
+    def pool(features, boxes):
+        return prroi_pool(features, torch.cat([torch.ones_like(boxes[:, :1]), boxes], dim=1), (3, 2), 0.9)
+
+    assert torch.autograd.gradcheck(pool, (features, boxes), nondet_tol=0 if device == "cpu" else 1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_gradcheck_multilevel(device):
+    inputs, rois, levels = make_problem(2, device=device, size=(6, 8), num_random=0)
+    smooth = torch.tensor([not name.startswith("zero") for name in BOXES] * 2, device=device)
+    rois, levels = rois[smooth], levels[smooth]
+
+    def pool(first, second, boxes):
+        return prroi_pool_multilevel([first, second], torch.cat([rois[:, :1], boxes], dim=1), levels, (2, 3), SCALES)
+
+    leaves = [x.requires_grad_() for x in (*inputs, rois[:, 1:].clone())]
+    assert torch.autograd.gradcheck(pool, leaves, fast_mode=True, nondet_tol=0 if device == "cpu" else 1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", [name for name in BOXES if name.startswith(("zero", "inverted", "off", "far"))])
+def test_boxes_without_an_inside_give_zero(device, name):
+    features = torch.randn(1, 9, 6, 8, dtype=torch.float64, device=device, requires_grad=True)
+    rois = torch.tensor([[0, *BOXES[name]]], dtype=torch.float64, device=device, requires_grad=True)
+    output = prroi_pool(features, rois, 7)
+    output.sum().backward()
+    assert not output.any()
+    assert not features.grad.any()
+    assert not rois.grad.any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_absurd_boxes_are_finite_and_quick(device, dtype):
+    big = torch.finfo(dtype).max
+    boxes = [(-big, -big, big, big), (-big, 1, big, 3), (big, big, big, big), (1e30, 0, 1e31, 4), (0, 0, 1e-30, 1e-30)]
+    rois = torch.tensor([(0, *box) for box in boxes], dtype=dtype, device=device, requires_grad=True)
+    features = torch.randn(1, 3, 6, 8, dtype=dtype, device=device, requires_grad=True)
+    output = prroi_pool(features, rois, 7)
+    output.sum().backward()
+    assert output.isfinite().all()
+    assert rois.grad.isfinite().all()
+    assert features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_batch_index_column_has_no_gradient(device):
+    inputs, rois, levels = make_problem(device=device)
+    gradient = value_and_gradients(prroi_pool_multilevel, inputs, rois, levels)[1]
+    assert not gradient[:, 0].any()
+    assert gradient[:, 1:].any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("num_rois", "batch_size", "channels"), [(0, 2, 3), (0, 0, 3), (4, 2, 0), (0, 0, 0)])
+def test_empty(device, num_rois, batch_size, channels):
+    features = torch.randn(batch_size, channels, 6, 8, device=device, requires_grad=True)
+    rois = torch.tensor([[0, 1, 1, 5, 5.0]], device=device).repeat(num_rois, 1).requires_grad_()
+    output = prroi_pool(features, rois, (7, 5))
+    assert output.shape == (num_rois, channels, 7, 5)
+    output.sum().backward()
+    assert features.grad.shape == features.shape
+    assert not features.grad.any()
+    assert rois.grad.shape == rois.shape
+    assert not rois.grad.any()
+
+
+def test_empty_map():
+    assert not prroi_pool(torch.ones(1, 3, 0, 8), torch.tensor([[0, 1, 1, 5, 5.0]]), 7).any()
+
+
+def test_level_without_a_roi():
+    inputs, rois, levels = make_problem()
+    rois, levels = rois[levels == 1], levels[levels == 1]
+    output, _, first, second = value_and_gradients(prroi_pool_multilevel, inputs, rois, levels)
+    torch.testing.assert_close(output, prroi_pool(inputs[1], rois, (7, 5), SCALES[1]))
+    assert not first.any()
+    assert second.any()
+
+
+@pytest.mark.parametrize("num_threads", [2, 3, 8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_same_bits_for_any_number_of_threads(num_threads, dtype):
+    inputs, rois, levels = make_problem(40, dtype, num_random=300)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = value_and_gradients(prroi_pool_multilevel, inputs, rois, levels)
+        torch.set_num_threads(num_threads)
+        actual = value_and_gradients(prroi_pool_multilevel, inputs, rois, levels)
+    finally:
+        torch.set_num_threads(before)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("features_needed", [False, True])
+@pytest.mark.parametrize("rois_needed", [False, True])
+def test_only_the_gradients_asked_for_are_computed(device, features_needed, rois_needed):
+    inputs, rois, levels = make_problem(device=device)
+    inputs[1].requires_grad_(features_needed)
+    rois.requires_grad_(rois_needed)
+    output = prroi_pool_multilevel(inputs, rois, levels, 7, SCALES)
+    assert output.requires_grad == (features_needed or rois_needed)
+    if not output.requires_grad:
+        return
+    with torch.profiler.profile() as profile:
+        output.sum().backward()
+    names = {event.name for event in profile.events()}
+    assert ("iounet::prroi_pool_feature_gradient" in names) == features_needed
+    assert ("iounet::prroi_pool_coordinate_gradient" in names) == rois_needed
+    assert inputs[0].grad is None
+
+
+def test_second_derivative_is_refused():
+    features = torch.randn(1, 2, 6, 8, requires_grad=True)
+    rois = torch.tensor([[0, 1, 1, 5, 5.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(prroi_pool(features, rois, 3).sum(), rois, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivatives are not implemented"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_opcheck(device):
+    inputs, rois, levels = make_problem(device=device)
+    inputs[1] = inputs[1].contiguous(memory_format=torch.channels_last)
+    grad_output = torch.randn(len(rois), 5, 7, 7, dtype=torch.float64, device=device)
+    ops = torch.ops.iounet
+    torch.library.opcheck(ops.prroi_pool_feature_gradient, (grad_output, inputs, rois, levels, SCALES))
+    torch.library.opcheck(ops.prroi_pool_coordinate_gradient, (grad_output, inputs, rois, levels, SCALES))
+    leaves = [x.requires_grad_() for x in (*inputs, rois)]
+    torch.library.opcheck(ops.prroi_pool, (leaves[:2], leaves[2], levels, 7, 7, SCALES))
+    torch.library.opcheck(ops.prroi_pool, (leaves[:1], leaves[2], None, 3, 2, SCALES[:1]))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_compiles_without_graph_breaks(device):
+    inputs, rois, levels = make_problem(device=device)
+
+    def function(inputs, rois, levels, output_size, scales):
+        moved = rois + torch.tensor([0, 1.5, -2.5, 1.5, 2.5], device=device)
+        return 2 * prroi_pool_multilevel([x + 1 for x in inputs], moved, levels, output_size, scales)
+
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    expected = value_and_gradients(function, inputs, rois, levels)
+    for ours, theirs in zip(value_and_gradients(compiled, inputs, rois, levels), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("function", [prroi_pool_multilevel, prroi_pool_reference], ids=["kernel", "fallback"])
+def test_autocast_computes_in_float(device, function):
+    inputs, rois, levels = make_problem(16, torch.float32, device)
+    inputs[1] = inputs[1].bfloat16()
+    rounded = [x.float() for x in inputs]
+    expected = value_and_gradients(prroi_pool_multilevel, rounded, rois, levels)
+    actual = value_and_gradients(function, inputs, rois, levels, torch.autocast(device, dtype=torch.bfloat16))
+    assert actual[0].dtype == torch.float32
+    torch.testing.assert_close(actual[0], expected[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual[1], expected[1], rtol=1e-4, atol=1e-4)
+    assert actual[3].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_module(device):
+    layer = PrRoIPool((3, 5), spatial_scale=0.25)
+    assert repr(layer) == "PrRoIPool(output_size=(3, 5), spatial_scale=0.25)"
+    features = torch.randn(1, 4, 9, 9, device=device)
+    rois = torch.tensor([[0, 3, 5, 20, 29.0]], device=device)
+    assert torch.equal(layer(features, rois), prroi_pool(features, rois, (3, 5), 0.25))
+    model = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 1), torch.nn.Flatten(0)).double()
+    assert layer.double()(features.double(), rois.double()).dtype == torch.float64
+    assert all(p.dtype == torch.float64 for p in model.parameters())
+
+
+def test_names():
+    assert sorted(iounet.ops.__all__) == ["PrRoIPool", "prroi_pool", "prroi_pool_multilevel"]
+
+
+coordinates = st.floats(-20, 40, allow_subnormal=False)
+extents = st.floats(1e-3, 60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(coordinates, coordinates, extents, extents), st.integers(1, 9), st.integers(1, 9))
+def test_constant_map_gives_the_constant_inside(geometry, pooled_height, pooled_width):
+    # The interpolant of a constant map is the constant within the hull of the cells: [0, 19] x [0, 14] here.
+    x, y, width, height = geometry
+    box = torch.tensor([x, y, x + width, y + height], dtype=torch.float64)
+    box[0::2] = box[0::2].clamp(0, 19)
+    box[1::2] = box[1::2].clamp(0, 14)
+    if box[2] - box[0] < 1e-9 or box[3] - box[1] < 1e-9:
+        return
+    features = torch.full((1, 3, 15, 20), 2.5, dtype=torch.float64)
+    rois = torch.cat([torch.zeros(1, dtype=torch.float64), box])[None]
+    output = prroi_pool(features, rois, (pooled_height, pooled_width))
+    torch.testing.assert_close(output, torch.full_like(output, 2.5), rtol=1e-12, atol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(coordinates, coordinates, extents, extents), st.integers(-5, 5), st.integers(-5, 5))
+def test_moving_map_and_box_together_changes_nothing(geometry, dy, dx):
+    # The map is zero outside, so padding it by 5 shifts the origin; then the box is moved with it.
+    x, y, width, height = geometry
+    features = torch.randn(1, 3, 15, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moved = torch.nn.functional.pad(features, (5 + dx, 5 - dx, 5 + dy, 5 - dy))
+    roi = torch.tensor([[0, x, y, x + width, y + height]], dtype=torch.float64)
+    shift = torch.tensor([0, 5 + dx, 5 + dy, 5 + dx, 5 + dy], dtype=torch.float64)
+    # The sum with the shift is rounded: 1e-14 of a bin that may be 1e-4 wide.
+    torch.testing.assert_close(prroi_pool(moved, roi + shift, 7), prroi_pool(features, roi, 7), rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(coordinates, coordinates, extents, extents), st.floats(0.1, 0.9))
+def test_integrals_add_up(geometry, fraction):
+    # The mean times the area is an integral: of a box, and of the two parts that it is cut into.
+    x, y, width, height = geometry
+    features = torch.randn(1, 3, 15, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    cut = x + fraction * width
+    rois = torch.tensor(
+        [[0, x, y, x + width, y + height], [0, x, y, cut, y + height], [0, cut, y, x + width, y + height]]
+    )
+    rois = rois.double()
+    means = prroi_pool(features, rois, 1)[:, :, 0, 0]
+    areas = (rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])
+    whole, left, right = means * areas[:, None]
+    torch.testing.assert_close(left + right, whole, rtol=1e-9, atol=1e-9)

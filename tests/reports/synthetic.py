@@ -1,0 +1,326 @@
+"""A results folder made up for the tests: random but consistent, with real COCO matching behind every AP.
+
+Detections are ground-truth boxes with noise; how much depends on variant and setting, so that the effects resemble the
+published ones. Everything follows from `seed`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image, ImageDraw
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+CLASSES = ("circle", "square", "triangle")
+FINGERPRINT = "f" * 64
+VARIANTS = (
+    "faster_rcnn",
+    "samp1000_lw5.0",
+    "samp1000_lw5.0_bce",
+    "max1000_lw5.0_periou30",
+    "max1000_lw5.0_periou50",
+    "max1000_lw10.0_periou50",
+)
+GUIDES, STEPS = ("rank", "weight", "none"), (0.25, 1.0, 2.0)
+NAMES = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
+
+
+def sha(*parts: object) -> str:
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
+
+
+def write_suite(path: Path, **changes: Any) -> Path:
+    """A suite YAML; `changes` replace keys, None removes one."""
+    suite: dict[str, Any] = {
+        "suite": "shapes",
+        "title": "Synthetic suite",
+        "description": "Made up for the tests.",
+        "seeds": [0, 1, 2],
+        "report_split": "val",
+        "scale": {"loss_weight": 2.0, "smooth_l1_beta": 0.25, "rois": 0.25, "step_size": 0.5},
+        "variants": {
+            name: {
+                "config": f"experiments/configs/shapes/{name}.py",
+                "family": "baseline" if name == "faster_rcnn" else "iounet",
+            }
+            for name in VARIANTS
+        },
+        "inference": {"step_sizes": list(STEPS), "guides": list(GUIDES), "num_steps": 5},
+    }
+    suite.update(changes)
+    suite = {key: value for key, value in suite.items() if value is not None}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(suite, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def make_dataset(root: Path, images: int, rng: np.random.Generator) -> COCO:
+    """Images and annotations of `val`; one image without objects, one crowd region."""
+    folder = root / "data" / "val"
+    folder.mkdir(parents=True)
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in range(1, images + 1):
+        name = f"{number:06d}.png"
+        picture = Image.fromarray(rng.integers(90, 150, (96, 96, 3), dtype=np.uint8))
+        draw = ImageDraw.Draw(picture)
+        for _ in range(0 if number == 2 else int(rng.integers(2, 5))):
+            category = int(rng.integers(1, len(CLASSES) + 1))
+            w, h = rng.integers(16, 44, 2)
+            x, y = rng.integers(0, 96 - w), rng.integers(0, 96 - h)
+            box = [int(v) for v in (x, y, w, h)]
+            colour = [(200, 80, 60), (60, 120, 210), (80, 180, 90)][category - 1]
+            corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
+            if category == 1:
+                draw.ellipse(corners, fill=colour)
+            elif category == 2:
+                draw.rectangle(corners, fill=colour)
+            else:
+                draw.polygon(
+                    [(corners[0], corners[3]), (corners[2], corners[3]), (sum(corners[::2]) / 2, corners[1])], colour
+                )
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": category,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": int(number == 3 and not any(a["image_id"] == 3 for a in annotations)),
+                }
+            )
+        picture.save(folder / name)
+        entries.append({"id": number, "file_name": name, "width": 96, "height": 96})
+    categories = [{"id": index, "name": name} for index, name in enumerate(CLASSES, 1)]
+    data = {"images": entries, "annotations": annotations, "categories": categories}
+    (root / "data" / "val.json").write_text(json.dumps(data))
+    splits = {
+        "train": {"images": 4 * images, "annotations": 1},
+        "val": {"images": images, "annotations": len(annotations)},
+    }
+    manifest = {"generator": "shapes", "version": 1, "fingerprint": FINGERPRINT, "spec": {}, "splits": splits}
+    (root / "data" / "dataset.json").write_text(json.dumps({**manifest, "categories": list(CLASSES)}))
+    return load_coco(data)
+
+
+def load_coco(data: dict[str, Any]) -> COCO:
+    coco = COCO()
+    coco.dataset = data
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def evaluate(coco: COCO, detections: list[dict[str, Any]], image_ids: list[int] | None = None) -> COCOeval:
+    """pycocotools' evaluation."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+        evaluation.params.maxDets = [100]
+        if image_ids is not None:
+            evaluation.params.imgIds = image_ids
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def mean_precision(precision: np.ndarray) -> float | None:
+    valid = precision[precision > -1]
+    return float(valid.mean()) if valid.size else None
+
+
+def matches_of(evaluation: COCOeval) -> dict[str, Any]:
+    """The contents of a matches file, from pycocotools' per-image results (area: all)."""
+    params = evaluation.params
+    images, categories = len(params.imgIds), len(params.catIds)
+    columns: dict[str, list[Any]] = {key: [] for key in ("image", "category", "score", "matched", "ignored")}
+    truth = [[0] * categories for _ in range(images)]
+    bits = 1 << np.arange(len(params.iouThrs))
+    for k in range(categories):
+        for i in range(images):
+            entry = evaluation.evalImgs[k * len(params.areaRng) * images + i]
+            if entry is None:
+                continue
+            truth[i][k] = int(sum(not ignored for ignored in entry["gtIgnore"]))
+            columns["image"] += [i] * len(entry["dtScores"])
+            columns["category"] += [k] * len(entry["dtScores"])
+            columns["score"] += [float(score) for score in entry["dtScores"]]
+            columns["matched"] += [int(bits @ column) for column in (entry["dtMatches"] > 0).T]
+            columns["ignored"] += [int(bits @ column) for column in (entry["dtIgnore"] > 0).T]
+    return {
+        "image_ids": [int(i) for i in params.imgIds],
+        "category_ids": [int(c) for c in params.catIds],
+        "iou_thresholds": [round(float(t), 2) for t in params.iouThrs],
+        "detections": columns,
+        "ground_truth": truth,
+    }
+
+
+def random_detections(coco: COCO, rng: np.random.Generator, noise: float, misses: float = 0.05) -> list[dict[str, Any]]:
+    """Noisy copies of the objects, doubles, and spurious boxes."""
+    found = []
+    for image in coco.dataset["images"]:
+        for annotation in coco.imgToAnns[image["id"]]:
+            if rng.random() < misses:
+                continue
+            box = np.asarray(annotation["bbox"], dtype=float)
+            for scale, score in ((1.0, 0.9), (3.0, 0.35)):
+                moved = box + rng.normal(0, noise * scale, 4) * box[[2, 3, 2, 3]]
+                found.append(_detection(image, annotation["category_id"], moved, score * rng.uniform(0.6, 1.1)))
+        spurious = np.concatenate([rng.uniform(0, 50, 2), rng.uniform(15, 40, 2)])
+        found.append(_detection(image, int(rng.integers(1, 4)), spurious, rng.uniform(0.05, 0.6)))
+    return found
+
+
+def _detection(image: dict[str, Any], category: int, box: np.ndarray, score: float) -> dict[str, Any]:
+    box = [round(float(v), 2) for v in (*box[:2], *np.maximum(box[2:], 2))]
+    return {"image_id": image["id"], "category_id": category, "bbox": box, "score": round(float(min(score, 0.999)), 5)}
+
+
+def noise_of(variant: str, guide: str | None, step: float | None) -> float:
+    """How badly boxes are placed."""
+    noise = 0.062 if variant == "faster_rcnn" else 0.060
+    if guide is not None:
+        noise -= {"rank": 0.004, "weight": 0.006, "none": 0.001}[guide]
+    if step is not None:
+        noise -= 0.004 - 0.004 * abs(np.log2(step / 0.5)) / 2
+    if variant.endswith("bce"):
+        noise -= 0.003
+    if "lw10" in variant:
+        noise += 0.002
+    return noise
+
+
+def settings_of(variant: str) -> list[tuple[str, str | None, float | None]]:
+    if variant == "faster_rcnn":
+        return [("off", None, None)]
+    refined = [(f"{guide}_refine{step:g}", guide, step) for guide in GUIDES for step in STEPS]
+    return [("off", None, None), *[(guide, guide, None) for guide in GUIDES], *refined]
+
+
+def write_json(path: Path, data: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(data).encode()
+    path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+
+
+def make_results(
+    root: Path,
+    images: int = 16,
+    variants: tuple[str, ...] = VARIANTS,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    seed: int = 0,
+) -> Path:
+    """Everything a report reads, for the suite of `write_suite`."""
+    coco = make_dataset(root, images, np.random.default_rng(seed))
+    for variant in variants:
+        for number in seeds:
+            run = make_run(root, variant, number)
+            # the same noise in every setting of a checkpoint: differences are then paired, as in life
+            files = {
+                name: make_evaluation(root, coco, run, name, guide, step, seed)
+                for name, guide, step in settings_of(variant)
+            }
+            folder = root / "evaluations" / variant / f"seed{number}" / "val"
+            write_json(folder / "detections.json.gz", {"images": coco.getImgIds(), "settings": files})
+            write_json(folder / "diagnostics.json", {})
+    return root
+
+
+def _rois(variant: str) -> dict[str, Any]:
+    most = {"max_num": {"published": 1000, "actual": 250}}
+    if "periou" in variant:
+        return {**most, "per_iou": {"published": int(variant[-2:]), "actual": int(variant[-2:]) // 4}}
+    return {**most, "sample_num": {"published": 1000, "actual": 250}}
+
+
+def make_run(root: Path, variant: str, seed: int) -> dict[str, Any]:
+    folder = root / "runs" / variant / f"seed{seed}"
+    iounet = variant != "faster_rcnn"
+    run = {
+        "suite": "shapes",
+        "variant": variant,
+        "seed": seed,
+        "config_hash": sha("config", variant),
+        "git_commit": "c0ffee" + "0" * 34,
+        "git_dirty": False,
+        "versions": {"python": "3.11.7", "torch": "2.11.0"},
+        "hardware": {"cpu": "Test CPU", "cores": 2, "threads": 1, "gpu": None, "memory_gib": 23.4},
+        "wandb_run_id": f"run{seed}{variant[:4]}" if iounet else None,
+        "inputs": {"dataset_fingerprint": FINGERPRINT, "pretraining_sha256": "9" * 64},
+        "started": "2026-01-01T00:00:00Z",
+        "wall_time_s": 190.0 + seed + 25 * iounet,
+        "epochs": 3,
+        "iterations": 150,
+        "checkpoint": {"bytes": 1_234_567, "sha256": sha("checkpoint", variant, seed)},
+        "mapped": {"loss_weight": {"published": 5.0, "actual": 10.0}, **_rois(variant)} if iounet else {},
+    }
+    write_json(folder / "run.json", run)
+    rng = np.random.default_rng([seed, len(variant)])
+    lines = ["step,epoch,loss,loss_iou,iou_error,lr,time,val/AP,val/AP90"]
+    for step in range(1, 151):
+        branch = 0.4 + np.exp(-step / 50) + rng.normal(0, 0.02)
+        detection = 0.6 + 1.2 * np.exp(-step / 40) + rng.normal(0, 0.03)
+        total = detection + branch if iounet else detection
+        time = (0.339 if iounet else 0.272) + rng.normal(0, 0.001)
+        shares = f"{branch:.5f},{branch / 6:.5f}" if iounet else ","
+        lines.append(f"{step},{(step - 1) // 50 + 1},{total:.5f},{shares},0.003,{time:.5f},,")
+        if step % 50 == 0:
+            ap = 0.5 + 0.001 * step + 0.01 * iounet + rng.normal(0, 0.004)
+            lines.append(f"{step},{step // 50},,,,,,{ap:.5f},{ap - 0.3:.5f}")
+    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    return run
+
+
+def make_evaluation(
+    root: Path, coco: COCO, run: dict[str, Any], name: str, guide: str | None, step: float | None, seed: int
+) -> dict[str, Any]:
+    """Write one setting's files; returns its columns for detections.json.gz."""
+    variant, number = run["variant"], run["seed"]
+    rng = np.random.default_rng([seed, number])
+    found = random_detections(coco, rng, noise_of(variant, guide, step))
+    evaluation = evaluate(coco, found)
+    precision = evaluation.eval["precision"]
+    metrics = {"AP": mean_precision(precision[:, :, :, 0, -1])}
+    metrics |= {key: mean_precision(precision[t, :, :, 0, -1]) for key, t in NAMES.items()}
+    metrics |= {f"AP{size}": mean_precision(precision[:, :, :, i, -1]) for i, size in enumerate("sml", 1)}
+    path = root / "evaluations" / variant / f"seed{number}" / "val" / f"{name}.json"
+    write_json(
+        path,
+        {
+            "suite": "shapes",
+            "variant": variant,
+            "seed": number,
+            "split": "val",
+            "setting": {
+                "name": name,
+                "iou_branch": guide is not None,
+                "guide": guide,
+                "step_size": step,
+                "num_steps": 0 if step is None else 5,
+            },
+            "metrics": metrics,
+            "per_class": {c: mean_precision(precision[:, :, k, 0, -1]) for k, c in enumerate(CLASSES)},
+            "images": len(coco.getImgIds()),
+            "detections": len(found),
+            "checkpoint_sha256": run["checkpoint"]["sha256"],
+            "config_hash": sha("whole config", variant),
+            "git_commit": run["git_commit"],
+            "wandb_run_id": run["wandb_run_id"],
+            "dataset_fingerprint": FINGERPRINT,
+            "seconds": 1.5,
+        },
+    )
+    write_json(path.with_name(f"{name}.matches.json.gz"), matches_of(evaluation))
+    return {
+        **{key: [d[key] for d in found] for key in ("image_id", "category_id", "bbox", "score")},
+        "iou": [None if guide is None else round(float(rng.uniform(0.5, 1)), 5) for _ in found],
+    }
