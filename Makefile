@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all test lint format lock example clean
+.PHONY: help env all test test-slow gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -20,6 +20,11 @@ test: env ## all tests but those marked slow
 test-slow: env ## the tests marked slow
 	pytest -m slow
 
+gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with the oracle (needs torch, numpy, pytest, hypothesis)
+	python3 -c "import sys, torch; torch.cuda.is_available() or sys.exit('make gpu-check: torch sees no GPU here')"
+	python3 -m iounet.ops
+	python3 -m pytest tests/ops -rs
+
 lint: env ## ruff, mypy, snakefmt, snakemake --lint, clang-format
 	ruff check .
 	ruff format --check .
@@ -33,6 +38,10 @@ format: env ## let the formatters write
 	ruff format .
 	snakefmt Snakefile experiments reports
 	clang-format -i $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
+
+example: env ## write the committed example report, reports/shapes, from results/shapes
+	python -m reports.build --suite results/shapes/suite.yaml --results results/shapes --out results/shapes/report \
+	  --example reports/shapes
 
 lock: env ## write the installed versions to environment/constraints.txt
 	environment/lock.sh

@@ -11,8 +11,14 @@ started=$SECONDS
 say() { printf '[env %3ds] %s\n' $((SECONDS - started)) "$*"; }
 die() { printf 'make env: %s\n' "$*" >&2; exit 1; }
 
+# A venv is made with a Python outside it: `make`, or an activated .venv, may have put its bin first.
+PATH=:$PATH:
+while [[ $PATH == *:"$venv/bin":* ]]; do PATH=${PATH/:"$venv/bin":/:}; done
+PATH=${PATH#:} PATH=${PATH%:}
+case $root in *[[:space:]]*) die "the path '$root' has a blank in it, which compilers called by ninja cannot take: move the checkout" ;; esac
+
 # --- what the machine must have, before anything is downloaded --------------------------------------
-apt_line='sudo apt-get install --no-install-recommends python3.11 python3.11-venv python3.11-dev g++ make git libgl1 libglib2.0-0'
+apt_line='sudo apt-get install --no-install-recommends python3.11 python3.11-venv python3.11-dev g++ make git ca-certificates libgl1 libglib2.0-0'
 python=${PYTHON:-}
 if [ -z "$python" ]; then
   for candidate in python3.11 python3 python; do
@@ -63,7 +69,15 @@ step() {
   digest=$(printf '%s\n' "${inputs[@]}" "$(declare -f "$1")" | sha256sum | cut -c1-16)
   if [ -e "$stamps/$name-$digest" ]; then return; fi
   say "$name ..."
-  "$@" >"$root/.venv.log" 2>&1 || { tail -n 40 "$root/.venv.log" >&2; die "step '$name' failed; its whole output is in .venv.log"; }
+  # no `"$@" || ...` here: bash ignores `set -e` in all that stands left of an ||
+  set +e
+  (set -e; "$@") >"$root/.venv.log" 2>&1
+  local status=$?
+  set -e
+  if [ $status -ne 0 ]; then
+    tail -n 40 "$root/.venv.log" >&2
+    die "step '$name' failed; its whole output is in .venv.log; when it is mended, make env goes on with this step"
+  fi
   mkdir -p "$stamps"
   rm -f "$stamps/$name-"*
   touch "$stamps/$name-$digest"
@@ -88,7 +102,7 @@ build_mmcv() {
     tar -xzf "$venv/build/download/$mmcv_name.tar.gz" -C "$venv/build"
   fi
   CXX=$root/$here/cxx-pch IOUNET_REAL_CXX=$real_cxx IOUNET_PCH_DIR=$venv/build/pch \
-    MMCV_WITH_OPS=1 MAX_JOBS=${MAX_JOBS:-$(nproc)} PATH=$venv/bin:$PATH \
+    MMCV_WITH_OPS=1 MAX_JOBS=${MAX_JOBS:-$jobs} PATH=$venv/bin:$PATH \
     pip wheel --no-build-isolation --no-deps -w "$venv/build/wheels" "$source"
   pip install --no-deps --force-reinstall "$venv/build/wheels/"mmcv_full-*.whl
   rm -rf "$venv/build"
@@ -113,8 +127,14 @@ if [ ! -x "$venv/bin/python" ] || [ "$(cat "$venv/.made-in" 2>/dev/null)" != "$r
   make_venv
   echo "$root" >"$venv/.made-in"
 fi
-gpu=$("$python" -c 'import os, shutil; print("cuda" if shutil.which("nvcc") and os.path.exists("/dev/nvidia0") else "cpu")')
+PATH=$venv/bin:$PATH
+gpu=$(python -c 'import os, shutil; print("cuda" if shutil.which("nvcc") and os.path.exists("/dev/nvidia0") else "cpu")')
+for package in torch torchvision numpy mmcv-full; do pinned "$package" >/dev/null; done
 mmcv_name=mmcv-full-$(pinned mmcv-full | cut -d= -f3)
+# In the archive, setup.py comes after all that is compiled: without it the unpacking was interrupted.
+[ -e "$venv/build/$mmcv_name/setup.py" ] || rm -rf "$venv/build/$mmcv_name"
+# one compiler takes up to 2 GiB
+jobs=$(awk -v cores="$(nproc)" '/MemAvailable/ { n = int($2 / 2097152); print n < 1 ? 1 : n < cores ? n : cores }' /proc/meminfo)
 step 'torch and torchvision (about 3 GB to download)' "$(pinned torch)" "$(pinned torchvision)" "$(pinned numpy)" -- install_torch
 step "mmcv-full with its $gpu operators, from source" "$(pinned torch)" "$(pinned mmcv-full)" "$gpu" -- build_mmcv
 step 'the other packages' "$(cat $here/constraints.txt $here/requirements.txt)" -- install_packages

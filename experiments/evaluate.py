@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments import provenance, tracking
 from experiments.datasets import build_split, dataset_fingerprint
-from experiments.files import sha256, write_json
+from experiments.files import folder_lock, sha256, write_json
 from experiments.runtime import prepare_process
 from experiments.suite import (
     SuiteError,
@@ -44,13 +44,20 @@ def evaluate(
     Raises:
         SuiteError: the checkpoint or the data is missing, damaged or of another model.
     """
+    prepare_process(threads)
+    with folder_lock(out):
+        return _evaluate(suite, variant, seed, split, checkpoint, data_dir, out)
+
+
+def _evaluate(
+    suite: dict[str, Any], variant: str, seed: int, split: str, checkpoint: Path, data_dir: Path, out: Path
+) -> dict[str, dict[str, Any]]:
     import torch
 
     from experiments.inference import detect
     from experiments.metrics import evaluate_detections
     from experiments.train import load_model
 
-    prepare_process(threads)
     cfg = resolve_config(suite, variant)
     dataset = build_split(cfg, data_dir, split)
     model = load_model(cfg, checkpoint)

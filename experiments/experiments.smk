@@ -1,13 +1,18 @@
 """Data, trainings and evaluations of a suite."""
 
-import json
 import re
 from pathlib import Path
 
 from experiments.plan import Plan
+from experiments.shapes_spec import parse_spec
 
 plan = Plan(suite)
-plan.write_suite()
+
+
+onstart:
+    plan.write_suite()  # what the commands read; a dry run leaves it alone
+
+
 RESULTS = plan.results
 
 
@@ -33,7 +38,7 @@ rule data:
     params:
         suite=plan.suite_file,
         folder=lambda wildcards, output: Path(output[0]).parent,
-        spec=json.dumps(suite["dataset"], sort_keys=True),
+        fingerprint=parse_spec(suite["dataset"]).fingerprint,
     shell:
         "python -m experiments.shapes --spec {params.suite} --out {params.folder} --workers {threads} > {log} 2>&1"
 

@@ -94,7 +94,7 @@ def seed_everything(seed: int, epoch: int) -> None:
 
 
 class SaveStateHook(Hook):
-    """Saves the state after every epoch but the last, whose weights become the run's result."""
+    """Saves the state after every epoch; the last one serves a run killed before its result is written."""
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Called by mmcv."""

@@ -61,8 +61,9 @@ def check_suite(data: Any, source: str = "suite") -> dict[str, Any]:
     if errors:
         lines = [f"  - {'.'.join(map(str, e.absolute_path)) or 'top level'}: {e.message}" for e in errors]
         raise SuiteError(f"{source} does not fit experiments/schema.yaml:\n" + "\n".join(lines))
-    if "splits" in data["dataset"] and data["report_split"] not in data["dataset"]["splits"]:
-        raise SuiteError(f"{source}: report_split is '{data['report_split']}', but dataset.splits has no such split")
+    for key, split in {"report_split": data["report_split"], "validation.split": data["validation"]["split"]}.items():
+        if "splits" in data["dataset"] and split not in data["dataset"]["splits"]:
+            raise SuiteError(f"{source}: {key} is '{split}', but dataset.splits has no such split")
     if data["validation"]["split"] == data["report_split"]:
         raise SuiteError(
             f"{source}: validation.split and report_split are both '{data['report_split']}'; "

@@ -78,11 +78,13 @@ def _train(
         logger.info(f"{work_dir} is already trained: nothing to do")
         return
     state = _resumable(work_dir, identity, logger)
+    if state:
+        started = state["meta"]["started"]
     log = MetricsLog(work_dir / METRICS, state["meta"]["iter"] if state else 0)
 
     model, dataset = _build(cfg, seed, data_dir, pretraining)
     runner = _runner(cfg, suite, seed, model, data_dir, work_dir, logger, log)
-    runner.meta = {**identity, "classes": list(dataset.CLASSES)}
+    runner.meta = {**identity, "started": started, "classes": list(dataset.CLASSES)}
     if state:
         runner.resume_state(state)
         logger.info(f"continuing after epoch {runner.epoch}")
@@ -170,9 +172,9 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
     model = build_model(cfg)
     try:
         model.load_state_dict(weights["state_dict"], strict=True)
-    except (RuntimeError, KeyError) as error:
+        model.CLASSES = weights["meta"]["classes"]
+    except (RuntimeError, KeyError, TypeError) as error:
         raise SuiteError(f"{checkpoint} does not fit its config: {error}. Delete it and run again") from error
-    model.CLASSES = weights["meta"]["classes"]
     return model.eval()
 
 

@@ -102,7 +102,7 @@ def reproducibility(results: Results) -> list[str]:
     lines.append(f"**Commit:** {_join(_distinct(_commit(run) for run in runs))}.")
     lines.append(
         f"**Time:** {len(runs)} trainings, {format_duration(seconds)} of wall time added up (jobs may have run side by "
-        f"side); evaluations on `{results.suite.split}` {format_duration(evaluated)}."
+        f"side){_pretraining_time(results)}; evaluations on `{results.suite.split}` {format_duration(evaluated)}."
     )
     if results.dataset is not None:
         fingerprint, generator = results.dataset["fingerprint"], results.dataset.get("generator")
@@ -119,6 +119,14 @@ def reproducibility(results: Results) -> list[str]:
         mapped = _join(f"{key} × {value:g}" for key, value in scale.items())
         lines.append(f"**Scale of published settings:** {mapped}; the same for every variant.")
     return lines
+
+
+def _pretraining_time(results: Results) -> str:
+    path = results.root / "pretraining" / "run.json"
+    try:
+        return f"; the pretraining before them {format_duration(need(read_json(path), 'wall_time_s', path))}"
+    except MissingResult:
+        return ""
 
 
 def _distinct(items: Iterable[str]) -> list[str]:

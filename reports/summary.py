@@ -33,6 +33,9 @@ def summary(results: Results, published: Mapping[str, Published], verdicts: Sequ
         f"Of {len(verdicts)} published claims that this run can test, **{len(by_verdict[REPRODUCED])} are reproduced "
         f"{scale}, {len(by_verdict[CONTRADICTED])} contradicted and {len(by_verdict[INCONCLUSIVE])} inconclusive**."
     ]
+    if len(results.suite.seeds) == 1:
+        covered = "cover the choice of images only" if any(v.interval.combined for v in verdicts) else "are missing"
+        lines.append(f"One seed: the intervals {covered}, so another training may decide otherwise.")
     first = verdicts[0]
     lines.append(f"{first.claim.text}: {plain_words(first, published)} – *{first.verdict}*.")
     if by_verdict[REPRODUCED]:

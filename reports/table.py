@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
@@ -76,7 +76,6 @@ class Table:
     Attributes:
         key: file name of its CSV.
         stub: header of the label column.
-        notes: lines below the table.
     """
 
     key: str
@@ -85,7 +84,6 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     stub: str = "model"
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def grouped(self) -> bool:
@@ -141,11 +139,6 @@ def format_cell(cell: Cell) -> str:
         if cell.half_width is not None:
             text += f" ± {format_number(cell.half_width, cell.digits)}"
     return text + " †" if cell.stale else text
-
-
-def shown_row(table: Table, row: Row) -> list[str]:
-    """The row's cells as text, in the order of the table's columns."""
-    return [format_cell(_cell(row, column)) for column in table.columns]
 
 
 def cells_of(tables: Sequence[Table]) -> list[tuple[Table, Row, str, Cell]]:

@@ -34,7 +34,7 @@ _SOURCES = {
 _BUILD_SECONDS = {"cpu": 15, "cuda": 40}
 # OpenMP is only compiled for, not linked: the calls then bind to the runtime that torch has loaded, so that
 # torch.set_num_threads() governs this library's threads too.
-_CXX_FLAGS = ["-O3", "-march=native", "-fopenmp"]
+_CXX_FLAGS = ["-O3", "-march=native", "-fopenmp", "-Wno-psabi"]
 # torch's own flags forbid the conversions between half precision and float that the kernels use.
 _NVCC_FLAGS = ["-O3", "-U__CUDA_NO_HALF_CONVERSIONS__", "-U__CUDA_NO_BFLOAT16_CONVERSIONS__"]
 # For a build on a machine without a GPU; newer GPUs take the PTX of the last one.
@@ -111,7 +111,12 @@ def library_path(device_type: str) -> Path:
         *_CXX_FLAGS,
     ]
     if device_type == "cuda":
-        parts += [str(cuda_compiler_version()), *_NVCC_FLAGS, *_architecture_flags()]
+        parts += [
+            str(cuda_compiler_version()),
+            os.environ.get("TORCH_CUDA_ARCH_LIST", ""),
+            *_NVCC_FLAGS,
+            *_architecture_flags(),
+        ]
     key.update("\0".join(parts).encode())
     return cache_dir() / f"prroi_pool_{device_type}-{key.hexdigest()[:16]}.so"
 

@@ -78,7 +78,7 @@ def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, mon
     evaluate(tiny_suite, "samp1000_lw5.0", 0, "val", checkpoint=checkpoint, data_dir=tiny_data, out=tmp_path)
     settings = ["off", "rank", "rank_refine0.25"]
     expected = {f"{s}.json" for s in settings} | {f"{s}.matches.json.gz" for s in settings}
-    assert {path.name for path in tmp_path.iterdir()} == expected | {"detections.json.gz", "evaluation.json"}
+    assert {path.name for path in tmp_path.iterdir()} == expected | {"detections.json.gz", "evaluation.json", ".lock"}
     detections = read_json(tmp_path / "detections.json.gz")
     assert len(detections["images"]) == 12
     for setting in settings:
@@ -98,6 +98,12 @@ def test_a_missing_checkpoint_says_what_to_run(tiny_suite, tiny_data, tmp_path):
 def test_a_checkpoint_of_another_model_is_named(tiny_suite, checkpoint):
     with pytest.raises(SuiteError, match="checkpoint.pth does not fit its config"):
         load_model(resolve_config(tiny_suite, "faster_rcnn"), checkpoint)
+
+
+def test_a_file_that_is_no_run_is_named(tiny_suite, tmp_path):
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.pth")
+    with pytest.raises(SuiteError, match="foreign.pth does not fit its config: 'state_dict'"):
+        load_model(resolve_config(tiny_suite, "faster_rcnn"), tmp_path / "foreign.pth")
 
 
 def test_an_unknown_split_is_named(cfg, tiny_data):

@@ -46,6 +46,7 @@ def test_defaults_are_filled_in():
         ({"inference": {"guides": ["rnak"]}}, r"inference.guides.0: 'rnak' is not one of \['rank', 'weight', 'none'\]"),
         ({"variants": {"x": {"family": "iounet", "config": "nowhere.py"}}}, "config of 'x' does not exist: nowhere.py"),
         ({"report_split": "tset"}, "report_split is 'tset', but dataset.splits has no such split"),
+        ({"validation": {"split": "tnue"}}, "validation.split is 'tnue', but dataset.splits has no such split"),
         ({"report_split": "tune"}, "validation.split and report_split are both 'tune'"),
     ],
 )

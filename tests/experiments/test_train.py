@@ -93,7 +93,7 @@ def test_a_finished_training_is_not_repeated(finished, tiny_suite, tiny_data):
 def test_states_of_another_config_are_not_resumed(tiny_suite, tiny_data, tmp_path):
     work_dir = tmp_path / "run"
     work_dir.mkdir()
-    torch.save({"meta": {"training_hash": "another", "epoch": 1, "iter": 4, "seconds": 1.0}}, work_dir / "epoch_1.pth")
+    torch.save({"meta": {"training_hash": "another", "epoch": 1, "iter": 4}}, work_dir / "epoch_1.pth")
     (work_dir / "epoch_2.pth").write_bytes(b"torn")
     done = run(command(tiny_suite, tmp_path, tiny_data, work_dir))
     assert done.returncode == 0, done.stderr

@@ -237,7 +237,18 @@ def test_one_seed_says_so(copy):
     text = (copy / "out" / "README.md").read_text()
     assert "are of one seed (1): there are no intervals over seeds" in text
     assert "With one seed, the variation between trainings is not covered" in text
+    assert "- One seed: the intervals cover the choice of images only, so another training may decide" in text
     assert " ± " not in text.replace("; ± is", "")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_wall_time_counts_the_pretraining(copy):
+    folder = copy / "results" / "shapes" / "pretraining"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"wall_time_s": 325.0}))
+    build(copy / "shapes.yaml", copy / "results" / "shapes", copy / "out", only=["main"])
+    text = (copy / "out" / "README.md").read_text()
+    assert "side by side); the pretraining before them 5 min 25 s; evaluations on `val`" in text
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,6 @@ model = dict(
             roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=2),
             out_channels=channels,
             featmap_strides=strides,
-            finest_scale=16,
         ),
         bbox_head=dict(
             type="Shared2FCBBoxHead",
@@ -135,7 +134,7 @@ test_pipeline = [
     ),
 ]
 data = dict(
-    samples_per_gpu=16,
+    samples_per_gpu=8,
     workers_per_gpu=0,
     train=dict(
         type="CocoDataset", classes=classes, ann_file="train.json", img_prefix="train/", pipeline=train_pipeline
@@ -145,7 +144,7 @@ data = dict(
 )
 
 runner = dict(type="EpochBasedRunner", max_epochs=6)
-optimizer = dict(type="AdamW", lr=3e-3, weight_decay=0.01)
+optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01)
 optimizer_config = dict(grad_clip=dict(max_norm=10, norm_type=2))
-lr_config = dict(policy="OneCycle", max_lr=3e-3, pct_start=0.2)
+lr_config = dict(policy="OneCycle", max_lr=2e-3, pct_start=0.2)
 log_interval = 10

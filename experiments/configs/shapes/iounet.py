@@ -23,7 +23,6 @@ model = dict(
             roi_layer=dict(type="PrRoIPool", output_size=7),
             out_channels=channels,
             featmap_strides=[4, 8, 16],
-            finest_scale=16,
         ),
         iou_head=dict(
             type="IoUHead",

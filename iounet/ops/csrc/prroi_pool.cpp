@@ -34,8 +34,8 @@ class CheckedRois {
                           row[2], ", ", row[3], ", ", row[4], "] in row ", k);
       }
       TORCH_CHECK_VALUE(row[0] >= 0 && row[0] < batch_size && row[0] == std::floor(row[0]),
-                        "prroi_pool: batch index must be an integer in [0, ", batch_size, "), got ", row[0],
-                        " in row ", k);
+                        "prroi_pool: batch index must be an integer in [0, ", batch_size, "), got ", row[0], " in row ",
+                        k);
       const int64_t level = view.levels ? view.levels[k] : 0;
       TORCH_CHECK_VALUE(level >= 0 && level < num_levels, "prroi_pool: levels must be in [0, ", num_levels, "), got ",
                         level, " in row ", k);
@@ -89,16 +89,14 @@ at::Tensor forward(at::TensorList inputs, const at::Tensor& rois, const std::opt
 }
 
 std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::TensorList inputs, const at::Tensor& rois,
-                                         const std::optional<at::Tensor>& levels,
-                                         at::ArrayRef<double> spatial_scales) {
+                                         const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales) {
   check_grad_output(grad_output, inputs, rois);
   const CheckedRois checked(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales);
   const at::ScalarType type = compute_type(inputs[0]);
   const at::Tensor grad = grad_output.to(type).contiguous();
   std::vector<at::Tensor> gradients;
   for (const at::Tensor& input : inputs) {
-    gradients.push_back(
-        at::empty(input.sizes(), input.options().dtype(type), at::MemoryFormat::ChannelsLast).zero_());
+    gradients.push_back(at::empty(input.sizes(), input.options().dtype(type), at::MemoryFormat::ChannelsLast).zero_());
   }
   const int batch_size = static_cast<int>(inputs[0].size(0));
   if (type == at::kDouble) {
@@ -133,7 +131,8 @@ at::Tensor coordinate_gradient(const at::Tensor& grad_output, at::TensorList inp
 }  // namespace
 }  // namespace iounet
 
-// The gradient operators return one gradient per input, in its layout, and the gradient to rois (0 for the batch index).
+// The gradient operators return one gradient per input, in its layout, and the gradient to rois (0 for the batch
+// index).
 TORCH_LIBRARY(iounet, library) {
   library.def(
       "prroi_pool(Tensor[] inputs, Tensor rois, Tensor? levels, int pooled_height, int pooled_width, "

@@ -14,6 +14,7 @@ struct Index {
 extern Index threadIdx, blockIdx, blockDim, gridDim;
 
 void __syncthreads();
+int __syncthreads_or(int predicate);
 
 template <typename T>
 T atomicAdd(T* address, T value) {

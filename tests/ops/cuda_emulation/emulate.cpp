@@ -25,6 +25,7 @@ constexpr unsigned char kGuard = 0xA5;
 ucontext_t scheduler, *running;
 std::function<void()> kernel;
 bool finished;
+int any_pending, any;  // of the predicates given to __syncthreads_or() in this phase, and in the last one
 
 void thread_main() {
   kernel();
@@ -57,6 +58,8 @@ int run_block(bool descending, size_t shared_bytes) {
       num_finished += finished;
     }
     if (num_finished != 0 && num_finished != count) return 1;
+    any = any_pending;
+    any_pending = 0;
   }
   for (size_t i = 0; i < iounet::cuda::kGuardBytes; ++i) {
     if (bytes[shared_bytes + i] != kGuard) return 2;
@@ -105,6 +108,12 @@ void __syncthreads() {
   ucontext_t* const self = running;
   swapcontext(self, &scheduler);
   threadIdx = own;
+}
+
+int __syncthreads_or(int predicate) {
+  any_pending |= predicate;
+  __syncthreads();
+  return any;
 }
 
 // which: 0 forward (writes result), 1 feature gradient (adds to the levels), 2 coordinate gradient (writes result).

@@ -13,10 +13,19 @@
 namespace iounet::cpu {
 namespace {
 
-// 64 bytes of channels.
+// The widest vector of the machine: wider ones would be taken apart into single numbers.
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+constexpr int kVectors = 256 / kVectorBytes;  // in the largest block of channels
+
 template <typename T>
 struct VectorOf {
-  typedef T type __attribute__((vector_size(64)));
+  typedef T type __attribute__((vector_size(kVectorBytes)));
 };
 
 template <typename T>
@@ -33,8 +42,8 @@ template <typename T, typename Body>
 void for_each_channel_block(int channels, const Body& body) {
   constexpr int lanes = sizeof(Vector<T>) / sizeof(T);
   int c = 0;
-  for (; c + 4 * lanes <= channels; c += 4 * lanes) body(Block<Vector<T>, 4>{}, c);
-  for (; c + 2 * lanes <= channels; c += 2 * lanes) body(Block<Vector<T>, 2>{}, c);
+  for (; c + kVectors * lanes <= channels; c += kVectors * lanes) body(Block<Vector<T>, kVectors>{}, c);
+  for (; c + kVectors / 2 * lanes <= channels; c += kVectors / 2 * lanes) body(Block<Vector<T>, kVectors / 2>{}, c);
   for (; c + lanes <= channels; c += lanes) body(Block<Vector<T>, 1>{}, c);
   for (; c < channels; ++c) body(Block<T, 1>{}, c);
 }
@@ -265,7 +274,7 @@ void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* out
   const int bins = rois.pooled_height * rois.pooled_width;
   at::parallel_for(0, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
     Axis<T> y, x;
-    std::vector<Vector<T>> scratch(4 * bins);
+    std::vector<Vector<T>> scratch(kVectors * bins);
     for (int64_t k = first; k < last; ++k) {
       const Roi<const T> roi(rois, levels, k);
       const Level<const T>& map = levels[roi.level];
@@ -329,7 +338,7 @@ void feature_gradient(const Rois& rois, const T* grad_output, int batch_size, co
     const int64_t owned_begin = first == 0 ? 0 : share_begin(first);
     const int64_t owned_end = share_begin(last);
     Axis<T> y, x;
-    std::vector<Vector<T>> scratch(4 * (bins + rois.pooled_width));
+    std::vector<Vector<T>> scratch(kVectors * (bins + rois.pooled_width));
     for (int64_t k = 0; k < rois.count; ++k) {
       if (std::max(row_begin[k], owned_begin) >= std::min(row_end[k], owned_end)) continue;
       const Roi<T> roi(rois, levels, k);
@@ -356,7 +365,7 @@ void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& le
   const int bins = rois.pooled_height * rois.pooled_width;
   at::parallel_for(0, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
     Axis<T> y, x;
-    std::vector<Vector<T>> scratch(4 * bins);
+    std::vector<Vector<T>> scratch(kVectors * bins);
     for (int64_t k = first; k < last; ++k) {
       double* result = grad_rois + 5 * k;
       std::fill(result, result + 5, 0.0);
@@ -378,9 +387,9 @@ void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& le
   });
 }
 
-#define INSTANTIATE(T)                                                                                             \
-  template void forward<T>(const Rois&, const std::vector<Level<const T>>&, T*);                                   \
-  template void feature_gradient<T>(const Rois&, const T*, int, const std::vector<Level<T>>&);                     \
+#define INSTANTIATE(T)                                                                         \
+  template void forward<T>(const Rois&, const std::vector<Level<const T>>&, T*);               \
+  template void feature_gradient<T>(const Rois&, const T*, int, const std::vector<Level<T>>&); \
   template void coordinate_gradient<T>(const Rois&, const std::vector<Level<const T>>&, const T*, double*);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -15,10 +15,14 @@ namespace {
 
 cuda::Type type_of(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kDouble: return cuda::Type::kDouble;
-    case at::kHalf: return cuda::Type::kHalf;
-    case at::kBFloat16: return cuda::Type::kBFloat16;
-    default: return cuda::Type::kFloat;
+    case at::kDouble:
+      return cuda::Type::kDouble;
+    case at::kHalf:
+      return cuda::Type::kHalf;
+    case at::kBFloat16:
+      return cuda::Type::kBFloat16;
+    default:
+      return cuda::Type::kFloat;
   }
 }
 
@@ -77,14 +81,13 @@ at::Tensor forward(at::TensorList inputs, const at::Tensor& rois, const std::opt
   const at::Tensor output =
       at::empty({rois.size(0), inputs[0].size(1), pooled_height, pooled_width}, inputs[0].options());
   if (arguments.empty()) return output;
-  C10_CUDA_CHECK(cuda::forward(arguments.problem, arguments.type, output.mutable_data_ptr(),
-                               c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(
+      cuda::forward(arguments.problem, arguments.type, output.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream()));
   return output;
 }
 
 std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::TensorList inputs, const at::Tensor& rois,
-                                         const std::optional<at::Tensor>& levels,
-                                         at::ArrayRef<double> spatial_scales) {
+                                         const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales) {
   at::globalContext().alertNotDeterministic("prroi_pool_feature_gradient_cuda");
   check_grad_output(grad_output, inputs, rois);
   check_arguments(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales);

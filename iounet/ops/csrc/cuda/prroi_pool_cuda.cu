@@ -10,10 +10,18 @@ namespace {
 template <typename Body>
 cudaError_t dispatch(Type type, const Body& body) {
   switch (type) {
-    case Type::kFloat: body(float{}, float{}); break;
-    case Type::kDouble: body(double{}, double{}); break;
-    case Type::kHalf: body(__half{}, float{}); break;
-    case Type::kBFloat16: body(__nv_bfloat16{}, float{}); break;
+    case Type::kFloat:
+      body(float{}, float{});
+      break;
+    case Type::kDouble:
+      body(double{}, double{});
+      break;
+    case Type::kHalf:
+      body(__half{}, float{});
+      break;
+    case Type::kBFloat16:
+      body(__nv_bfloat16{}, float{});
+      break;
   }
   return cudaGetLastError();
 }

@@ -9,10 +9,10 @@
 
 namespace iounet::cuda {
 
-constexpr int kThreads = 128;           // of the forward pass and the feature gradient
-constexpr int kRowBlocks = 8;           // blocks that share the rows of one RoI in the feature gradient
-constexpr int kChannelThreads = 32;     // of the coordinate gradient
-constexpr int kBinThreads = 8;          // likewise; a power of two
+constexpr int kThreads = 128;        // of the forward pass and the feature gradient
+constexpr int kRowBlocks = 8;        // blocks that share the rows of one RoI in the feature gradient
+constexpr int kChannelThreads = 32;  // of the coordinate gradient
+constexpr int kBinThreads = 8;       // likewise; a power of two
 constexpr int kReductionThreads = kChannelThreads * kBinThreads;
 
 // Upper bound on the (bin, cell) pairs that touch: every cell once, and up to three more at the ends of each bin.
@@ -84,15 +84,16 @@ struct SharedMemory {
 // Called by all threads of a block, which must be synchronized afterwards.
 template <typename A>
 __device__ void fill_axis(const Axis<A>& axis, const Bins& bins, int size, bool derivatives, int thread, int threads) {
+  for (int p = axis.first + thread; p < axis.last; p += threads) {
+    axis.begins[p - axis.first] = bins.begin(p, size);
+    axis.ends[p - axis.first] = bins.end(p, size);
+  }
+  __syncthreads();
   if (thread == 0) {
     int total = 0;
     for (int p = axis.first; p < axis.last; ++p) {
-      const int begin = bins.begin(p, size);
-      const int end = bins.end(p, size);
-      axis.begins[p - axis.first] = begin;
-      axis.ends[p - axis.first] = end;
-      axis.offsets[p - axis.first] = total - begin;
-      total += end - begin;
+      axis.offsets[p - axis.first] = total - axis.begin(p);
+      total += axis.end(p) - axis.begin(p);
     }
   }
   __syncthreads();
@@ -109,13 +110,13 @@ __device__ void fill_axis(const Axis<A>& axis, const Bins& bins, int size, bool 
   }
 }
 
-// A RoI in the cells of its level.
+// A RoI in the cells of its level. Made by all threads of a block together: `usable` is the same for all.
 struct Roi {
   double x1, y1, x2, y2;
   int level, image;
   bool usable;
 
-  __device__ Roi(const Problem& problem, int64_t k) {
+  __device__ Roi(const Problem& problem, int64_t k, int thread, int threads) {
     double row[5];
     bool finite = true;
     for (int n = 0; n < 5; ++n) {
@@ -126,18 +127,21 @@ struct Roi {
     const int64_t roi_level = problem.roi_level ? problem.roi_level[k] : 0;
     usable = finite && roi_level >= 0 && roi_level < problem.num_levels && row[0] >= 0.0 &&
              row[0] < problem.batch_size && row[0] == floor(row[0]);
-    if (!usable) return;
-    level = static_cast<int>(roi_level);
-    image = static_cast<int>(row[0]);
-    const double scale = problem.levels[level].scale;
-    x1 = row[1] * scale;
-    y1 = row[2] * scale;
-    x2 = row[3] * scale;
-    y2 = row[4] * scale;
-    const Bins y(y1, y2, problem.pooled_height);
-    const Bins x(x1, x2, problem.pooled_width);
-    for (int p = 0; p < y.count; ++p) usable = usable && !y.empty(p);
-    for (int q = 0; q < x.count; ++q) usable = usable && !x.empty(q);
+    bool empty = false;
+    if (usable) {
+      level = static_cast<int>(roi_level);
+      image = static_cast<int>(row[0]);
+      const double scale = problem.levels[level].scale;
+      x1 = row[1] * scale;
+      y1 = row[2] * scale;
+      x2 = row[3] * scale;
+      y2 = row[4] * scale;
+      const Bins y(y1, y2, problem.pooled_height);
+      const Bins x(x1, x2, problem.pooled_width);
+      for (int p = thread; p < y.count; p += threads) empty = empty || y.empty(p);
+      for (int q = thread; q < x.count; q += threads) empty = empty || x.empty(q);
+    }
+    usable = !__syncthreads_or(!usable || empty);
   }
 
   template <typename T>
@@ -157,10 +161,11 @@ __global__ void forward_kernel(Problem problem, T* output, int pairs_y, int pair
   const int64_t k = blockIdx.x / height;
   const int p = blockIdx.x % height;
   const int thread = threadIdx.x;
+  const int threads = blockDim.x;
   T* result = output + (k * channels * height + p) * width;
-  const Roi roi(problem, k);
+  const Roi roi(problem, k, thread, threads);
   if (!roi.usable) {
-    for (int c = thread; c < channels; c += blockDim.x) {
+    for (int c = thread; c < channels; c += threads) {
       for (int q = 0; q < width; ++q) result[static_cast<int64_t>(c) * height * width + q] = static_cast<T>(A(0));
     }
     return;
@@ -170,14 +175,14 @@ __global__ void forward_kernel(Problem problem, T* output, int pairs_y, int pair
   const Axis<A> y = memory.axis(p, p + 1, pairs_y, false);
   const Axis<A> x = memory.axis(0, width, pairs_x, false);
   const Level& map = problem.levels[roi.level];
-  fill_axis(y, Bins(roi.y1, roi.y2, height), map.height, false, thread, blockDim.x);
-  fill_axis(x, Bins(roi.x1, roi.x2, width), map.width, false, thread, blockDim.x);
+  fill_axis(y, Bins(roi.y1, roi.y2, height), map.height, false, thread, threads);
+  fill_axis(x, Bins(roi.x1, roi.x2, width), map.width, false, thread, threads);
   __syncthreads();
 
   const T* image = roi.image_data<const T>(problem);
   const int64_t row_size = static_cast<int64_t>(map.width) * channels;
   const A* weights_y = y.weights_of(p);
-  for (int c = thread; c < channels; c += blockDim.x) {
+  for (int c = thread; c < channels; c += threads) {
     for (int q = 0; q < width; ++q) {
       const A* weights_x = x.weights_of(q);
       A sum = 0;
@@ -203,15 +208,16 @@ __global__ void feature_gradient_kernel(Problem problem, const T* grad_output, i
   const int channels = problem.channels;
   const int64_t k = blockIdx.x;
   const int thread = threadIdx.x;
-  const Roi roi(problem, k);
+  const int threads = blockDim.x;
+  const Roi roi(problem, k, thread, threads);
   if (!roi.usable) return;
   SharedMemory<A> memory{reinterpret_cast<A*>(shared_memory),
                          reinterpret_cast<int*>(reinterpret_cast<A*>(shared_memory) + pairs_y + pairs_x)};
   const Axis<A> y = memory.axis(0, height, pairs_y, false);
   const Axis<A> x = memory.axis(0, width, pairs_x, false);
   const Level& map = problem.levels[roi.level];
-  fill_axis(y, Bins(roi.y1, roi.y2, height), map.height, false, thread, blockDim.x);
-  fill_axis(x, Bins(roi.x1, roi.x2, width), map.width, false, thread, blockDim.x);
+  fill_axis(y, Bins(roi.y1, roi.y2, height), map.height, false, thread, threads);
+  fill_axis(x, Bins(roi.x1, roi.x2, width), map.width, false, thread, threads);
   __syncthreads();
 
   A* image = roi.image_data<A>(problem);
@@ -223,7 +229,7 @@ __global__ void feature_gradient_kernel(Problem problem, const T* grad_output, i
     for (int j = x.begin(0); j < x.end(width - 1); ++j) {
       while (x.end(first_q) <= j) ++first_q;
       A* cell = image + (static_cast<int64_t>(i) * map.width + j) * channels;
-      for (int c = thread; c < channels; c += blockDim.x) {
+      for (int c = thread; c < channels; c += threads) {
         A sum = 0;
         for (int p = first_p; p < height && y.begin(p) <= i; ++p) {
           A row_sum = 0;
@@ -249,10 +255,10 @@ __global__ void coordinate_gradient_kernel(Problem problem, const T* grad_output
   const int channels = problem.channels;
   const int64_t k = blockIdx.x;
   const int thread = threadIdx.y * kChannelThreads + threadIdx.x;
-  const Roi roi(problem, k);
+  const Roi roi(problem, k, thread, kReductionThreads);
   A* partial = reinterpret_cast<A*>(shared_memory);  // 4 x kReductionThreads
   A sums[4] = {0, 0, 0, 0};                          // for x1, y1, x2, y2
-  if (roi.usable) {  // for all threads of the block or for none
+  if (roi.usable) {                                  // for all threads of the block or for none
     A* numbers = partial + 4 * kReductionThreads;
     SharedMemory<A> memory{numbers, reinterpret_cast<int*>(numbers + 3 * (pairs_y + pairs_x))};
     const Axis<A> y = memory.axis(0, height, pairs_y, true);
