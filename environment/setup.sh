@@ -134,7 +134,8 @@ mmcv_name=mmcv-full-$(pinned mmcv-full | cut -d= -f3)
 # In the archive, setup.py comes after all that is compiled: without it the unpacking was interrupted.
 [ -e "$venv/build/$mmcv_name/setup.py" ] || rm -rf "$venv/build/$mmcv_name"
 # one compiler takes up to 2 GiB
-jobs=$(awk -v cores="$(nproc)" '/MemAvailable/ { n = int($2 / 2097152); print n < 1 ? 1 : n < cores ? n : cores }' /proc/meminfo)
+jobs=$(($(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo) / 2097152))
+jobs=$((jobs < 1 ? 1 : jobs < $(nproc) ? jobs : $(nproc)))
 step 'torch and torchvision (about 3 GB to download)' "$(pinned torch)" "$(pinned torchvision)" "$(pinned numpy)" -- install_torch
 step "mmcv-full with its $gpu operators, from source" "$(pinned torch)" "$(pinned mmcv-full)" "$gpu" -- build_mmcv
 step 'the other packages' "$(cat $here/constraints.txt $here/requirements.txt)" -- install_packages
