@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all test test-slow gpu-check lint format lock example clean
+.PHONY: help env all test test-slow bench gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -19,6 +19,9 @@ test: env ## all tests but those marked slow
 
 test-slow: env ## the tests marked slow
 	pytest -m slow
+
+bench: env ## Precise RoI Pooling beside its peers: ratios, side by side in one process
+	python -m tests.ops.bench_prroi_pool
 
 gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with the oracle (needs torch, numpy, pytest, hypothesis)
 	python3 -c "import sys, torch; torch.cuda.is_available() or sys.exit('make gpu-check: torch sees no GPU here')"
