@@ -1,7 +1,8 @@
 """Evaluates one checkpoint in every inference setting: `python -m experiments.evaluate --variant V --seed K`.
 
 Writes, per setting, `<setting>.json` (average precision) and `<setting>.matches.json.gz` (what a bootstrap resamples),
-once `detections.json.gz`, and last of all `evaluation.json`: when it is there, the rest is whole.
+once `detections.json.gz`, for an IoU-Net `diagnostics.json` (what `experiments.diagnostics` gathers), and last of all
+`evaluation.json`: when it is there, the rest is whole.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from experiments.runtime import prepare_process
 from experiments.suite import (
     SuiteError,
     config_hash,
+    default_setting,
     inference_settings,
     load_suite,
     resolve_config,
@@ -54,6 +56,7 @@ def _evaluate(
 ) -> dict[str, dict[str, Any]]:
     import torch
 
+    from experiments.diagnostics import Diagnostics
     from experiments.inference import detect
     from experiments.metrics import evaluate_detections
     from experiments.train import load_model
@@ -63,9 +66,18 @@ def _evaluate(
     model = load_model(cfg, checkpoint)
     model = model.cuda() if torch.cuda.is_available() else model
     settings = inference_settings(suite, variant)
+    own, diagnostics = default_setting(cfg), None
+    if own.step_size is not None:
+        diagnostics = Diagnostics(dataset.coco, dataset.cat_ids, own, suite["inference"]["step_sizes"])
     started = time.monotonic()
-    label = f"{variant} seed {seed} on {split}"
-    detections = detect(model, dataset, settings, batch_size=suite["inference"]["batch_size"], progress=label)
+    detections = detect(
+        model,
+        dataset,
+        settings,
+        batch_size=suite["inference"]["batch_size"],
+        progress=f"{variant} seed {seed} on {split}",
+        diagnostics=diagnostics,
+    )
     seconds = time.monotonic() - started
 
     origin = {
@@ -112,8 +124,13 @@ def _evaluate(
     for name, result in results.items():
         result["wandb_run_id"] = run_id
         write_json(out / f"{name}.json", result)
+    kept = [*results, "detections.json.gz"]
+    if diagnostics is not None:
+        place = {"suite": suite["suite"], "variant": variant, "seed": seed, "split": split}
+        write_json(out / "diagnostics.json", {**place, **diagnostics.summary(), **origin, "wandb_run_id": run_id})
+        kept.append("diagnostics")
     for path in out.glob("*.json*"):
-        if path.name.removesuffix(".json").removesuffix(".matches.json.gz") not in (*results, "detections.json.gz"):
+        if path.name.removesuffix(".json").removesuffix(".matches.json.gz") not in kept:
             path.unlink()  # of a setting that the suite no longer has
     summary = {name: result["metrics"]["AP"] for name, result in results.items()}
     write_json(out / "evaluation.json", {**origin, "wandb_run_id": run_id, "seconds": round(seconds, 1), "AP": summary})

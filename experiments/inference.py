@@ -11,12 +11,19 @@ import torch
 from mmcv import ConfigDict
 from mmcv.parallel import scatter
 
+from experiments.diagnostics import Diagnostics
 from experiments.metrics import Detections
 from experiments.suite import Setting
 
 
 def detect(
-    model: torch.nn.Module, dataset: Any, settings: Iterable[Setting], *, batch_size: int, progress: str | None = None
+    model: torch.nn.Module,
+    dataset: Any,
+    settings: Iterable[Setting],
+    *,
+    batch_size: int,
+    progress: str | None = None,
+    diagnostics: Diagnostics | None = None,
 ) -> dict[str, Detections]:
     """Detections of every setting over a dataset.
 
@@ -26,6 +33,7 @@ def detect(
         settings: any setting but `off` needs an `IoURoIHead`.
         batch_size: images per forward pass.
         progress: label of a progress bar, None for none.
+        diagnostics: is shown every batch; needs an `IoURoIHead`.
 
     Returns:
         Setting name to detections in pixels of the original images.
@@ -46,7 +54,7 @@ def detect(
             images, metas = data["img"][0], data["img_metas"][0]
             ids = dataset.img_ids[position : position + len(metas)]
             position += len(metas)
-            _detect_batch(model, images, metas, settings, ids, dataset.cat_ids, found)
+            _detect_batch(model, images, metas, settings, ids, dataset.cat_ids, found, diagnostics)
             bar.update(len(metas))
     return found
 
@@ -59,20 +67,24 @@ def _detect_batch(
     image_ids: list[int],
     category_ids: list[int],
     found: dict[str, Detections],
+    diagnostics: Diagnostics | None,
 ) -> None:
     features = model.extract_feat(images)
     proposals = model.rpn_head.simple_test_rpn(features, metas)
     head, cfg = model.roi_head, model.roi_head.test_cfg
-    candidates = ious = None
+    candidates: Any = None
+    ious: Any = None
+    if diagnostics is not None or any(setting.guide is not None for setting in settings):
+        candidates = head.candidates(features, proposals, metas)
+        ious = head.score(features, candidates)
+    if diagnostics is not None:
+        diagnostics.add(head, features, metas, image_ids, candidates, ious)
     for setting in settings:
         if setting.guide is None:
             r_cnn = ConfigDict({key: value for key, value in cfg.items() if key != "iou"})
             boxes, labels = head.simple_test_bboxes(features, metas, proposals, r_cnn, rescale=True)
             rows = [(b[:, :4], b[:, 4], classes, None) for b, classes in zip(boxes, labels, strict=True)]
         else:
-            if candidates is None:
-                candidates = head.candidates(features, proposals, metas)
-                ious = head.score(features, candidates)
             refine = None
             if setting.step_size is not None:
                 refine = {**cfg.iou.refine, "lamb": setting.step_size, "t": setting.num_steps}

@@ -24,6 +24,12 @@ from reports.suite import Suite, setting_name
 
 METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90", "APs", "APm", "APl")
 SHORT = 12  # characters shown of a hash
+DIAGNOSED = {  # what a report reads of diagnostics.json
+    "setting": ("step_size", "num_steps"),
+    "confidence": ("boxes", "true_iou_edges", "edges", "class_score", "predicted_iou"),
+    "survivors": ("edges", "guided", "regular", "no_nms"),
+    "refinement": ("boxes", "unchanged_below", "by_step", "by_start", "change", "steps"),
+}
 AGREEMENT = 1e-4  # AP of a matches file against the AP beside it, in [0, 1]
 
 
@@ -37,6 +43,7 @@ class Results:
         runs: one row per variant and seed; `source`, `history_source`, and `data` (the parsed run.json).
         histories: the training histories in one frame, with `variant`, `seed` and `source` columns.
         dataset: the generated data set's manifest, or None for data that this project did not generate.
+        diagnostics: one row per variant and seed that has any: `source`, `stale`, and `data` (the parsed file).
     """
 
     suite: Suite
@@ -45,6 +52,7 @@ class Results:
     runs: pd.DataFrame
     histories: pd.DataFrame
     dataset: Mapping[str, Any] | None
+    diagnostics: pd.DataFrame = field(default_factory=pd.DataFrame)
     _matches: dict[str, Matches] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -176,6 +184,20 @@ def _evaluation_row(path: Path, root: Path, suite: Suite, keys: Mapping[str, Any
     }
 
 
+def _diagnostics_row(path: Path, root: Path, suite: Suite, keys: Mapping[str, Any]) -> dict[str, Any]:
+    data = read_json(path)
+    _check(data, path, {"suite": suite.name, **keys})
+    for key in ("images", "objects", "ascent", *(f"{part}.{key}" for part, own in DIAGNOSED.items() for key in own)):
+        need(data, key, path)
+    return {
+        **keys,
+        **{key: need(data, key, path) for key in ("checkpoint_sha256", "config_hash", "dataset_fingerprint")},
+        "source": path.relative_to(root).as_posix(),
+        "stale": "",
+        "data": data,
+    }
+
+
 def _mark_stale(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
     """Set `stale` of evaluations that do not go with the runs there are, or with their variant's latest seed.
 
@@ -261,6 +283,7 @@ def collect(suite: Suite, root: Path, variants: list[str] | None = None) -> Resu
     runs: list[dict[str, Any]] = []
     histories: list[pd.DataFrame] = []
     evaluations: list[dict[str, Any]] = []
+    diagnostics: list[dict[str, Any]] = []
     for variant in variants if variants is not None else suite.variants:
         for seed in suite.seeds:
             path = root / "runs" / variant / f"seed{seed}" / "run.json"
@@ -275,12 +298,13 @@ def collect(suite: Suite, root: Path, variants: list[str] | None = None) -> Resu
             runs.append({**keys, **sources, "history_source": history_source, "data": run})
             histories.append(_read_history(history).assign(**keys, source=history_source))
             folder = root / "evaluations" / variant / f"seed{seed}" / suite.split
-            for file in (folder / f"{setting}.json" for setting in suite.settings):
+            found = [(folder / f"{setting}.json", _evaluation_row, evaluations) for setting in suite.settings]
+            for file, read, rows in [*found, (folder / "diagnostics.json", _diagnostics_row, diagnostics)]:
                 if file.exists():
-                    row = _evaluation_row(file, root, suite, {**keys, "split": suite.split})
+                    row = read(file, root, suite, {**keys, "split": suite.split})
                     _check_dataset(row["dataset_fingerprint"], fingerprint, file, "dataset_fingerprint")
-                    evaluations.append(row)
-    _mark_stale(runs, evaluations)
+                    rows.append(row)
+    _mark_stale(runs, [*evaluations, *diagnostics])
     return Results(
         suite=suite,
         root=root,
@@ -288,4 +312,5 @@ def collect(suite: Suite, root: Path, variants: list[str] | None = None) -> Resu
         runs=pd.DataFrame(runs),
         histories=pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(),
         dataset=dataset,
+        diagnostics=pd.DataFrame(diagnostics),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reports import diagnostics
 from reports import illustrations as pictures
 from reports.claims import Bootstrap, Verdict, judge_claims, load_claims, scoreboard
 from reports.collect import Results
@@ -171,6 +172,8 @@ def assemble(
         ["ablation"],
         when("ablation", "AP by IoU threshold", lambda: pictures.threshold_figure(results)),
     )
+    if only is None:
+        section("Why it works", [], _diagnostic_figures(results, left_out))
     has_pair = "main" in made and IOUNET in results.suite.variants
     section(
         "Sample detections", [], [("Sample detections", lambda: pictures.sample_figure(results))] if has_pair else []
@@ -190,6 +193,22 @@ def assemble(
     section("Runs", ["models", "training_cost"], [])
     _appendix(report, published, left_out, verdicts)
     return report
+
+
+def _diagnostic_figures(results: Results, left_out: list[str]) -> list[tuple[str, Callable[[], Illustration]]]:
+    """The figures of `reports.diagnostics`, as far as there are diagnostics."""
+    without = diagnostics.missing(results)
+    if without:
+        left_out.append(f"Diagnostics (“Why it works”): no diagnostics.json for {', '.join(without)}.")
+    if results.diagnostics.empty:
+        return []
+    makers = {
+        "Class score and predicted IoU": diagnostics.confidence_figure,
+        "Survivors of NMS": diagnostics.survivor_figure,
+        "Refinement": diagnostics.refinement_figure,
+        "Ascent": diagnostics.ascent_figure,
+    }
+    return [(name, lambda make=make: make(results)) for name, make in makers.items()]  # type: ignore[misc]
 
 
 def _verdicts(

@@ -81,10 +81,9 @@ def statistics_notes(results: Results, verdicts: Sequence[Verdict]) -> list[str]
 
 def stale_notes(results: Results) -> list[str]:
     """The evaluations that are out of date, and why."""
-    if results.evaluations.empty:
-        return []
-    stale = results.evaluations[results.evaluations["stale"] != ""]
-    return [f"`{row['source']}`: {row['stale']}." for _, row in stale.iterrows()]
+    frames = [frame for frame in (results.evaluations, results.diagnostics) if not frame.empty]
+    stale = [row for frame in frames for row in frame[frame["stale"] != ""].to_dict("records")]
+    return [f"`{row['source']}`: {row['stale']}." for row in stale]
 
 
 def reproducibility(results: Results) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -19,7 +21,7 @@ STEP_COLOURS = {"faster_rcnn": INK, "branch_off": SKY, "nms": ORANGE, "refine": 
 SOURCE_COLOURS = (GREY, ORANGE, BLUE)
 
 
-def _by_variant(axes: Axes, frame: pd.DataFrame, x: str, palette: dict[str, str], markers: bool) -> None:
+def lines_by_variant(axes: Axes, frame: pd.DataFrame, x: str, palette: dict[str, str], markers: bool) -> None:
     """Seeds as thin lines, their mean as a thick one."""
     for index, (variant, colour) in enumerate(palette.items()):
         own = frame[frame["variant"] == variant]
@@ -34,18 +36,20 @@ def _by_variant(axes: Axes, frame: pd.DataFrame, x: str, palette: dict[str, str]
         axes.plot(mean.index, mean.to_numpy(), color=colour, linewidth=1.8, marker=marker, markersize=4.5)
 
 
-def _legend_below(figure: Figure, handles: list[Line2D], columns: int) -> None:
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+    """One legend for all panels."""
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.8, columnspacing=1.6)
 
 
-def _variant_legend(figure: Figure, palette: dict[str, str], markers: bool) -> None:
+def variant_legend(figure: Figure, palette: dict[str, str], markers: bool) -> None:
+    """The variants' colours below the panels."""
     handles = [
         Line2D(
             [], [], color=c, linewidth=1.8, marker=MARKERS[i % len(MARKERS)] if markers else "", markersize=4.5, label=v
         )
         for i, (v, c) in enumerate(palette.items())
     ]
-    _legend_below(figure, handles, min(3, len(handles)))
+    legend_below(figure, handles, min(3, len(handles)))
 
 
 def draw_losses(frame: pd.DataFrame, variants: list[str]) -> Figure:
@@ -59,13 +63,13 @@ def draw_losses(frame: pd.DataFrame, variants: list[str]) -> Figure:
     series = [name for name in titles if (frame["series"] == name).any()]
     figure, axes = panels(len(series), width=3.7 * max(2, len(series)))
     for panel, name in zip(axes, series, strict=True):
-        _by_variant(panel, frame[frame["series"] == name], "step", palette, markers=False)
+        lines_by_variant(panel, frame[frame["series"] == name], "step", palette, markers=False)
         panel.set(title=titles[name], xlabel="iteration", ylabel="IoU" if name == "IoU error" else "loss")
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(_log_ticks(panel))
         panel.yaxis.set_minor_locator(NullLocator())
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    _variant_legend(figure, palette, markers=False)
+    variant_legend(figure, palette, markers=False)
     return figure
 
 
@@ -86,10 +90,10 @@ def draw_validation(frame: pd.DataFrame, variants: list[str]) -> Figure:
     metrics = list(dict.fromkeys(frame["metric"]))
     figure, axes = panels(len(metrics))
     for panel, metric in zip(axes, metrics, strict=True):
-        _by_variant(panel, frame[frame["metric"] == metric], "epoch", palette, markers=True)
+        lines_by_variant(panel, frame[frame["metric"] == metric], "epoch", palette, markers=True)
         panel.set(title=metric, xlabel="epoch", ylabel=metric)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _variant_legend(figure, palette, markers=True)
+    variant_legend(figure, palette, markers=True)
     return figure
 
 
@@ -117,14 +121,15 @@ def draw_thresholds(frame: pd.DataFrame) -> Figure:
                        elinewidth=0.9, ecolor=to_rgba(STEP_COLOURS[step], 0.55), **style)  # fmt: skip
     left.set(title="AP by IoU threshold", xlabel="IoU threshold", ylabel="AP")
     right.set(title="Difference to Faster R-CNN", xlabel="IoU threshold", ylabel="points of AP")
-    right.yaxis.set_major_formatter(FuncFormatter(_signed))
+    right.yaxis.set_major_formatter(FuncFormatter(signed_tick))
     for panel in (left, right):
         panel.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9])
-    _legend_below(figure, handles, len(handles))
+    legend_below(figure, handles, len(handles))
     return figure
 
 
-def _signed(value: float, _: int) -> str:
+def signed_tick(value: float, _: int) -> str:
+    """A difference on an axis, with its sign."""
     return f"{value:+g}".replace("-", "\u2212") if value else "0"
 
 
@@ -146,7 +151,7 @@ def draw_improvement(frame: pd.DataFrame) -> Figure:
         panel.plot(x, value, linestyle="", marker=MARKERS[index], markersize=6.5, color=colour, label=source)
     panel.set_xticks(np.arange(len(metrics)), metrics)
     panel.set(title="Improvement over Faster R-CNN", ylabel="points of AP")
-    panel.yaxis.set_major_formatter(FuncFormatter(_signed))
+    panel.yaxis.set_major_formatter(FuncFormatter(signed_tick))
     panel.grid(axis="x", visible=False)
     panel.legend(loc="best")
     return figure
@@ -183,7 +188,7 @@ def draw_step_sizes(frame: pd.DataFrame, box_side: float | None) -> Figure:
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _, side=relative: _step_label(value, side)))
         below = f" (below: in % of the median box side, {relative:.0f} px)" if relative else ""
         panel.set(title=source, xlabel=f"λ{below}", ylabel="AP")
-    _variant_legend(figure, palette, markers=True)
+    variant_legend(figure, palette, markers=True)
     return figure
 
 

@@ -36,7 +36,8 @@ class Illustration:
     raster: bool = False
 
 
-def _seeds(results: Results) -> str:
+def seeds_note(results: Results) -> str:
+    """What thin and thick lines are."""
     seeds = results.suite.seeds
     if len(seeds) == 1:
         return f"One seed ({seeds[0]})."
@@ -53,7 +54,7 @@ def loss_figure(results: Results) -> Illustration:
     alt = "Line charts of the training losses by iteration. Detection loss at the end: "
     alt += ", ".join(f"{variant} {value:.2f}" for variant, value in means.items()) + "."
     caption = (
-        f"Logarithmic axes; averaged over stretches of the training. {_seeds(results)} The loss of the IoU branch "
+        f"Logarithmic axes; averaged over stretches of the training. {seeds_note(results)} The loss of the IoU branch "
         "includes its weight: SmoothL1 and BCE are not on the same scale."
     )
     return Illustration("losses", "Training losses", caption, alt, lambda: figures.draw_losses(frame, variants), frame)
@@ -72,7 +73,7 @@ def validation_figure(results: Results) -> Illustration:
     used = results.suite.validation
     images = f"{used['images']} images of " if "images" in used else ""
     where = f"{images}`{used['split']}`" if "split" in used else "the validation split used during training"
-    caption = f"As evaluated during training on {where}, not on the report split. {_seeds(results)}"
+    caption = f"As evaluated during training on {where}, not on the report split. {seeds_note(results)}"
     return Illustration(
         "validation", "AP by epoch", caption, alt, lambda: figures.draw_validation(frame, variants), frame
     )

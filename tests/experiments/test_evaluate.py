@@ -78,7 +78,8 @@ def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, mon
     evaluate(tiny_suite, "samp1000_lw5.0", 0, "val", checkpoint=checkpoint, data_dir=tiny_data, out=tmp_path)
     settings = ["off", "rank", "rank_refine0.25"]
     expected = {f"{s}.json" for s in settings} | {f"{s}.matches.json.gz" for s in settings}
-    assert {path.name for path in tmp_path.iterdir()} == expected | {"detections.json.gz", "evaluation.json", ".lock"}
+    expected |= {"detections.json.gz", "diagnostics.json", "evaluation.json", ".lock"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
     detections = read_json(tmp_path / "detections.json.gz")
     assert len(detections["images"]) == 12
     for setting in settings:
@@ -86,6 +87,10 @@ def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, mon
         assert record["detections"] == len(detections["settings"][setting]["score"])
         known = [iou is not None for iou in detections["settings"][setting]["iou"]]
         assert all(known) if setting != "off" else not any(known)
+    diagnostics = read_json(tmp_path / "diagnostics.json")
+    assert diagnostics["checkpoint_sha256"] == record["checkpoint_sha256"]
+    assert (diagnostics["variant"], diagnostics["seed"], diagnostics["split"]) == ("samp1000_lw5.0", 0, "val")
+    assert diagnostics["images"] == 12
 
 
 def test_a_missing_checkpoint_says_what_to_run(tiny_suite, tiny_data, tmp_path):

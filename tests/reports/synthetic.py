@@ -231,7 +231,8 @@ def make_results(
             }
             folder = root / "evaluations" / variant / f"seed{number}" / "val"
             write_json(folder / "detections.json.gz", {"images": coco.getImgIds(), "settings": files})
-            write_json(folder / "diagnostics.json", {})
+            if variant != "faster_rcnn":
+                write_json(folder / "diagnostics.json", make_diagnostics(run))
     return root
 
 
@@ -323,4 +324,59 @@ def make_evaluation(
     return {
         **{key: [d[key] for d in found] for key in ("image_id", "category_id", "bbox", "score")},
         "iou": [None if guide is None else round(float(rng.uniform(0.5, 1)), 5) for _ in found],
+    }
+
+
+def make_diagnostics(run: dict[str, Any]) -> dict[str, Any]:
+    """A diagnostics file in the layout of `experiments.diagnostics`; its numbers follow from the seed."""
+    rng = np.random.default_rng([run["seed"], 7])
+    true_edges, edges = np.linspace(0.5, 1, 21), np.linspace(0, 1, 41)
+    true = 1 - 0.5 * rng.beta(1, 3, 4000)
+    confidences = {
+        "class_score": np.clip(1 - rng.exponential(0.15, 4000), 0, 1),
+        "predicted_iou": np.clip(true + rng.normal(0, 0.08, 4000), 0, 1),
+    }
+    confidence: dict[str, Any] = {"boxes": 4000, "true_iou_edges": true_edges.tolist(), "edges": edges.tolist()}
+    for name, values in confidences.items():
+        counts = np.histogram2d(true, values, bins=[true_edges, edges])[0].astype(int).tolist()
+        pearson = round(float(np.corrcoef(values, true)[0, 1]), 5)
+        confidence[name] = {"pearson": pearson, "spearman": pearson - 0.01, "histogram": counts}
+    starts, changes = np.linspace(0.5, 1, 11).round(5).tolist(), np.linspace(-0.05, 0.05, 41).round(5).tolist()
+    before = [200, 240, 300, 320, 400, 500, 700, 1000, 1200, 500]
+    means = [round(0.84 + 0.002 * step, 5) for step in range(6)]
+    shares = {"gained": [0.1 * step for step in range(6)], "lost": [0.02 * step for step in range(6)]}
+    by_start = {"gained": [0.6] * 10, "lost": [0.1] * 10, "unchanged": [0.3] * 10}
+    return {
+        **{key: run[key] for key in ("suite", "variant", "seed", "git_commit", "wandb_run_id")},
+        "split": "val",
+        "config_hash": sha("whole config", run["variant"]),
+        "setting": {"guide": "rank", "step_size": 0.25, "num_steps": 5},
+        "images": 16,
+        "objects": 40,
+        "confidence": confidence,
+        "survivors": {
+            "edges": starts,
+            "no_nms": before,
+            "regular": [count // 20 for count in before],
+            "guided": [count // (24 - 2 * i) for i, count in enumerate(before)],
+        },
+        "refinement": {
+            "boxes": 300,
+            "unchanged_below": 0.005,
+            "by_step": {"true_iou": means, **shares, "unchanged": [1 - 0.12 * step for step in range(6)]},
+            "by_start": {"edges": starts, "boxes": [30] * 10, "change": [0.01] * 10, **by_start},
+            "change": {"edges": changes, "boxes": [0] * 20 + [30] * 10 + [0] * 10},
+            "steps": [0, 60, 60, 60, 60, 60],
+        },
+        "ascent": [
+            {
+                "step_size": step,
+                "boxes": 300,
+                "predicted": [round(0.9 + 0.004 * step * i, 5) for i in range(6)],
+                "true": [round(0.84 + 0.002 * i * (1 - step), 5) for i in range(6)],
+            }
+            for step in STEPS
+        ],
+        "checkpoint_sha256": run["checkpoint"]["sha256"],
+        "dataset_fingerprint": FINGERPRINT,
     }

@@ -97,6 +97,7 @@ def test_every_stage_left_what_the_file_contract_says(workspace):
             assert evaluation["images"] == 12
             assert 0 <= evaluation["metrics"]["AP50"] <= 1
             assert (folder / f"{setting}.matches.json.gz").is_file()
+        assert (folder / "diagnostics.json").is_file() == (variant != "faster_rcnn")
         with (workspace.run_folder(variant) / "history.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert [row["epoch"] for row in rows if row["val/AP"]] == ["1", "2"]

@@ -1,0 +1,155 @@
+"""The section “Why it works”: its data, what its captions say, and a report without it."""
+
+import copy
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports import diagnostics
+from reports.build import build
+from reports.collect import collect
+from reports.errors import ReportError
+from reports.style import styled
+from reports.suite import load_suite
+
+FILE = "evaluations/samp1000_lw5.0/seed1/val/diagnostics.json"
+FIGURES = {
+    "confidence": diagnostics.confidence_figure,
+    "survivors": diagnostics.survivor_figure,
+    "refinement": diagnostics.refinement_figure,
+    "ascent": diagnostics.ascent_figure,
+}
+
+
+def data_of(results, variant="samp1000_lw5.0"):
+    frame = results.diagnostics
+    return list(frame.loc[frame["variant"] == variant, "data"])
+
+
+def test_collected_for_every_iounet(results):
+    assert len(results.diagnostics) == 5 * 3
+    assert "faster_rcnn" not in set(results.diagnostics["variant"])
+    assert (results.diagnostics["stale"] == "").all()
+    assert diagnostics.missing(results) == []
+
+
+def test_density_pools_the_seeds(results):
+    frame = diagnostics.confidence_density(results)
+    files = data_of(results)
+    assert (frame.groupby("confidence")["boxes"].sum() == sum(data["confidence"]["boxes"] for data in files)).all()
+    histogram = np.sum([data["confidence"]["class_score"]["histogram"] for data in files], axis=0)
+    own = frame[(frame["confidence"] == "class score") & np.isclose(frame["true_iou"], 0.975)]
+    assert own.sort_values("value")["boxes"].tolist() == histogram[-1].tolist()
+    centres = np.arange(0.0125, 1, 0.025)
+    assert own["mean"].iloc[0] == pytest.approx(np.average(centres, weights=histogram[-1]))
+
+
+def test_survivors_share_of_the_boxes_before_nms(results):
+    frame = diagnostics.survivor_counts(results)
+    own = frame[(frame["variant"] == "samp1000_lw5.0") & (frame["seed"] == 0)].set_index(["nms", "true_iou"])
+    assert own.loc[("regular NMS", 0.95), ["boxes", "share"]].tolist() == [25, 5]
+    assert (own.loc["before NMS", "share"] == 100).all()
+
+
+def test_refinement_by_step_and_by_start(results):
+    frame = diagnostics.refinement_effect(results)
+    steps = frame[(frame["part"] == "by step") & (frame["variant"] == "samp1000_lw5.0") & (frame["seed"] == 2)]
+    np.testing.assert_allclose(steps["value"], [0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    starts = frame[frame["part"] == "by true IoU before"]
+    np.testing.assert_allclose(starts.loc[starts["series"] == "lost", "value"], 10)
+    change = frame[frame["part"] == "change"]
+    assert change["value"].sum() == pytest.approx(100)
+    assert change.loc[change["value"] > 0, "x"].tolist() == pytest.approx(np.arange(0, 2.5, 0.25))
+
+
+def test_ascent_is_relative_to_the_start(results):
+    frame = diagnostics.ascent_curves(results)
+    own = frame[(frame["variant"] == "samp1000_lw5.0") & (frame["step_size"] == 2) & (frame["seed"] == 0)]
+    np.testing.assert_allclose(own.loc[own["iou"] == "true", "change"], [0, -0.2, -0.4, -0.6, -0.8, -1.0])
+    assert own.loc[own["iou"] == "predicted", "value"].iloc[0] == pytest.approx(90)
+
+
+def test_captions_say_what_the_data_say(results):
+    captions = {name: make(results).caption for name, make in FIGURES.items()}
+    pearson = np.mean([data["confidence"]["predicted_iou"]["pearson"] for data in data_of(results)])
+    assert f"{pearson:.2f} (Pearson)" in captions["confidence"]
+    assert "All 12000 positive boxes before NMS (`samp1000_lw5.0`, seeds 0, 1, 2)" in captions["confidence"]
+    assert (
+        "From a true IoU of 0.9 on, IoU-guided NMS keeps 233 boxes and regular NMS 85, of 1700"
+        in (captions["survivors"])
+    )
+    assert "of 900 boxes 50 % gain more than 0.5, 10 % lose more than that" in captions["refinement"]
+    assert "20 % stop after the first step, 20 % take all 5" in captions["refinement"]
+    assert "predicted IoU has changed by +4.00 at λ = 2 (most) to +0.50 at λ = 0.25 (least)" in captions["ascent"]
+    assert "true IoU has changed by +0.75 at λ = 0.25 (most) to −1.00 at λ = 2 (least)" in captions["ascent"]
+
+
+def test_a_model_that_finds_nothing(results):
+    data = copy.deepcopy(data_of(results)[0])
+    for key in ("class_score", "predicted_iou"):
+        part = data["confidence"][key]
+        part.update(pearson=None, spearman=None, histogram=np.zeros((20, 40), dtype=int).tolist())
+    for key in ("no_nms", "regular", "guided"):
+        data["survivors"][key] = [0] * 10
+    refinement = data["refinement"]
+    for key in ("true_iou", "gained", "lost", "unchanged"):
+        refinement["by_step"][key] = [None] * 6
+    refinement["by_start"].update({key: [None] * 10 for key in ("change", "gained", "lost", "unchanged")})
+    refinement.update(boxes=0, steps=[0] * 6)
+    refinement["by_start"]["boxes"], refinement["change"]["boxes"] = [0] * 10, [0] * 40
+    for ascent in data["ascent"]:
+        ascent.update(predicted=[None] * 6, true=[None] * 6)
+    row = {"variant": "samp1000_lw5.0", "seed": 0, "stale": "", "data": data}
+    empty = dataclasses.replace(results, diagnostics=pd.DataFrame([row]))
+    for make in FIGURES.values():
+        figure = make(empty)
+        with styled():
+            figure.draw().savefig("/dev/null", format="png", dpi=30)
+        assert "nan" not in figure.caption + figure.alt
+    assert "undefined (Pearson)" in diagnostics.confidence_figure(empty).caption
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seed", 2, "belongs to another place: key 'seed' is 2, expected 1"),
+        ("ascent", ..., "key 'ascent' is missing"),
+        ("survivors", {}, "key 'survivors.edges' is missing"),
+        ("dataset_fingerprint", "0" * 64, "another dataset: key 'dataset_fingerprint'"),
+    ],
+)
+def test_bad_files_are_refused_by_file_and_key(copy, key, value, message):
+    path = copy / "results" / "shapes" / FILE
+    data = {**json.loads(path.read_text()), key: value}
+    path.write_text(json.dumps({name: entry for name, entry in data.items() if entry is not ...}))
+    with pytest.raises(ReportError, match=message) as caught:
+        collect(load_suite(copy / "shapes.yaml"), copy / "results" / "shapes")
+    assert str(path) in str(caught.value)
+
+
+def test_diagnostics_of_another_checkpoint_are_marked(copy):
+    path = copy / "results" / "shapes" / FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), "checkpoint_sha256": "0" * 64}))
+    results = collect(load_suite(copy / "shapes.yaml"), copy / "results" / "shapes")
+    assert "(`samp1000_lw5.0`, seeds 0, 1, 2 †)" in diagnostics.survivor_figure(results).caption
+
+
+def test_a_report_without_diagnostics_says_so_in_one_line(copy, monkeypatch):
+    monkeypatch.setattr("reports.build._draw", lambda report, folder, dpi, svg: None)
+    monkeypatch.setattr("reports.build.html_page", lambda report, links, image: "")
+    root = copy / "results" / "shapes"
+    (root / FILE).unlink()
+    report = build(copy / "shapes.yaml", root, copy / "out", resamples=0)
+    line = "- Diagnostics (“Why it works”): no diagnostics.json for samp1000_lw5.0 (seed {})."
+    assert line.format("1") in (copy / "out" / "README.md").read_text()
+    assert set(FIGURES) < {figure.key for figure in report.illustrations}
+    for seed in (0, 2):
+        (root / FILE.replace("seed1", f"seed{seed}")).unlink()
+    report = build(copy / "shapes.yaml", root, copy / "out", resamples=0)
+    text = (copy / "out" / "README.md").read_text()
+    assert line.format("0, 1, 2") in text
+    assert "## Why it works" not in text
+    assert not set(FIGURES) & {figure.key for figure in report.illustrations}
