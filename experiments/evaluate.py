@@ -80,6 +80,7 @@ def _evaluate(
     )
     seconds = time.monotonic() - started
 
+    place = {"suite": suite["suite"], "variant": variant, "seed": seed, "split": split}
     origin = {
         "checkpoint_sha256": sha256(checkpoint),
         "config_hash": config_hash(cfg),
@@ -91,10 +92,7 @@ def _evaluate(
         found = detections[setting.name]
         evaluation = evaluate_detections(dataset.coco, found, dataset.img_ids)
         results[setting.name] = {
-            "suite": suite["suite"],
-            "variant": variant,
-            "seed": seed,
-            "split": split,
+            **place,
             "setting": {
                 "name": setting.name,
                 "iou_branch": setting.guide is not None,
@@ -126,7 +124,6 @@ def _evaluate(
         write_json(out / f"{name}.json", result)
     kept = [*results, "detections.json.gz"]
     if diagnostics is not None:
-        place = {"suite": suite["suite"], "variant": variant, "seed": seed, "split": split}
         write_json(out / "diagnostics.json", {**place, **diagnostics.summary(), **origin, "wandb_run_id": run_id})
         kept.append("diagnostics")
     for path in out.glob("*.json*"):

@@ -84,7 +84,7 @@ def _train(
 
     model, dataset = _build(cfg, seed, data_dir, pretraining)
     runner = _runner(cfg, suite, seed, model, data_dir, work_dir, logger, log)
-    runner.meta = {**identity, "started": started, "classes": list(dataset.CLASSES)}
+    runner.meta = {**identity, "started": started}
     if state:
         runner.resume_state(state)
         logger.info(f"continuing after epoch {runner.epoch}")
@@ -102,11 +102,11 @@ def _train(
     runner.run([loader], [("train", 1)])
 
     meta = {"classes": list(dataset.CLASSES), "suite": suite["suite"], "variant": variant, "seed": seed, **identity}
-    with atomic(work_dir / "checkpoint.pth") as part:
+    checkpoint = work_dir / "checkpoint.pth"
+    with atomic(checkpoint) as part:
         torch.save({"meta": meta, "state_dict": {k: v.cpu() for k, v in model.state_dict().items()}}, part)
     history = read_metrics(work_dir / METRICS)
     write_history(work_dir / "history.csv", history)
-    checkpoint = work_dir / "checkpoint.pth"
     run = {
         "suite": suite["suite"],
         "variant": variant,
@@ -121,7 +121,7 @@ def _train(
         "epochs": runner.epoch,
         "iterations": runner.iter,
         "checkpoint": {"bytes": checkpoint.stat().st_size, "sha256": sha256(checkpoint)},
-        "mapped": cfg.mapped.to_dict() if hasattr(cfg.mapped, "to_dict") else dict(cfg.mapped),
+        "mapped": cfg.mapped.to_dict(),
     }
     run["wandb_run_id"] = tracking.log_training(
         suite, variant, seed, run=run, config=cfg._cfg_dict.to_dict(), history=history
