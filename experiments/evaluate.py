@@ -68,7 +68,7 @@ def _evaluate(
     settings = inference_settings(suite, variant)
     own, diagnostics = default_setting(cfg), None
     if own.step_size is not None:
-        diagnostics = Diagnostics(dataset.coco, dataset.cat_ids, own, suite["inference"]["step_sizes"])
+        diagnostics = Diagnostics(dataset.coco, dataset.cat_ids, own, suite["inference"]["guides"].get(own.guide, []))
     started = time.monotonic()
     detections = detect(
         model,

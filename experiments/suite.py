@@ -138,9 +138,9 @@ def inference_settings(suite: dict[str, Any], variant: str) -> list[Setting]:
     settings = [Setting()]
     if variant_entry(suite, variant)["family"] == "iounet":
         inference = suite["inference"]
-        for guide in inference["guides"]:
+        for guide, step_sizes in inference["guides"].items():
             settings.append(Setting(guide))
-            settings += [Setting(guide, float(s), inference["num_steps"]) for s in inference["step_sizes"]]
+            settings += [Setting(guide, float(step), inference["num_steps"]) for step in step_sizes]
     return settings
 
 

@@ -29,7 +29,11 @@ def setting_name(guide: str | None, step_size: float | None = None) -> str:
 
 @dataclass(frozen=True)
 class Suite:
-    """What a report needs to know of a suite."""
+    """What a report needs to know of a suite.
+
+    Attributes:
+        guides: NMS guide to the actual λ that its refinement is evaluated with.
+    """
 
     name: str
     title: str
@@ -38,8 +42,7 @@ class Suite:
     split: str
     scale: Mapping[str, float]
     variants: Mapping[str, Mapping[str, Any]]
-    step_sizes: tuple[float, ...]
-    guides: tuple[str, ...]
+    guides: Mapping[str, tuple[float, ...]]
     validation: Mapping[str, Any] = field(default_factory=dict)
     path: Path = field(default=Path())
 
@@ -49,20 +52,22 @@ class Suite:
         Raises:
             NotInSuite: the suite evaluates no such setting.
         """
-        if guide is not None and guide not in self.guides:
+        if guide is None:
+            return setting_name(None)
+        if guide not in self.guides:
             raise NotInSuite(f"NMS guide '{guide}' is not in inference.guides of suite '{self.name}'")
         if published_step_size is None:
             return setting_name(guide)
         step_size = published_step_size * self.scale["step_size"]
-        if not any(abs(step_size - other) < 1e-9 for other in self.step_sizes):
+        if not any(abs(step_size - other) < 1e-9 for other in self.guides[guide]):
             wanted = f"λ = {published_step_size:g} (here {step_size:g})"
-            raise NotInSuite(f"{wanted} is not in inference.step_sizes of suite '{self.name}'")
+            raise NotInSuite(f"{wanted} is not in inference.guides.{guide} of suite '{self.name}'")
         return setting_name(guide, step_size)
 
     @property
     def settings(self) -> list[str]:
         """Every inference setting that the suite evaluates an IoU-Net with; a baseline has `off` only."""
-        names = [setting_name(guide, step) for guide in self.guides for step in (None, *self.step_sizes)]
+        names = [setting_name(guide, step) for guide, steps in self.guides.items() for step in (None, *steps)]
         return [setting_name(None), *names]
 
     def require(self, *variants: str) -> None:
@@ -118,8 +123,7 @@ def load_suite(path: Path, seeds: list[int] | None = None) -> Suite:
         split=need("report_split", str),
         scale=scale,
         variants=need("variants", dict),
-        step_sizes=tuple(float(step) for step in need("inference.step_sizes", list)),
-        guides=tuple(need("inference.guides", list)),
+        guides={guide: tuple(map(float, steps)) for guide, steps in need("inference.guides", dict).items()},
         validation=raw.get("validation") or {},
         path=path,
     )

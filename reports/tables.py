@@ -160,7 +160,7 @@ def step_size_table(results: Results, published: Sources) -> Table:
     variants = list(source.table("lambda")["rows"])
     if "rank" not in results.suite.guides:
         raise NotInSuite(f"NMS guide 'rank' is not in inference.guides of suite '{results.suite.name}'")
-    columns = tuple(f"{step:g}" for step in sorted({*results.suite.step_sizes, *map(float, lambdas)}))
+    columns = tuple(f"{step:g}" for step in sorted({*results.suite.guides["rank"], *map(float, lambdas)}))
     rows = [
         Row(source.name, variant, {step: published_cell(source, "lambda", variant, step) for step in lambdas})
         for variant in variants
@@ -168,7 +168,7 @@ def step_size_table(results: Results, published: Sources) -> Table:
     for variant in variants:
         results.suite.require(variant)
         cells = {}
-        for step in results.suite.step_sizes:
+        for step in results.suite.guides["rank"]:
             setting = setting_name("rank", step)
             side = Side(variant, "rank", step / results.suite.scale["step_size"])
             assert side.setting(results) == setting

@@ -54,7 +54,7 @@ def write_suite(path: Path, **changes: Any) -> Path:
             }
             for name in VARIANTS
         },
-        "inference": {"step_sizes": list(STEPS), "guides": list(GUIDES), "num_steps": 5},
+        "inference": {"guides": {guide: list(STEPS) for guide in GUIDES}, "num_steps": 5},
     }
     suite.update(changes)
     suite = {key: value for key, value in suite.items() if value is not None}

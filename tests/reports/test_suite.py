@@ -15,11 +15,9 @@ def test_setting_names():
     ]
 
 
-def test_settings_are_the_whole_grid(tmp_path):
-    suite = load_suite(
-        write_suite(tmp_path / "s.yaml", inference={"step_sizes": [0.25, 3], "guides": ["rank", "none"]})
-    )
-    refined = ["rank", "rank_refine0.25", "rank_refine3", "none", "none_refine0.25", "none_refine3"]
+def test_settings_are_each_guides_own(tmp_path):
+    suite = load_suite(write_suite(tmp_path / "s.yaml", inference={"guides": {"rank": [0.25, 3], "none": [0.25]}}))
+    refined = ["rank", "rank_refine0.25", "rank_refine3", "none", "none_refine0.25"]
     assert suite.settings == ["off", *refined]
 
 
@@ -31,8 +29,8 @@ def test_published_step_size_is_mapped(tmp_path):
 
 
 def test_setting_outside_the_suite_is_named(tmp_path):
-    suite = load_suite(write_suite(tmp_path / "s.yaml", inference={"step_sizes": [0.25], "guides": ["rank"]}))
-    with pytest.raises(NotInSuite, match=r"λ = 2 \(here 1\) is not in inference.step_sizes of suite 'shapes'"):
+    suite = load_suite(write_suite(tmp_path / "s.yaml", inference={"guides": {"rank": [0.25]}}))
+    with pytest.raises(NotInSuite, match=r"λ = 2 \(here 1\) is not in inference.guides.rank of suite 'shapes'"):
         suite.setting("rank", 2.0)
     with pytest.raises(NotInSuite, match="guide 'weight' is not in inference.guides of suite 'shapes'"):
         suite.setting("weight")
@@ -51,7 +49,7 @@ def test_seeds_can_be_replaced_and_scale_defaults_to_one(tmp_path):
     ("changes", "message"),
     [
         ({"title": None}, r"s.yaml: key 'title' is missing"),
-        ({"inference": {"guides": []}}, r"s.yaml: key 'inference.step_sizes' is missing"),
+        ({"inference": {"guides": []}}, r"s.yaml: key 'inference.guides' has an unexpected value"),
         ({"seeds": []}, r"s.yaml: key 'seeds' must be a non-empty list"),
         ({"seeds": "0"}, r"s.yaml: key 'seeds' has an unexpected value: '0'"),
         ({"variants": ["a"]}, r"s.yaml: key 'variants' has an unexpected value"),
