@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all test test-slow bench gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify test test-slow bench gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -13,6 +13,16 @@ env: ## make .venv with everything (minutes the first time, nothing when nothing
 
 all: env ## the main job: the whole suite `shapes`, ends with results/shapes/report/README.md
 	snakemake all --cores
+
+quick: env ## the same with one seed and without the sweep; `make all` goes on from its results
+	snakemake all --cores --configfile experiments/shapes.yaml experiments/quick.yaml
+
+plan: env ## what `make all` would run now, and how long it would take
+	python -m experiments.estimate
+
+verify: env ## run the suite; fail if its report contradicts a published claim
+	snakemake all --cores
+	python -m reports.verify --report results/shapes/report
 
 test: env ## all tests but those marked slow
 	pytest -m "not slow"

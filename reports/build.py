@@ -6,6 +6,7 @@ python -m reports.build --suite experiments/shapes.yaml --results results/shapes
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -25,7 +26,7 @@ from reports.style import save, styled
 from reports.suite import load_suite
 
 DPI, EXAMPLE_DPI, RASTER_DPI = 170, 110, 120
-OWN_NAMES = {"README.md", "index.html", "provenance.json", "tables", "figures", "evaluations", "runs"}
+OWN_NAMES = {"README.md", "index.html", "provenance.json", "verdicts.json", "tables", "figures", "evaluations", "runs"}
 
 
 def build(
@@ -97,6 +98,9 @@ def _write_data(report: Report, folder: Path) -> None:
         if figure.frame is not None:
             figure.frame.round(6).to_csv(folder / "figures" / f"{figure.key}.csv", index=False)
     (folder / "provenance.json").write_text(provenance_text(provenance(report)), encoding="utf-8")
+    if report.verdicts:
+        judged = json.dumps([verdict.record() for verdict in report.verdicts], indent=1, ensure_ascii=False)
+        (folder / "verdicts.json").write_text(judged + "\n", encoding="utf-8")
 
 
 def _draw(report: Report, folder: Path, dpi: int, svg: bool) -> None:

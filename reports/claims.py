@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,20 @@ REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclu
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: metric of `left` minus metric of `right` has sign `expected`."""
+    """One claim: the metric of a pair's first side minus that of its second, averaged over pairs, has sign `expected`.
+
+    Attributes:
+        pairs: what is compared; one pair, or one per variant that the claim is about.
+        published: for each source, the two values (table/row/column) behind the difference it reports for each pair.
+    """
 
     id: str
     text: str
     short: str
     metric: str
     expected: str
-    left: Side
-    right: Side
-    published: Mapping[str, tuple[str, str]]
+    pairs: tuple[tuple[Side, Side], ...]
+    published: Mapping[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,22 @@ class Verdict:
     published_sources: Mapping[str, tuple[Source, ...]]
     stale: bool
 
+    def record(self) -> dict[str, Any]:
+        """The verdict as plain data: what `verdicts.json` holds."""
+        interval = self.interval
+        return {
+            "id": self.claim.id,
+            "claim": self.claim.text,
+            "metric": self.claim.metric,
+            "expected": self.claim.expected,
+            "difference": interval.mean,
+            "interval": list(interval.combined) if interval.combined else None,
+            "seeds": interval.n,
+            "published": dict(self.published),
+            "verdict": self.verdict,
+            "stale": self.stale,
+        }
+
 
 def load_claims(path: Path = FILE) -> list[Claim]:
     """Read the claims.
@@ -67,9 +87,16 @@ def load_claims(path: Path = FILE) -> list[Claim]:
     claims = []
     for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]:
         try:
-            published = {key: (pair[0], pair[1]) for key, pair in entry["published"].items()}
             texts = {key: entry[key] for key in ("id", "text", "short", "metric", "expected")}
-            claim = Claim(left=Side(**entry["left"]), right=Side(**entry["right"]), published=published, **texts)
+            variants = [{"variant": variant} for variant in entry.get("variants", [])] or [{}]
+            claim = Claim(
+                pairs=tuple((Side(**entry["left"], **own), Side(**entry["right"], **own)) for own in variants),
+                published={
+                    key: tuple((above.format(**own), below.format(**own)) for own in variants)
+                    for key, (above, below) in entry["published"].items()
+                },
+                **texts,
+            )
         except (KeyError, TypeError) as error:
             raise ReportError(f"{path}: claim {entry.get('id', '?')}: {error}") from None
         if claim.expected not in ("+", "-"):
@@ -152,13 +179,16 @@ def judge_claims(
 
 
 def _judge(results: Results, published: Mapping[str, Published], claim: Claim, bootstrap: Bootstrap | None) -> Verdict:
-    names = [(side.variant, side.setting(results)) for side in (claim.left, claim.right)]
-    left, right = (per_seed(results, *name, claim.metric) for name in names)
+    pairs = [[(side.variant, side.setting(results)) for side in pair] for pair in claim.pairs]
+    left, right = (_mean_per_seed(results, names, claim.metric) for names in zip(*pairs, strict=True))
     images = None
     if bootstrap is not None:
         above, below = (
-            [bootstrap.metric(variant, seed, setting, claim.metric) for seed in results.suite.seeds]
-            for variant, setting in names
+            [
+                np.mean([bootstrap.metric(variant, seed, setting, claim.metric) for variant, setting in names], axis=0)
+                for seed in results.suite.seeds
+            ]
+            for names in zip(*pairs, strict=True)
         )
         images = bootstrap_interval(above, below)
     interval = difference_interval(left, right, images)
@@ -166,12 +196,16 @@ def _judge(results: Results, published: Mapping[str, Published], claim: Claim, b
     origins: dict[str, tuple[Source, ...]] = {}
     for key, paths in claim.published.items():
         source = published[key]
-        values = [source.lookup(path) for path in paths]
-        if values[0] is not None and values[1] is not None:
-            differences[key] = round(values[0] - values[1], 6)
+        values = [(source.lookup(above), source.lookup(below)) for above, below in paths]
+        known = [above - below for above, below in values if above is not None and below is not None]
+        if len(known) == len(values):
+            differences[key] = round(sum(known) / len(known), 6)
             origins[key] = tuple(
-                Source(source.file, path, True, source.table(path.split("/")[0])["url"]) for path in paths
+                Source(source.file, path, True, source.table(path.split("/")[0])["url"])
+                for pair in paths
+                for path in pair
             )
+    names = [name for pair in pairs for name in pair]
     return Verdict(
         claim=claim,
         interval=interval,
@@ -181,6 +215,12 @@ def _judge(results: Results, published: Mapping[str, Published], claim: Claim, b
         published_sources=origins,
         stale=any(is_stale(results, *name) for name in names),
     )
+
+
+def _mean_per_seed(results: Results, names: Sequence[tuple[str, str]], metric: str) -> dict[int, float]:
+    """A metric in points for each seed, averaged over (variant, setting) pairs."""
+    values = [per_seed(results, *name, metric) for name in names]
+    return {seed: float(np.mean([value[seed] for value in values])) for seed in results.suite.seeds}
 
 
 def scoreboard(verdicts: list[Verdict], published: Mapping[str, Published]) -> Table:

@@ -67,6 +67,7 @@ class Report:
 
     results: Results
     blocks: list[Block] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
 
     @property
     def tables(self) -> list[Table]:
@@ -136,7 +137,7 @@ def assemble(
         table = attempt(f"Table “{title}”", lambda build=build: build(results, published))  # type: ignore[misc]
         if isinstance(table, Table):
             made[key] = table
-    verdicts = _verdicts(results, published, only, resamples, left_out)
+    verdicts = report.verdicts = _verdicts(results, published, only, resamples, left_out)
     if not made:
         raise ReportError(f"{results.suite.path}: no table of the report has its variants in this suite")
 

@@ -12,8 +12,26 @@ rule report:
         plan.runs(VARIANTS),
     output:
         f"{RESULTS}/report/README.md",
-        f"{RESULTS}/report/index.html",
         f"{RESULTS}/report/provenance.json",
+        report(
+            f"{RESULTS}/report/index.html",
+            caption="captions/page.rst",
+            category="Report",
+        ),
+        report(
+            directory(f"{RESULTS}/report/tables"),
+            patterns=["{table}.csv"],
+            caption="captions/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+        report(
+            directory(f"{RESULTS}/report/figures"),
+            patterns=["{figure}.png"],
+            caption="captions/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         f"{RESULTS}/logs/report.log",
     conda:

@@ -34,7 +34,7 @@ def test_suites_of_the_project_are_valid_and_their_variants_resolve(path):
 def test_defaults_are_filled_in():
     suite = check_suite({k: v for k, v in tiny().items() if k not in ("scale", "inference")})
     assert suite["scale"] == {"loss_weight": 1.0, "smooth_l1_beta": 1.0, "rois": 1.0, "step_size": 1.0}
-    assert suite["inference"]["guides"] == dict.fromkeys(("rank", "weight", "none"), [0.5, 1, 2, 3])
+    assert suite["inference"]["guides"] == {key: [0.5, 1, 2, 3] for key in ("rank", "weight", "none")}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,10 @@ def test_defaults_are_filled_in():
         ({"sedes": [0]}, "'sedes' was unexpected"),
         ({"seeds": []}, r"seeds: \[\] should be non-empty"),
         ({"seeds": ["a"]}, "seeds.0: 'a' is not of type 'integer'"),
-        ({"inference": {"guides": {"rnak": []}}}, r"inference.guides: 'rnak' is not one of \['rank', 'weight', 'none'\]"),
+        (
+            {"inference": {"guides": {"rnak": []}}},
+            r"inference.guides: 'rnak' is not one of \['rank', 'weight', 'none'\]",
+        ),
         ({"variants": {"x": {"family": "iounet", "config": "nowhere.py"}}}, "config of 'x' does not exist: nowhere.py"),
         ({"report_split": "tset"}, "report_split is 'tset', but dataset.splits has no such split"),
         ({"validation": {"split": "tnue"}}, "validation.split is 'tnue', but dataset.splits has no such split"),

@@ -64,9 +64,10 @@ def test_every_claim_finds_its_published_values_and_expects_their_sign():
     claims = load_claims()
     assert len({claim.id for claim in claims}) == len(claims)
     for claim in claims:
-        for key, (above, below) in claim.published.items():
-            difference = PUBLISHED[key].lookup(above) - PUBLISHED[key].lookup(below)
-            assert (difference > 0) == (claim.expected == "+"), claim.id
+        for key, pairs in claim.published.items():
+            for above, below in pairs:
+                difference = PUBLISHED[key].lookup(above) - PUBLISHED[key].lookup(below)
+                assert (difference > 0) == (claim.expected == "+"), claim.id
 
 
 def test_unknown_value_is_named():

@@ -1,6 +1,7 @@
 """Tables and verdicts on hand-made numbers: every value here can be checked with pencil and paper."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -241,6 +242,25 @@ def test_claims_are_judged_on_paired_differences(suite):
     assert [row.cells["verdict"].value for row in table.rows] == ["reproduced", "contradicted", "contradicted"]
 
 
+def test_a_claim_about_several_experiments_is_judged_on_their_mean(suite):
+    four = ("samp1000_lw5.0", "max1000_lw5.0_periou30", "max1000_lw5.0_periou50", "max1000_lw10.0_periou50")
+    variants = {variant: {"family": "iounet"} for variant in four}
+    gains = ((1.0, 2.0), (1.0, 2.0), (-2.0, -1.0), (4.0, 5.0))  # by experiment and seed; their mean: 1 and 2
+    values = {(variant, "rank_refine0.25"): (70.0, 71.0) for variant in four}
+    values |= {
+        (variant, "rank_refine1"): (70.0 + first, 71.0 + second)
+        for variant, (first, second) in zip(four, gains, strict=True)
+    }
+    results = results_of(values, replace(suite, variants=variants, seeds=(0, 1)))
+    wanted = [claim for claim in load_claims() if claim.id == "step_size"]
+    [verdict], left_out = judge_claims(results, PUBLISHED, wanted, None)
+    assert not left_out
+    assert verdict.interval.mean == pytest.approx(1.5)
+    assert verdict.interval.n == 2
+    assert verdict.published == {"reproduction": pytest.approx(0.15)}  # of 0.1, 0.2, 0.1 and 0.2
+    assert len(verdict.sources) == 2 * 4 * 2
+
+
 def test_claims_outside_the_suite_are_left_out(tmp_path):
     small = load_suite(write_suite(tmp_path / "small.yaml", variants={"faster_rcnn": {"family": "baseline"}}))
     verdicts, left_out = judge_claims(results_of({}, small), PUBLISHED, load_claims(), None)
@@ -256,7 +276,7 @@ def test_bad_claims_file_is_named(tmp_path):
     with pytest.raises(ReportError, match=r"claims.yaml: claim x: 'expected' must be '\+' or '-', found 'up'"):
         load_claims(path)
     path.write_text("claims: [{id: x}]")
-    with pytest.raises(ReportError, match=r"claims.yaml: claim x: 'published'"):
+    with pytest.raises(ReportError, match=r"claims.yaml: claim x: 'text'"):
         load_claims(path)
 
 

@@ -139,6 +139,33 @@ def test_a_bare_ablation_reuses_what_is_there(workspace):
     assert (workspace.results / "ablation/README.md").is_file()
 
 
+def test_one_more_seed_trains_only_that_seed(workspace):
+    suite = workspace.folder / "tiny.yaml"
+    suite.write_text(suite.read_text().replace("seeds:\n- 0\n", "seeds:\n- 0\n- 1\n"))
+    code, output = workspace.snakemake("all", "-n")
+    assert code == 0, output
+    wanted = {
+        block.split("wildcards: ")[1].splitlines()[0] for block in output.split("rule ") if "wildcards: " in block
+    }
+    assert wanted == {
+        f"variant={variant}, seed=1{split}"
+        for variant in ("faster_rcnn", "samp1000_lw5.0")
+        for split in ("", ", split=val")
+    }
+    assert "rule pretraining" not in output
+    assert "rule data" not in output
+    suite.write_text(suite.read_text().replace("- 1\n", ""))
+
+
+def test_snakemakes_own_report_shows_tables_and_figures(workspace):
+    page = workspace.folder / "snakemake-report.html"
+    code, output = workspace.snakemake("all", "--report", str(page))
+    assert code == 0, output
+    text = page.read_text()
+    for part in ("main.csv", "improvement.png", "index.html", "of the report, as data"):
+        assert part in text, part
+
+
 def test_a_second_suite_inherits_nothing_from_the_default(workspace):
     code, output = workspace.snakemake("all", "-n", "--forceall")
     assert code == 0
