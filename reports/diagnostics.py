@@ -6,6 +6,7 @@ changes are shown × 100.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -16,11 +17,13 @@ from reports import diagnostic_figures as drawing
 from reports.cells import POINTS
 from reports.collect import Results
 from reports.illustrations import Illustration, seeds_note
-from reports.table import format_number
+from reports.statistics import mean_interval
+from reports.table import Cell, Row, Source, Table, format_number
 from reports.tables import IOUNET
 
 CONFIDENCES = {"class_score": "class score", "predicted_iou": "predicted IoU"}
 NMS = {"no_nms": "before NMS", "regular": "regular NMS", "guided": "IoU-guided NMS"}
+CORRELATIONS = ("pearson", "spearman")
 STRICT = 0.9  # a box from here on is called well placed
 
 
@@ -48,6 +51,11 @@ def _rows(results: Results, variant: str | None = None) -> list[dict[str, Any]]:
     return [row for row in rows if variant in (None, row["variant"])]
 
 
+def _seeds(results: Results) -> list[int]:
+    """The seeds of the shown variant that have diagnostics."""
+    return [row["seed"] for row in _rows(results, shown_variant(results))]
+
+
 def correlations(results: Results) -> pd.DataFrame:
     """Correlation of each confidence with the true IoU: `variant, seed, confidence, pearson, spearman`."""
     return pd.DataFrame(
@@ -55,11 +63,33 @@ def correlations(results: Results) -> pd.DataFrame:
             "variant": row["variant"],
             "seed": row["seed"],
             "confidence": name,
-            **{kind: row["data"]["confidence"][key][kind] for kind in ("pearson", "spearman")},
+            **{kind: row["data"]["confidence"][key][kind] for kind in CORRELATIONS},
         }
         for row in _rows(results)
         for key, name in CONFIDENCES.items()
     ).astype({"pearson": float, "spearman": float})
+
+
+def confidence_table(results: Results) -> Table:
+    """Correlation of class score and predicted IoU with the true IoU, for every IoU-Net."""
+    columns = tuple(f"{name}, {kind.capitalize()}" for name in CONFIDENCES.values() for kind in CORRELATIONS)
+    rows = []
+    for variant in dict.fromkeys(results.diagnostics["variant"]):
+        own = _rows(results, variant)
+        cells = {}
+        for column, (key, kind) in zip(columns, itertools.product(CONFIDENCES, CORRELATIONS), strict=True):
+            mean = mean_interval([row["data"]["confidence"][key][kind] for row in own])
+            cells[column] = Cell(
+                None if math.isnan(mean.mean) else mean.mean,
+                None if math.isnan(mean.mean) else mean.half_width,
+                mean.n,
+                digits=2,
+                sources=tuple(Source(row["source"], f"confidence.{key}.{kind}") for row in own),
+                stale=any(row["stale"] for row in own),
+            )
+        rows.append(Row("", variant, cells))
+    caption = "Correlation of two confidences with the true IoU, over the positive boxes before NMS."
+    return Table("confidence", "Confidence and localization", caption, columns, tuple(rows), stub="variant")
 
 
 def confidence_density(results: Results) -> pd.DataFrame:
@@ -208,7 +238,7 @@ def survivor_figure(results: Results) -> Illustration:
     )
     objects = _rows(results, variant)[0]["data"]["objects"]
     caption = (
-        f"Positive boxes ({_of(results)}). {text} ({objects} objects). {seeds_note(results)} "
+        f"Positive boxes ({_of(results)}). {text} ({objects} objects). {seeds_note(_seeds(results))} "
         "After figure 3 of the paper."
     )
     alt = f"Charts of the number of positive boxes by true IoU, before NMS and after two kinds of it. {text}."
@@ -234,7 +264,7 @@ def refinement_figure(results: Results) -> Illustration:
     mean = f"mean change after {number} steps {_number(float(after['value'].mean()), signed=True)}"
     caption = (
         f"Positive boxes kept by IoU-guided NMS, refined with λ = {rows[0]['setting']['step_size']:g}; true IoU × 100. "
-        f"Left: every IoU-Net. {seeds_note(results)} Middle and right ({_of(results)}): "
+        f"Left: every IoU-Net. {seeds_note(_seeds(results))} Middle and right ({_of(results)}): "
         f"of {sum(row['refinement']['boxes'] for row in rows)} boxes {text}; {mean}; "
         f"{100 * float(steps[:2].sum()) / max(1, steps.sum()):.0f} % stop after the first step, "
         f"{100 * float(steps[-1]) / max(1, steps.sum()):.0f} % take all {number}. The outer bars hold what lies beyond."
@@ -263,7 +293,7 @@ def ascent_figure(results: Results) -> Illustration:
     text = f"After {frame['step'].max()} steps the mean " + ("; the ".join(parts) or "is undefined")
     caption = (
         f"Mean over the positive boxes kept by IoU-guided NMS ({_of(results)}); the change since the start, × 100, on "
-        f"an axis that is logarithmic beyond ±{drawing.LINEAR:g}. {text}. {seeds_note(results)}"
+        f"an axis that is logarithmic beyond ±{drawing.LINEAR:g}. {text}. {seeds_note(_seeds(results))}"
     )
     alt = f"Line charts of predicted and true IoU by step of the ascent, one line per λ. {text}."
     title = "Predicted and true IoU along the ascent, by step size λ"

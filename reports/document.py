@@ -174,7 +174,10 @@ def assemble(
         when("ablation", "AP by IoU threshold", lambda: pictures.threshold_figure(results)),
     )
     if only is None:
-        section("Why it works", [], _diagnostic_figures(results, left_out))
+        figures = _diagnostic_figures(results, left_out)
+        if figures:
+            made["confidence"] = diagnostics.confidence_table(results)
+        section("Why it works", ["confidence"], figures)
     has_pair = "main" in made and IOUNET in results.suite.variants
     section(
         "Sample detections", [], [("Sample detections", lambda: pictures.sample_figure(results))] if has_pair else []

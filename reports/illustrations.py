@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -36,9 +36,8 @@ class Illustration:
     raster: bool = False
 
 
-def seeds_note(results: Results) -> str:
+def seeds_note(seeds: Sequence[int]) -> str:
     """What thin and thick lines are."""
-    seeds = results.suite.seeds
     if len(seeds) == 1:
         return f"One seed ({seeds[0]})."
     return f"Thin lines are the {len(seeds)} seeds, thick lines their mean."
@@ -54,8 +53,8 @@ def loss_figure(results: Results) -> Illustration:
     alt = "Line charts of the training losses by iteration. Detection loss at the end: "
     alt += ", ".join(f"{variant} {value:.2f}" for variant, value in means.items()) + "."
     caption = (
-        f"Logarithmic axes; averaged over stretches of the training. {seeds_note(results)} The loss of the IoU branch "
-        "includes its weight: SmoothL1 and BCE are not on the same scale."
+        f"Logarithmic axes; averaged over stretches of the training. {seeds_note(results.suite.seeds)} The loss of "
+        "the IoU branch includes its weight: SmoothL1 and BCE are not on the same scale."
     )
     return Illustration("losses", "Training losses", caption, alt, lambda: figures.draw_losses(frame, variants), frame)
 
@@ -73,7 +72,7 @@ def validation_figure(results: Results) -> Illustration:
     used = results.suite.validation
     images = f"{used['images']} images of " if "images" in used else ""
     where = f"{images}`{used['split']}`" if "split" in used else "the validation split used during training"
-    caption = f"As evaluated during training on {where}, not on the report split. {seeds_note(results)}"
+    caption = f"As evaluated during training on {where}, not on the report split. {seeds_note(results.suite.seeds)}"
     return Illustration(
         "validation", "AP by epoch", caption, alt, lambda: figures.draw_validation(frame, variants), frame
     )

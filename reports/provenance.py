@@ -95,6 +95,8 @@ def _files(results: Results) -> dict[str, Any]:
         known |= {row["source"]: entry, row["history_source"]: entry}
     for _, row in results.evaluations.iterrows():
         known[row["source"]] = {key: _plain(row[key]) for key in TRACED}
+    for _, row in results.diagnostics.iterrows():
+        known[row["source"]] = {key: _plain(row[key] if key in row else row["data"].get(key)) for key in TRACED}
     return known
 
 

@@ -105,7 +105,7 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 def test_csv_files_hold_the_tables_shown(built):
     report, out, _ = built
     shown = markdown_tables((out / "README.md").read_text())
-    assert len(shown) == len(report.tables) == 10
+    assert len(shown) == len(report.tables) == 11
     for table, rows in zip(report.tables, shown, strict=True):
         frame = pd.read_csv(out / "tables" / f"{table.key}.csv")
         assert len(frame) == len(rows) - 2
@@ -211,7 +211,8 @@ def test_missing_evaluation_leaves_the_old_report_alone(copy, capsys):
 @pytest.mark.usefixtures("undrawn")
 def test_tables_outside_the_suite_are_left_out_with_a_line(copy):
     report = build(copy / "shapes.yaml", copy / "results" / "shapes", copy / "out", resamples=0)
-    assert [table.key for table in report.tables] == ["claims", "main", "ablation", "models", "training_cost"]
+    tables = [table.key for table in report.tables]
+    assert tables == ["claims", "main", "ablation", "confidence", "models", "training_cost"]
     text = (copy / "out" / "README.md").read_text()
     assert "## Left out" in text
     assert "- Table “Binary cross-entropy in place of SmoothL1”: not in suite 'shapes': samp1000_lw5.0_bce." in text

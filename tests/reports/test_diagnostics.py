@@ -153,3 +153,15 @@ def test_a_report_without_diagnostics_says_so_in_one_line(copy, monkeypatch):
     assert line.format("0, 1, 2") in text
     assert "## Why it works" not in text
     assert not set(FIGURES) & {figure.key for figure in report.illustrations}
+
+
+def test_confidence_table_says_what_the_files_say(results):
+    table = diagnostics.confidence_table(results)
+    assert len(table.rows) == 5
+    expected = diagnostics.correlations(results)
+    for row in table.rows:
+        own = expected[(expected["variant"] == row.label) & (expected["confidence"] == "predicted IoU")]
+        cell = row.cells["predicted IoU, Pearson"]
+        assert cell.value == pytest.approx(own["pearson"].mean())
+        assert cell.half_width == pytest.approx(4.302653 * own["pearson"].std() / 3**0.5)
+        assert [source.key for source in cell.sources] == ["confidence.predicted_iou.pearson"] * 3
