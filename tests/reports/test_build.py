@@ -83,7 +83,7 @@ def test_scale_is_stated_first(built):
 
 def test_figures_have_text_for_those_who_cannot_see_them(built):
     found = images((built[1] / "README.md").read_text())
-    assert len(found) == 10
+    assert len(found) == 11
     assert all(len(alt) > 60 for alt, _ in found)
     for _, path in found:
         assert (built[1] / path).stat().st_size > 5000
@@ -105,7 +105,7 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 def test_csv_files_hold_the_tables_shown(built):
     report, out, _ = built
     shown = markdown_tables((out / "README.md").read_text())
-    assert len(shown) == len(report.tables) == 10
+    assert len(shown) == len(report.tables) == 11
     for table, rows in zip(report.tables, shown, strict=True):
         frame = pd.read_csv(out / "tables" / f"{table.key}.csv")
         assert len(frame) == len(rows) - 2
@@ -169,7 +169,7 @@ def test_html_is_well_formed_and_self_contained(built):
     page.feed((built[1] / "index.html").read_text())
     assert not page.open
     assert not page.loads
-    assert len(page.images) == 10
+    assert len(page.images) == 11
     assert all(image["src"].startswith("data:image/") and image["alt"] for image in page.images)
     for target in page.links:
         assert target.startswith("https://") or (built[1] / target).exists(), target
