@@ -116,3 +116,28 @@ rule evaluate:
     shell:
         "python -m experiments.evaluate --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed}"
         " --split {wildcards.split} --threads {threads} > {log} 2>&1"
+
+
+if plan.speed:
+
+    rule speed:
+        input:
+            data=plan.start["data"],
+            checkpoints=plan.timed_checkpoints(),
+        output:
+            plan.speed,
+        log:
+            f"{RESULTS}/logs/speed.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/speed.tsv"
+        conda:
+            "../environment/conda.yaml"
+        threads: workflow.cores  # so that nothing runs beside it; suite["speed"]["threads"] compute
+        resources:
+            mem_mb=3000,
+            runtime=10,
+        params:
+            suite=plan.suite_file,
+            content=plan.speed_hash(),
+        shell:
+            "python -m experiments.benchmark --suite {params.suite} --out {output} > {log} 2>&1"

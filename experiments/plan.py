@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from experiments.benchmark import VARIANTS as TIMED
+from experiments.benchmark import speed_rows
 from experiments.files import atomic
 from experiments.suite import config_hash, inference_settings, resolve_config, results_dir, training_hash
 
@@ -17,6 +19,7 @@ class Plan:
         suite_text: the checked suite as YAML, with its defaults and with what the command line overrides.
         suite_file: where the commands read it.
         start: inputs of every training: the data, and the pretraining if the suite has one.
+        speed: files of the timed inference; none if the suite lacks the variants that are timed.
     """
 
     def __init__(self, suite: dict[str, Any]) -> None:
@@ -30,6 +33,7 @@ class Plan:
             self.start["pretraining"] = f"{self.results}/pretraining/checkpoint.pth"
         trained = [*suite["variants"], *(["pretraining"] if "pretraining" in suite else [])]
         self._configs = {variant: resolve_config(suite, variant) for variant in trained}
+        self.speed = [f"{self.results}/speed/{suite['speed']['device']}.json"] if speed_rows(suite) else []
 
     def write_suite(self) -> None:
         """Writes `suite_file` unless it is there with the same contents."""
@@ -45,6 +49,16 @@ class Plan:
     def evaluation_hash(self, variant: str) -> list[str]:
         """What decides whether a checkpoint is evaluated again: its config and its inference settings."""
         return [config_hash(self._configs[variant]), *map(str, inference_settings(self.suite, variant))]
+
+    def timed_checkpoints(self) -> list[str]:
+        """The checkpoints whose inference is timed."""
+        seed = self.suite["seeds"][0]
+        return [f"{self.results}/runs/{variant}/seed{seed}/checkpoint.pth" for variant in TIMED]
+
+    def speed_hash(self) -> list[str]:
+        """What decides whether inference is timed again."""
+        configs = [config_hash(self._configs[variant]) for variant in TIMED]
+        return [*configs, *map(str, speed_rows(self.suite)), str(self.suite["speed"])]
 
     def evaluations(self, variants: list[str]) -> list[str]:
         """The evaluations of the variants, every seed, on the reported split.

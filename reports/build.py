@@ -26,7 +26,10 @@ from reports.style import save, styled
 from reports.suite import load_suite
 
 DPI, EXAMPLE_DPI, RASTER_DPI = 170, 110, 120
-OWN_NAMES = {"README.md", "index.html", "provenance.json", "verdicts.json", "tables", "figures", "evaluations", "runs"}
+OWN_NAMES = {
+    *("README.md", "index.html", "provenance.json", "verdicts.json"),
+    *("tables", "figures", "evaluations", "runs", "speed"),
+}
 
 
 def build(

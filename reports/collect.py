@@ -44,6 +44,7 @@ class Results:
         histories: the training histories in one frame, with `variant`, `seed` and `source` columns.
         dataset: the generated data set's manifest, or None for data that this project did not generate.
         diagnostics: one row per variant and seed that has any: `source`, `stale`, and `data` (the parsed file).
+        speeds: one row per device whose inference was timed: `device`, `source`, `stale`, and `data`.
     """
 
     suite: Suite
@@ -53,6 +54,7 @@ class Results:
     histories: pd.DataFrame
     dataset: Mapping[str, Any] | None
     diagnostics: pd.DataFrame = field(default_factory=pd.DataFrame)
+    speeds: pd.DataFrame = field(default_factory=pd.DataFrame)
     _matches: dict[str, Matches] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -198,6 +200,31 @@ def _diagnostics_row(path: Path, root: Path, suite: Suite, keys: Mapping[str, An
     }
 
 
+def _speed_rows(root: Path, suite: Suite, fingerprint: str | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The timed inference of each device; stale where it was of other checkpoints or configs than the evaluations."""
+    known = {(row["variant"], row["seed"]): row for row in rows}
+    speeds = []
+    for path in sorted((root / "speed").glob("*.json")):
+        data = read_json(path)
+        _check(data, path, {"suite": suite.name, "device": path.stem})
+        for key in ("blocks", "threads", "seed", "hardware", "versions", "checkpoints", "dataset_fingerprint"):
+            need(data, key, path)
+        for key in ("git_commit", "wandb_run_id", "hardware.cpu", "hardware.gpu", "versions.torch"):
+            need(data, key, path)
+        _check_dataset(data["dataset_fingerprint"], fingerprint, path, "dataset_fingerprint")
+        reasons = []
+        for variant, timed in data["checkpoints"].items():
+            evaluated = known.get((variant, data["seed"]))
+            for key, name in (("sha256", "checkpoint_sha256"), ("config_hash", "config_hash")):
+                found = str(need(timed, key, path))
+                if evaluated is not None and found != evaluated[name]:
+                    other = str(evaluated[name])
+                    reasons.append(f"{variant}: timed with {name} {found[:SHORT]}…, evaluated with {other[:SHORT]}…")
+        source = path.relative_to(root).as_posix()
+        speeds.append({"device": path.stem, "source": source, "stale": "; ".join(reasons), "data": data})
+    return speeds
+
+
 def _mark_stale(runs: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
     """Set `stale` of evaluations that do not go with the runs there are, or with their variant's latest seed.
 
@@ -313,4 +340,5 @@ def collect(suite: Suite, root: Path, variants: list[str] | None = None) -> Resu
         histories=pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(),
         dataset=dataset,
         diagnostics=pd.DataFrame(diagnostics),
+        speeds=pd.DataFrame(_speed_rows(root, suite, fingerprint, evaluations)),
     )

@@ -14,6 +14,7 @@ from reports.facts import published_notes, reproducibility, scale_statement, sta
 from reports.illustrations import Illustration
 from reports.published import Published
 from reports.run_tables import models_table, training_cost_table
+from reports.speed import speed_figure, speed_table
 from reports.summary import summary
 from reports.table import Table
 from reports.tables import CATALOGUE, IOUNET
@@ -88,8 +89,8 @@ class Report:
         self.blocks.append(FigureBlock(illustration, len(self.illustrations) + 1))
 
 
-RUN_TABLES = {"models": models_table, "training_cost": training_cost_table}
-RUN_TITLES = {"models": "Log and model", "training_cost": "Cost of training"}
+RUN_TABLES = {"speed": speed_table, "models": models_table, "training_cost": training_cost_table}
+RUN_TITLES = {"speed": "Inference speed", "models": "Log and model", "training_cost": "Cost of training"}
 PARTS = (*CATALOGUE, *RUN_TABLES)  # what `only` may name
 
 
@@ -189,6 +190,11 @@ def assemble(
         when("step_size", "AP by step size λ", lambda: pictures.step_size_figure(results, made["step_size"])),
     )
     section("Improvements of the published reproduction", ["guide", "improved"], [])
+    section(
+        "Inference speed",
+        ["speed"],
+        when("speed", "Time of inference", lambda: speed_figure(results, published)),
+    )
     training = [
         ("Training losses", lambda: pictures.loss_figure(results)),
         ("AP by epoch", lambda: pictures.validation_figure(results)),

@@ -81,7 +81,7 @@ def statistics_notes(results: Results, verdicts: Sequence[Verdict]) -> list[str]
 
 def stale_notes(results: Results) -> list[str]:
     """The evaluations that are out of date, and why."""
-    frames = [frame for frame in (results.evaluations, results.diagnostics) if not frame.empty]
+    frames = [frame for frame in (results.evaluations, results.diagnostics, results.speeds) if not frame.empty]
     stale = [row for frame in frames for row in frame[frame["stale"] != ""].to_dict("records")]
     return [f"`{row['source']}`: {row['stale']}." for row in stale]
 

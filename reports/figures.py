@@ -157,6 +157,28 @@ def draw_improvement(frame: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_speed(frame: pd.DataFrame) -> Figure:
+    """Time relative to Faster R-CNN by row of the speed table: published figures beside this run's."""
+    figure, (panel,) = panels(1, width=7.6, height=3.4)
+    labels, sources = list(dict.fromkeys(frame["label"])), list(dict.fromkeys(frame["source"]))
+    panel.axvline(1, color=INK, linewidth=1.0)
+    for index, source in enumerate(sources):
+        own = frame[frame["source"] == source]
+        y = own["label"].map(labels.index).to_numpy() + 0.2 * (index - (len(sources) - 1) / 2)
+        colour = (ORANGE, BLUE, SKY, GREY)[index % 4]
+        panel.hlines(y, 1, own["ratio"], color=colour, linewidth=2.2, alpha=0.35)
+        panel.hlines(y, own["q1"], own["q3"], color=colour, linewidth=1.1)
+        style: dict[str, Any] = {"linestyle": "", "marker": MARKERS[index], "markersize": 6, "color": colour}
+        panel.plot(own["without_pooling"], y, markerfacecolor="white", **style)
+        panel.plot(own["ratio"], y, label=source, **style)
+    panel.set_yticks(np.arange(len(labels)), labels)
+    panel.invert_yaxis()
+    panel.set(title="Time of inference", xlabel="ratio to Faster R-CNN")
+    panel.grid(axis="y", visible=False)
+    panel.legend(loc="best")
+    return figure
+
+
 def draw_step_sizes(frame: pd.DataFrame, box_side: float | None) -> Figure:
     """AP by λ: the published curves beside this run's; a ring marks each curve's optimum."""
     sources = list(dict.fromkeys(frame["source"]))

@@ -44,7 +44,7 @@ class Links:
             return None
         if not self.copied:
             return _relative(self.root / target, self.out) + ("/" if target.endswith("/") else "")
-        if not (target.startswith("evaluations/") or Path(target).name in COPIED_NAMES):
+        if not (target.startswith(("evaluations/", "speed/")) or Path(target).name in COPIED_NAMES):
             return None
         if not target.endswith("/"):  # a folder fills up with the files linked in it
             self.used.add(target)
@@ -73,6 +73,8 @@ def evidence(row: Row, links: Links) -> str:
         path = Path(source.file)
         seed = next((part.removeprefix("seed") for part in path.parts if part.startswith("seed")), "?")
         kind = {"run.json": "run", "history.csv": "history"}.get(path.name, "")
+        if path.parts[0] == "speed":
+            kind, seed = "speed", path.stem
         key = (kind, "" if kind else f"{path.parts[1]}/{path.stem}")
         groups.setdefault(key, []).append(_link(seed, links(source.file)))
         if not kind:

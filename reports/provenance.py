@@ -93,6 +93,17 @@ def _files(results: Results) -> dict[str, Any]:
             **{key: run[key] for key in ("config_hash", "git_commit", "wandb_run_id")},
         }
         known |= {row["source"]: entry, row["history_source"]: entry}
+    for _, row in results.speeds.iterrows():
+        timed = row["data"]
+        known[row["source"]] = {
+            "device": row["device"],
+            "seed": timed["seed"],
+            "checkpoint_sha256": {variant: own["sha256"] for variant, own in timed["checkpoints"].items()},
+            "config_hash": {variant: own["config_hash"] for variant, own in timed["checkpoints"].items()},
+            "git_commit": timed["git_commit"],
+            "wandb_run_id": timed["wandb_run_id"],
+            "stale": row["stale"],
+        }
     for _, row in results.evaluations.iterrows():
         known[row["source"]] = {key: _plain(row[key]) for key in TRACED}
     for _, row in results.diagnostics.iterrows():

@@ -10,6 +10,7 @@ rule report:
     input:
         plan.evaluations(VARIANTS),
         plan.runs(VARIANTS),
+        plan.speed,
     output:
         f"{RESULTS}/report/README.md",
         f"{RESULTS}/report/provenance.json",

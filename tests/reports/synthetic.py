@@ -233,6 +233,7 @@ def make_results(
             write_json(folder / "detections.json.gz", {"images": coco.getImgIds(), "settings": files})
             if variant != "faster_rcnn":
                 write_json(folder / "diagnostics.json", make_diagnostics(run))
+    write_json(root / "speed" / "cpu.json", make_speed())
     return root
 
 
@@ -324,6 +325,47 @@ def make_evaluation(
     return {
         **{key: [d[key] for d in found] for key in ("image_id", "category_id", "bbox", "score")},
         "iou": [None if guide is None else round(float(rng.uniform(0.5, 1)), 5) for _ in found],
+    }
+
+
+def make_speed(device: str = "cpu", seed: int = 0) -> dict[str, Any]:
+    """A speed file in the layout of `experiments.benchmark`: round numbers, to be checked by hand."""
+
+    def spread(median: float, by: float) -> dict[str, float]:
+        return {"median": median, "q1": round(median - by, 4), "q3": round(median + by, 4)}
+
+    def block(batch_size: int, times: dict[str, float]) -> dict[str, Any]:
+        before = {"branch_off": "faster_rcnn", "nms": "branch_off", "regular_nms": "nms", "refine": "nms"}
+        rows: dict[str, Any] = {}
+        for key, time in times.items():
+            rows[key] = {
+                "fps": round(1000 * batch_size / time, 3),
+                "latency_ms": spread(time, 0.5),
+                "ratio": spread(time / times["faster_rcnn"], 0.01),
+                "ratio_without_pooling": spread((time - 1) / (times["faster_rcnn"] - 5), 0.01),
+                "stages_ms": {"pooling": 1.0, "rest": time - 1},
+            }
+            if key in before:
+                rows[key]["adds_ms"] = {"to": before[key], **spread(time - times[before[key]], 0.1)}
+        return {"batch_size": batch_size, "rounds": 4, "images_per_round": 4, "rows": rows}
+
+    one = {"faster_rcnn": 20.0, "branch_off": 16.0, "nms": 18.0, "regular_nms": 17.5, "refine": 24.0}
+    timed = ("faster_rcnn", "samp1000_lw5.0")
+    return {
+        "suite": "shapes",
+        "device": device,
+        "split": "val",
+        "seed": seed,
+        "threads": 1,
+        "blocks": [block(1, one), block(4, {key: 2 * time for key, time in one.items()})],
+        "checkpoints": {
+            v: {"sha256": sha("checkpoint", v, seed), "config_hash": sha("whole config", v)} for v in timed
+        },
+        "dataset_fingerprint": FINGERPRINT,
+        "git_commit": "c0ffee" + "0" * 34,
+        "wandb_run_id": "speed0",
+        "versions": {"python": "3.11.7", "torch": "2.11.0"},
+        "hardware": {"cpu": "Test CPU", "cores": 2, "threads": 1, "gpu": "Test GPU", "memory_gib": 23.4},
     }
 
 

@@ -1,0 +1,179 @@
+"""The timing of inference: its rows, its gate, its arithmetic. No test looks at how long something took."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from experiments import benchmark as module
+from experiments.benchmark import Detector, Row, _stages, _stopwatch, _summary, _time, benchmark, quartiles, speed_rows
+from experiments.plan import Plan
+from experiments.suite import Setting, SuiteError, load_suite, resolve_config
+from experiments.train import build_model, load_model
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tiny_suite, tmp_path_factory):
+    """Random weights of both variants: they detect much."""
+    folder = tmp_path_factory.mktemp("weights")
+    classes = ["circle", "square", "triangle", "star", "cross", "ring"]
+    paths = {}
+    for variant in module.VARIANTS:
+        torch.manual_seed(0)
+        model = build_model(resolve_config(tiny_suite, variant))
+        model.init_weights()
+        paths[variant] = folder / f"{variant}.pth"
+        torch.save({"meta": {"classes": classes}, "state_dict": model.state_dict()}, paths[variant])
+    return paths
+
+
+@pytest.fixture
+def quick(tiny_suite):
+    suite = copy.deepcopy(tiny_suite)
+    suite["speed"] = {"device": "cpu", "threads": 1, "rounds": 4, "images": 2}
+    return suite
+
+
+def test_rows_are_the_published_tables():
+    shapes = load_suite("experiments/shapes.yaml")
+    names = [(row.key, row.variant, row.setting.name) for row in speed_rows(shapes)]
+    assert names == [
+        ("faster_rcnn", "faster_rcnn", "off"),
+        ("branch_off", "samp1000_lw5.0", "off"),
+        ("nms", "samp1000_lw5.0", "rank"),
+        ("regular_nms", "samp1000_lw5.0", "none"),
+        ("refine", "samp1000_lw5.0", "rank_refine0.15"),
+    ]
+    assert Plan(shapes).speed == ["results/shapes/speed/cpu.json"]
+
+
+def test_what_a_suite_does_not_evaluate_is_not_timed(tiny_suite):
+    assert [row.key for row in speed_rows(tiny_suite)] == ["faster_rcnn", "branch_off", "nms", "refine"]
+    suite = copy.deepcopy(tiny_suite)
+    del suite["variants"]["faster_rcnn"]
+    assert speed_rows(suite) == []
+    assert Plan(suite).speed == []
+
+
+def test_a_changed_speed_block_times_again_and_retrains_nothing(tiny_suite, quick):
+    before, after = Plan(tiny_suite), Plan(quick)
+    assert before.speed_hash() != after.speed_hash()
+    assert before.training_hash("samp1000_lw5.0") == after.training_hash("samp1000_lw5.0")
+
+
+def test_the_file_of_a_run(quick, checkpoints, tiny_data, tmp_path):
+    out = tmp_path / "speed" / "cpu.json"
+    benchmark(quick, device="cpu", checkpoints=checkpoints, data_dir=tiny_data, out=out)
+    record = json.loads(out.read_text())
+    assert (record["device"], record["threads"], record["seed"], record["split"]) == ("cpu", 1, 0, "val")
+    assert [block["batch_size"] for block in record["blocks"]] == [1, 6]
+    for block in record["blocks"]:
+        assert list(block["rows"]) == ["faster_rcnn", "branch_off", "nms", "refine"]
+        assert block["checked"]["largest_difference"] <= 1e-3
+        assert block["rows"]["faster_rcnn"]["ratio"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
+        assert "adds_ms" not in block["rows"]["faster_rcnn"]
+        row = block["rows"]["refine"]
+        assert row["fps"] == pytest.approx(1000 * block["batch_size"] / row["latency_ms"]["median"], rel=1e-3)
+        assert row["adds_ms"]["to"] == "nms"
+        assert set(row["stages_ms"]) == {"features", "proposals", "pooling", "iou_scores", "refinement", "rest"}
+        assert min(row["stages_ms"].values()) > 0
+    assert record["checkpoints"]["faster_rcnn"]["sha256"] != record["checkpoints"]["samp1000_lw5.0"]["sha256"]
+
+
+def test_nothing_is_timed_that_detects_otherwise_than_the_evaluation(
+    quick, checkpoints, tiny_data, tmp_path, monkeypatch
+):
+    def shifted(self, images, metas):
+        found = self.model.simple_test(images, metas, rescale=True)
+        return [[boxes + 0.01 for boxes in by_class] for by_class in found]
+
+    monkeypatch.setattr(Detector, "__call__", shifted)
+    out = tmp_path / "cpu.json"
+    with pytest.raises(RuntimeError, match=r"row 'faster_rcnn'.*largest difference 0.01"):
+        benchmark(quick, device="cpu", checkpoints=checkpoints, data_dir=tiny_data, out=out)
+    assert not out.exists()
+
+
+def test_a_lost_detection_is_found_by_the_gate(quick, checkpoints, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Detector, "__call__", lambda self, images, metas: [[boxes[1:] for boxes in image] for image in
+                                                           self.model.simple_test(images, metas, rescale=True)]
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="nothing is timed"):
+        benchmark(quick, device="cpu", checkpoints=checkpoints, data_dir=tiny_data, out=tmp_path / "cpu.json")
+
+
+def test_settings_share_a_model_and_leave_it_as_it_was(tiny_suite, checkpoints, tiny_data):
+    model = load_model(resolve_config(tiny_suite, "samp1000_lw5.0"), checkpoints["samp1000_lw5.0"])
+    before = copy.deepcopy(model.roi_head.test_cfg)
+    detector = Detector(model, Setting("none", 0.125, 3))
+    with detector.active():
+        assert model.roi_head.test_cfg.iou.nms.guide == "none"
+        assert (model.roi_head.test_cfg.iou.refine.lamb, model.roi_head.test_cfg.iou.refine.t) == (0.125, 3)
+    assert model.roi_head.test_cfg == before
+    with Detector(model, Setting("rank")).active():
+        assert "refine" not in model.roi_head.test_cfg.iou
+    with Detector(model, Setting()).active():
+        assert "iou" not in model.roi_head.test_cfg
+
+
+def test_every_row_sees_every_batch_and_takes_its_turn_to_go_first():
+    calls = []
+    detectors = {key: lambda images, metas, key=key: calls.append((key, images)) for key in "abc"}
+    timed = _time(detectors, [(0, []), (1, [])], rounds=3, batches_per_round=1, synchronize=lambda: None)
+    assert [key for key, _ in calls[::3]] == ["a", "b", "c"]
+    assert [image for _, image in calls] == [0] * 3 + [1] * 3 + [0] * 3
+    assert [len(one[key]) for one in timed for key in "abc"] == [1] * 9
+
+
+def test_a_stopwatch_counts_the_first_call_and_is_gone_after_the_block():
+    class Model:
+        def work(self, value):
+            return value + 1
+
+    model, spent, synchronized = Model(), {}, []
+    with _stopwatch(model, "work", "stage", spent, lambda: synchronized.append(1)):
+        assert model.work(1) == 2
+        first = spent["stage"]
+        assert model.work(2) == 3
+    assert spent == {"stage": first}
+    assert len(synchronized) == 4
+    assert "work" not in vars(model)
+
+
+def test_the_baseline_has_no_iou_stages(tiny_suite, checkpoints):
+    model = load_model(resolve_config(tiny_suite, "faster_rcnn"), checkpoints["faster_rcnn"])
+    assert [stage for _, _, stage in _stages(model)] == ["features", "proposals", "pooling"]
+
+
+def test_ratios_are_of_a_rounds_own_times():
+    rows = [Row("faster_rcnn", "f", Setting()), Row("branch_off", "i", Setting())]
+    # the machine is twice as slow in the second round: the ratio stays
+    timed = [
+        {"faster_rcnn": [{"total": scale * 0.010}], "branch_off": [{"total": scale * 0.012}]} for scale in (1, 2, 1)
+    ]
+    staged = [
+        {
+            "faster_rcnn": [{"total": 0.010, "pooling": 0.006}],
+            "branch_off": [{"total": 0.012, "pooling": 0.002}],
+        }
+    ] * 2
+    summary = _summary(rows, timed, staged, batch_size=4)
+    own = summary["branch_off"]
+    assert own["ratio"] == {"median": 1.2, "q1": 1.2, "q3": 1.2}
+    assert own["ratio_without_pooling"]["median"] == 2.5
+    assert own["latency_ms"] == {"median": 12.0, "q1": 12.0, "q3": 18.0}
+    assert own["fps"] == pytest.approx(4000 / 12, abs=1e-3)
+    assert own["adds_ms"] == {"to": "faster_rcnn", "median": 2.0, "q1": 2.0, "q3": 3.0}
+    assert own["stages_ms"] == {"pooling": 2.0, "rest": 10.0}
+
+
+def test_quartiles():
+    assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_an_error_that_says_what_to_do(quick, checkpoints, tiny_data, tmp_path):
+    with pytest.raises(SuiteError, match="choose 'cpu'"):
+        benchmark(quick, device="cuda", checkpoints=checkpoints, data_dir=tiny_data, out=tmp_path / "cuda.json")
