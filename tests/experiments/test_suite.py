@@ -43,7 +43,10 @@ def test_defaults_are_filled_in():
         ({"sedes": [0]}, "'sedes' was unexpected"),
         ({"seeds": []}, r"seeds: \[\] should be non-empty"),
         ({"seeds": ["a"]}, "seeds.0: 'a' is not of type 'integer'"),
-        ({"inference": {"guides": {"rnak": []}}}, r"inference.guides: 'rnak' is not one of \['rank', 'weight', 'none'\]"),
+        (
+            {"inference": {"guides": {"rnak": []}}},
+            r"inference.guides: 'rnak' is not one of \['rank', 'weight', 'none'\]",
+        ),
         ({"variants": {"x": {"family": "iounet", "config": "nowhere.py"}}}, "config of 'x' does not exist: nowhere.py"),
         ({"report_split": "tset"}, "report_split is 'tset', but dataset.splits has no such split"),
         ({"validation": {"split": "tnue"}}, "validation.split is 'tnue', but dataset.splits has no such split"),
