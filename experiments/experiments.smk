@@ -14,6 +14,10 @@ onstart:
 
 
 RESULTS = plan.results
+# one GPU each by default; several ranks of one training under torchrun if the suite says so
+TRAIN = plan.train_command()
+EVALUATE = "python -m experiments.gpus 1 python -m experiments.evaluate"
+TRAINING = suite["resources"]
 
 
 wildcard_constraints:
@@ -56,16 +60,17 @@ rule pretraining:
         f"{RESULTS}/benchmarks/pretraining.tsv"
     conda:
         "../environment/conda.yaml"
-    threads: workflow.cores
+    threads: TRAINING["cpus"] if TRAINING["gpus"] else workflow.cores
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=TRAINING["mem_mb"],
+        runtime=TRAINING["runtime"],
+        **plan.gpus(),
     params:
         suite=plan.suite_file,
         config=plan.training_hash("pretraining"),
         seed=suite.get("pretraining", {}).get("seed", 0),
     shell:
-        "python -m experiments.train --suite {params.suite} --variant pretraining --seed {params.seed}"
+        "{TRAIN} --suite {params.suite} --variant pretraining --seed {params.seed}"
         " --threads {threads} > {log} 2>&1"
 
 
@@ -82,15 +87,16 @@ rule train:
         f"{RESULTS}/benchmarks/train_{{variant}}_seed{{seed}}.tsv"
     conda:
         "../environment/conda.yaml"
-    threads: 1
+    threads: TRAINING["cpus"]
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=TRAINING["mem_mb"],
+        runtime=TRAINING["runtime"],
+        **plan.gpus(),
     params:
         suite=plan.suite_file,
         config=lambda wildcards: plan.training_hash(wildcards.variant),
     shell:
-        "python -m experiments.train --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed}"
+        "{TRAIN} --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed}"
         " --threads {threads} > {log} 2>&1"
 
 
@@ -108,13 +114,14 @@ rule evaluate:
         "../environment/conda.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=TRAINING["mem_mb"],
         runtime=60,
+        **plan.gpus(most=1),
     params:
         suite=plan.suite_file,
         config=lambda wildcards: plan.evaluation_hash(wildcards.variant),
     shell:
-        "python -m experiments.evaluate --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed}"
+        "{EVALUATE} --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed}"
         " --split {wildcards.split} --threads {threads} > {log} 2>&1"
 
 

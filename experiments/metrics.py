@@ -2,7 +2,8 @@
 
 import contextlib
 import io
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,15 @@ class Detections:
     bbox: list[list[float]] = field(default_factory=list)
     score: list[float] = field(default_factory=list)
     iou: list[float | None] = field(default_factory=list)
+
+    @staticmethod
+    def concatenate(parts: Iterable["Detections"]) -> "Detections":
+        """The rows of all parts, in their order."""
+        whole = Detections()
+        for part in parts:
+            for column in fields(part):
+                getattr(whole, column.name).extend(getattr(part, column.name))
+        return whole
 
     def columns(self) -> dict[str, list[Any]]:
         """The columns, coordinates rounded to 0.01 pixel and scores to 1e-5, for a file that people download."""

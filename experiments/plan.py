@@ -43,8 +43,21 @@ class Plan:
                 part.write_text(self.suite_text)
 
     def training_hash(self, variant: str) -> str:
-        """What decides whether a variant is trained again."""
-        return training_hash(self._configs[variant]) if variant in self._configs else ""
+        """What decides whether a variant is trained again: its config, and the number of ranks that share a batch."""
+        ranks = self.suite["resources"]["gpus"]
+        digest = training_hash(self._configs[variant]) if variant in self._configs else ""
+        return f"{digest} on {ranks} ranks" if ranks > 1 else digest
+
+    def gpus(self, most: int | None = None) -> dict[str, int]:
+        """The resource `gpu` of a rule that uses at most so many; nothing in a suite that asks for none."""
+        gpus = self.suite["resources"]["gpus"]
+        return {"gpu": gpus if most is None else min(most, gpus)} if gpus else {}
+
+    def train_command(self) -> str:
+        """What starts a training on its GPUs."""
+        gpus = self.suite["resources"]["gpus"]
+        start = f"torchrun --standalone --nproc-per-node {gpus}" if gpus > 1 else "python"
+        return f"python -m experiments.gpus {gpus} {start} -m experiments.train"
 
     def evaluation_hash(self, variant: str) -> list[str]:
         """What decides whether a checkpoint is evaluated again: its config and its inference settings."""

@@ -23,6 +23,7 @@ class Runner(EpochBasedRunner):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clock = time.monotonic()
+        self.scaler: torch.amp.GradScaler | None = None  # of a training in float16
 
     def elapsed(self) -> float:
         """Seconds of wall time spent on this training, those of killed processes included."""
@@ -53,6 +54,7 @@ class Runner(EpochBasedRunner):
             "meta": {**self.meta, "epoch": self.epoch + 1, "iter": self.iter, "seconds": self.elapsed()},
             "state_dict": {k: v.cpu() for k, v in get_state_dict(self.model).items()},
             "optimizer": self.optimizer.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
         with atomic(Path(self.work_dir) / f"epoch_{self.epoch + 1}.pth") as part:
             torch.save(state, part)
@@ -65,6 +67,8 @@ class Runner(EpochBasedRunner):
 
         load_state_dict(self.model, state["state_dict"], strict=True)
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
         self._epoch, self._iter = state["meta"]["epoch"], state["meta"]["iter"]
         self._clock -= state["meta"]["seconds"]
 
@@ -75,22 +79,33 @@ def saved_states(work_dir: Path) -> list[Path]:
 
 
 class ReseedHook(Hook):
-    """Seeds every generator from (seed, epoch), so that a resumed run draws what the uninterrupted one would."""
+    """Seeds every generator from (seed, epoch, rank): a resumed run draws what the uninterrupted one would."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, rank: int = 0) -> None:
+        self.seed, self.rank = seed, rank
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Called by mmcv."""
-        seed_everything(self.seed, runner.epoch)
+        seed_everything(self.seed, runner.epoch, self.rank)
 
 
-def seed_everything(seed: int, epoch: int) -> None:
-    """Seeds random, numpy and torch from the pair, by numpy's SeedSequence."""
-    words = np.random.SeedSequence([seed, epoch]).generate_state(3)
+def seed_everything(seed: int, epoch: int, rank: int = 0) -> None:
+    """Seeds random, numpy and torch from the three, by numpy's SeedSequence."""
+    words = np.random.SeedSequence([seed, epoch, rank]).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))  # noqa: NPY002 - mmdet draws from numpy's global generator
     torch.manual_seed(int(words[2]))
+
+
+class AverageBuffersHook(Hook):
+    """Before an epoch's evaluation: one set of batch statistics for all ranks."""
+
+    def __init__(self, average: Callable[[torch.nn.Module], None]) -> None:
+        self.average = average
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Called by mmcv."""
+        self.average(runner.model)
 
 
 class SaveStateHook(Hook):
@@ -102,15 +117,19 @@ class SaveStateHook(Hook):
 
 
 class ValidationHook(Hook):
-    """Evaluates after every epoch and logs what `evaluate(model)` returns as `val/<metric>`."""
+    """Evaluates after every epoch and logs what `evaluate(model)` returns as `val/<metric>`; None is not logged."""
 
-    def __init__(self, evaluate: Callable[[torch.nn.Module], dict[str, float | None]], log: "MetricsLog") -> None:
+    def __init__(
+        self, evaluate: Callable[[torch.nn.Module], dict[str, float | None] | None], log: "MetricsLog | None"
+    ) -> None:
         self.evaluate, self.log = evaluate, log
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Called by mmcv."""
         metrics = self.evaluate(runner.model.module)
         runner.model.train()
+        if metrics is None or self.log is None:
+            return
         runner.logger.info("validation: " + ", ".join(f"{k} {v:.3f}" for k, v in metrics.items() if v is not None))
         self.log.append(runner.iter, runner.epoch + 1, {f"val/{k}": v for k, v in metrics.items()})
 
@@ -145,9 +164,12 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 class MetricsHook(LoggerHook):
-    """Logs every training series, averaged over `interval` iterations, and a progress line with the time left."""
+    """Logs every training series, averaged over `interval` iterations, and a progress line with the time left.
 
-    def __init__(self, log: MetricsLog, interval: int) -> None:
+    Without a log (any rank but the first) it only clears mmcv's buffer.
+    """
+
+    def __init__(self, log: MetricsLog | None, interval: int) -> None:
         super().__init__(interval=interval, ignore_last=False, reset_flag=True)
         self.log_file, self.started, self.first = log, time.monotonic(), 0
 
@@ -158,7 +180,7 @@ class MetricsHook(LoggerHook):
 
     def log(self, runner: Runner) -> None:
         """Called by mmcv every `interval` iterations."""
-        if runner.mode != "train":
+        if runner.mode != "train" or self.log_file is None:
             return
         step = runner.iter + 1
         values: dict[str, float | None] = {k: float(v) for k, v in runner.log_buffer.output.items() if np.isfinite(v)}

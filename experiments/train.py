@@ -3,9 +3,12 @@
 The run's folder holds, undeclared to Snakemake, metrics.jsonl and the last two epochs' states; a killed training
 continues from them, and ends with the weights that the uninterrupted one would have. When it is done they give way
 to checkpoint.pth (weights), history.csv (curves) and run.json (where it all comes from).
+
+On N devices: `torchrun --nproc-per-node N -m experiments.train ...`. The config's samples_per_gpu images go to each.
 """
 
 import argparse
+import contextlib
 import copy
 import csv
 import logging
@@ -14,11 +17,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from experiments import provenance, tracking
 from experiments.datasets import build_split, build_training_set, checkpoint_or_error, dataset_fingerprint
+from experiments.distributed import World, average_buffers, join, parallel, share_of, world
 from experiments.files import atomic, folder_lock, read_json, sha256, write_json
+from experiments.precision import ScaledOptimizerHook, read_precision, use_precision
 from experiments.runtime import prepare_process
 from experiments.suite import (
     SuiteError,
@@ -43,7 +49,7 @@ def train(
     pretraining: Path | None,
     threads: int = 1,
 ) -> None:
-    """Trains to the end, or to the end of a training that was killed.
+    """Trains to the end, or to the end of a training that was killed; under torchrun together with the other ranks.
 
     Args:
         suite: a checked suite.
@@ -58,48 +64,48 @@ def train(
         SuiteError: the data or the pretraining is missing or damaged.
     """
     prepare_process(threads)
-    with folder_lock(work_dir):
-        _train(suite, variant, seed, work_dir, data_dir, pretraining)
+    ranks = world()
+    with folder_lock(work_dir) if ranks.rank == 0 else contextlib.nullcontext(), join(ranks):
+        _train(suite, variant, seed, work_dir, data_dir, pretraining, ranks)
 
 
 def _train(
-    suite: dict[str, Any], variant: str, seed: int, work_dir: Path, data_dir: Path, pretraining: Path | None
+    suite: dict[str, Any],
+    variant: str,
+    seed: int,
+    work_dir: Path,
+    data_dir: Path,
+    pretraining: Path | None,
+    ranks: World,
 ) -> None:
     from experiments.runner import METRICS, MetricsLog, read_metrics, saved_states
 
     started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     cfg = resolve_config(suite, variant)
-    logger = _logger(work_dir)
+    logger = _logger(work_dir) if ranks.rank == 0 else logging.getLogger("iounet")
     inputs = {"dataset_fingerprint": dataset_fingerprint(data_dir)}
     if pretraining is not None:
         inputs["pretraining_sha256"] = sha256(pretraining) if pretraining.is_file() else ""
-    identity = {"training_hash": training_hash(cfg), "seed": seed, **inputs}
-    if _already_trained(work_dir, identity):
+    identity = {"training_hash": training_hash(cfg), "seed": seed, "ranks": ranks.size, **inputs}
+    if ranks.from_first(lambda: _already_trained(work_dir, identity)):
         logger.info(f"{work_dir} is already trained: nothing to do")
         return
-    state = _resumable(work_dir, identity, logger)
+    state = ranks.from_first(lambda: _resumable(work_dir, identity, logger))
     if state:
         started = state["meta"]["started"]
-    log = MetricsLog(work_dir / METRICS, state["meta"]["iter"] if state else 0)
+    log = MetricsLog(work_dir / METRICS, state["meta"]["iter"] if state else 0) if ranks.rank == 0 else None
+    if ranks.size > 1:
+        logger.info(f"{ranks.size} ranks on {ranks.device.type}, {cfg.data.samples_per_gpu} images each per iteration")
 
     model, dataset = _build(cfg, seed, data_dir, pretraining)
-    runner = _runner(cfg, suite, seed, model, data_dir, work_dir, logger, log)
+    runner = _runner(cfg, suite, variant, seed, model, data_dir, work_dir, logger, log, ranks)
     runner.meta = {**identity, "started": started}
     if state:
         runner.resume_state(state)
         logger.info(f"continuing after epoch {runner.epoch}")
-    from mmdet.datasets import build_dataloader
-
-    loader = build_dataloader(
-        dataset,
-        cfg.data.samples_per_gpu,
-        cfg.data.workers_per_gpu,
-        num_gpus=1,
-        dist=False,
-        seed=seed,
-        persistent_workers=False,
-    )
-    runner.run([loader], [("train", 1)])
+    runner.run([build_training_loader(dataset, cfg, seed, ranks)], [("train", 1)])
+    if ranks.rank != 0:
+        return
 
     meta = {"classes": list(dataset.CLASSES), "suite": suite["suite"], "variant": variant, "seed": seed, **identity}
     checkpoint = work_dir / "checkpoint.pth"
@@ -118,6 +124,7 @@ def _train(
         "inputs": inputs,
         "started": started,
         "wall_time_s": round(runner.elapsed(), 1),
+        "ranks": ranks.size,
         "epochs": runner.epoch,
         "iterations": runner.iter,
         "checkpoint": {"bytes": checkpoint.stat().st_size, "sha256": sha256(checkpoint)},
@@ -136,7 +143,7 @@ def _already_trained(work_dir: Path, identity: dict[str, Any]) -> bool:
     """Whether the folder holds the whole result of this very training (a waiting process finds it so)."""
     try:
         run = read_json(work_dir / "run.json")
-        found = {"training_hash": run["config_hash"], "seed": run["seed"], **run["inputs"]}
+        found = {"training_hash": run["config_hash"], "seed": run["seed"], "ranks": run["ranks"], **run["inputs"]}
         return found == identity and sha256(work_dir / "checkpoint.pth") == run["checkpoint"]["sha256"]
     except (OSError, ValueError, KeyError):
         return False
@@ -188,31 +195,60 @@ def build_model(cfg: Any) -> Any:
     return build_detector(copy.deepcopy(cfg.model))
 
 
+def build_training_loader(dataset: Any, cfg: Any, seed: int, ranks: World) -> Any:
+    """Batches of this rank, in an order of their own every epoch.
+
+    Several ranks shuffle by mmdet's sampler, from the seed and the epoch, and share the images out; one rank shuffles
+    by numpy's global generator. Worker processes draw from torch's, which `ReseedHook` seeds for each epoch and rank.
+    """
+    from mmdet.datasets import build_dataloader
+
+    loader = build_dataloader(
+        dataset,
+        cfg.data.samples_per_gpu,
+        cfg.data.workers_per_gpu,
+        num_gpus=1,
+        dist=ranks.size > 1,
+        seed=None,
+        persistent_workers=False,
+    )
+    if ranks.size > 1:
+        # it adds the epoch: seeds side by side would share their orders
+        loader.sampler.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    return loader
+
+
 def _runner(
     cfg: Any,
     suite: dict[str, Any],
+    variant: str,
     seed: int,
     model: torch.nn.Module,
     data_dir: Path,
     work_dir: Path,
     logger: Any,
     log: Any,
+    ranks: World,
 ) -> Any:
-    from mmcv.parallel import MMDataParallel
-    from mmcv.runner import build_optimizer
+    from mmcv.runner import DistSamplerSeedHook, build_optimizer
 
     from experiments.inference import detect
-    from experiments.metrics import evaluate_detections
-    from experiments.runner import MetricsHook, ReseedHook, Runner, SaveStateHook, ValidationHook
+    from experiments.metrics import Detections, evaluate_detections
+    from experiments.runner import AverageBuffersHook, MetricsHook, ReseedHook, Runner, SaveStateHook, ValidationHook
 
-    gpu = torch.cuda.is_available()
-    wrapped = MMDataParallel(model.cuda() if gpu else model, device_ids=[0 if gpu else -1])
+    precision = read_precision(cfg, variant)
+    use_precision(model, precision)
+    wrapped = parallel(model, ranks)
     validation, batch_size = suite["validation"], suite["inference"]["batch_size"]
     tune, setting = build_split(cfg, data_dir, validation["split"], validation["images"]), default_setting(cfg)
 
-    def evaluate(module: torch.nn.Module) -> dict[str, float | None]:
-        detections = detect(module, tune, [setting], batch_size=batch_size)[setting.name]
-        return evaluate_detections(tune.coco, detections, tune.img_ids).metrics
+    share = share_of(tune, ranks, batch_size)
+
+    def evaluate(module: torch.nn.Module) -> dict[str, float | None] | None:
+        shares = ranks.gather(detect(module, share, [setting], batch_size=batch_size)[setting.name])
+        if shares is None:
+            return None
+        return evaluate_detections(tune.coco, Detections.concatenate(shares), tune.img_ids).metrics
 
     runner = Runner(
         wrapped,
@@ -222,11 +258,19 @@ def _runner(
         meta={},
         max_epochs=cfg.runner.max_epochs,
     )
-    runner.register_training_hooks(cfg.lr_config, optimizer_config=cfg.optimizer_config)
-    runner.register_hook(ReseedHook(seed), priority="VERY_HIGH")
+    optimizer_config = cfg.optimizer_config
+    if precision == "fp16":
+        runner.scaler = torch.amp.GradScaler(ranks.device.type)
+        optimizer_config = ScaledOptimizerHook(runner.scaler, grad_clip=cfg.optimizer_config.get("grad_clip"))
+    runner.register_training_hooks(cfg.lr_config, optimizer_config=optimizer_config)
+    runner.register_hook(ReseedHook(seed, ranks.rank), priority="VERY_HIGH")
+    if ranks.size > 1:
+        runner.register_hook(DistSamplerSeedHook(), priority="VERY_HIGH")
+        runner.register_hook(AverageBuffersHook(average_buffers), priority="LOW")
     runner.register_hook(MetricsHook(log, cfg.log_interval), priority="VERY_LOW")
     runner.register_hook(ValidationHook(evaluate, log), priority="VERY_LOW")
-    runner.register_hook(SaveStateHook(), priority="LOWEST")
+    if ranks.rank == 0:
+        runner.register_hook(SaveStateHook(), priority="LOWEST")
     return runner
 
 
@@ -295,7 +339,7 @@ def main(arguments: list[str] | None = None) -> None:
             threads=options.threads,
         )
     except SuiteError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}" if world().rank == 0 else 1)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmcv.runner import BaseModule, auto_fp16, force_fp32
+from mmdet.core import reduce_mean
 from mmdet.models import HEADS
 from mmdet.models.builder import build_loss
 from torch import Tensor, nn
@@ -107,7 +108,7 @@ class IoUHead(BaseModule):
 
     @force_fp32(apply_to=("raw",))
     def loss(self, raw: Tensor, target_ious: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Loss of raw outputs, averaged over the RoIs.
+        """Loss of raw outputs, averaged over the RoIs of the batch: in distributed training, those of all ranks.
 
         Args:
             raw: what :meth:`forward` gave for K RoIs.
@@ -117,13 +118,16 @@ class IoUHead(BaseModule):
         Returns:
             ``loss_iou``, and ``iou_error``: the mean absolute error of the predicted IoU, without gradient. Both are 0
             for K = 0, and ``loss_iou`` still depends on the parameters (distributed training waits for each of them).
+            Over ranks, the mean of either is its value for one batch of all ranks' RoIs, and so is the gradient's.
         """
+        # Ranks differ in their numbers of RoIs; one without any takes part in the mean too.
+        count = reduce_mean(raw.new_tensor(float(len(raw))))
         if len(raw) == 0:
             return {"loss_iou": raw.sum() * 0, "iou_error": raw.new_zeros(())}
         raw = self._read(raw, labels)
         target = target_ious if self._is_logit else (target_ious - self.mean) / self.std
-        loss = self.loss_iou(raw, target, avg_factor=len(raw))
-        return {"loss_iou": loss, "iou_error": (self.decode(raw.detach()) - target_ious).abs().mean()}
+        loss = self.loss_iou(raw, target, avg_factor=count)
+        return {"loss_iou": loss, "iou_error": (self.decode(raw.detach()) - target_ious).abs().sum() / count}
 
     def _read(self, raw: Tensor, labels: Tensor) -> Tensor:
         """``Tensor[K]``: the output of each RoI's class."""
