@@ -105,7 +105,7 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 def test_csv_files_hold_the_tables_shown(built):
     report, out, _ = built
     shown = markdown_tables((out / "README.md").read_text())
-    assert len(shown) == len(report.tables) == 11
+    assert len(shown) == len(report.tables) == 12
     for table, rows in zip(report.tables, shown, strict=True):
         frame = pd.read_csv(out / "tables" / f"{table.key}.csv")
         assert len(frame) == len(rows) - 2
