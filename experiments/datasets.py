@@ -23,6 +23,8 @@ def build_training_set(cfg: Any, data_dir: Path) -> Any:
     """The mmdet dataset of cfg.data.train under `data_dir`."""
     from mmdet.datasets import build_dataset
 
+    import experiments.image_cache  # noqa: F401 - registers its pipeline step
+
     _require_split(data_dir, cfg.data.train.ann_file)
     return build_dataset({**cfg.data.train, "data_root": str(data_dir)})
 

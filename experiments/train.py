@@ -155,8 +155,7 @@ def _build(cfg: Any, seed: int, data_dir: Path, pretraining: Path | None) -> tup
 
     dataset = build_training_set(cfg, data_dir)
     seed_everything(seed, 0)
-    model = build_model(cfg)
-    model.init_weights()
+    model = build_model(cfg, initialize=True)
     if pretraining is not None:
         weights = checkpoint_or_error(pretraining)["state_dict"]
         parts = {k: v for k, v in weights.items() if k.startswith(PRETRAINED_PARTS)}
@@ -185,14 +184,45 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
     return model.eval()
 
 
-def build_model(cfg: Any) -> Any:
-    """The detector of a config; works on a copy, as mmdet writes train_cfg and test_cfg into the one it gets."""
+def build_model(cfg: Any, initialize: bool = False) -> Any:
+    """The detector of a config; works on a copy, as mmdet writes train_cfg and test_cfg into the one it gets.
+
+    With `channels_last = True` in the config, weights and feature maps have the channels innermost.
+
+    Args:
+        cfg: mmdet config.
+        initialize: draw the initial weights, the same ones for either layout.
+
+    Raises:
+        SuiteError: `channels_last` on a CPU with mmcv's own RoIAlign, which takes every map for a contiguous one.
+    """
     from mmcv.utils import import_modules_from_strings
     from mmdet.models import build_detector
 
     if cfg.get("custom_imports"):
         import_modules_from_strings(**cfg.custom_imports)
-    return build_detector(copy.deepcopy(cfg.model))
+    model = build_detector(copy.deepcopy(cfg.model))
+    if initialize:
+        model.init_weights()  # before the layout is changed: random numbers are written in the order of memory
+    if cfg.get("channels_last"):
+        _require_any_layout(model)
+        model.to(memory_format=torch.channels_last)
+    return model
+
+
+def _require_any_layout(model: torch.nn.Module) -> None:
+    from mmcv.ops import RoIAlign
+    from mmdet.models import SingleRoIExtractor
+
+    # Subclasses of the extractor, such as PrRoIExtractor, are taken to know better.
+    extractors = [module for module in model.modules() if type(module) is SingleRoIExtractor]
+    layers: list[Any] = [layer for extractor in extractors for layer in extractor.roi_layers.children()]
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu and any(isinstance(layer, RoIAlign) and not layer.use_torchvision for layer in layers):
+        raise SuiteError(
+            "channels_last = True: on a CPU mmcv's RoIAlign silently computes nonsense from such maps. Set "
+            "use_torchvision=True in bbox_roi_extractor.roi_layer, or remove channels_last"
+        )
 
 
 def build_training_loader(dataset: Any, cfg: Any, seed: int, ranks: World) -> Any:

@@ -130,6 +130,32 @@ class RoIGenerator:
         rois = apply_deltas(gt_bboxes[gt_index], deltas)
         return rois if max_shape is None else clip_boxes(rois, max_shape)
 
+    def generate_rois(
+        self,
+        gt_bboxes: Sequence[Tensor],
+        max_shapes: Sequence[Sequence[int]],
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw RoIs for the images of a batch: what :meth:`generate_roi` draws for one after the other.
+
+        Args:
+            gt_bboxes: per image ``Tensor[G, 4]``.
+            max_shapes: per image (height, width, ...) to clip to.
+            generator: see :meth:`generate_roi`.
+
+        Returns:
+            ``Tensor[R, 5]`` of (image index, x1, y1, x2, y2), image by image.
+        """
+        draws = [self.draw(len(boxes), boxes.device, boxes.dtype, generator) for boxes in gt_bboxes]
+        sources = torch.cat([boxes[index] for boxes, (index, _) in zip(gt_bboxes, draws, strict=True)])
+        rois = apply_deltas(sources, torch.cat([deltas for _, deltas in draws]))
+        # Each image's limits are written by kernels that know them, so that nothing waits for a copy to the device.
+        images, limits = [], []
+        for image, ((index, _), shape) in enumerate(zip(draws, max_shapes, strict=True)):
+            images.append(rois.new_full((len(index), 1), image))
+            limits.append(torch.cat([rois.new_full((len(index), 1), size) for size in shape[:2]], dim=1))
+        return torch.cat([torch.cat(images), clip_boxes(rois, torch.cat(limits))], dim=1)
+
     def draw(
         self,
         num_gt: int,

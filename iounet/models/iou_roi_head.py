@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmdet.core import bbox2roi, build_assigner, build_sampler
+from mmdet.core import MaxIoUAssigner, PseudoSampler, bbox2roi, build_assigner, build_sampler
 from mmdet.models import HEADS, StandardRoIHead
 from mmdet.models.builder import build_head
 from torch import Tensor
@@ -127,19 +127,35 @@ class IoURoIHead(StandardRoIHead):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``Tensor[R, 5]`` RoIs around ground truth, their IoUs with the one assigned to them, and its labels."""
         assert self.roi_generator is not None
-        rois, assigned, labels = [], [], []
-        for boxes, classes, meta in zip(gt_bboxes, gt_labels, img_metas, strict=True):
-            drawn = self.roi_generator.generate_roi(boxes, max_shape=meta["img_shape"])
-            if len(drawn) > 0:
-                assignment = self.iou_assigner.assign(drawn, boxes, None, classes)
-                result = self.iou_sampler.sample(assignment, drawn, boxes, classes)
-                drawn, gt_index = result.pos_bboxes, result.pos_assigned_gt_inds
+        rois = self.roi_generator.generate_rois(gt_bboxes, [meta["img_shape"] for meta in img_metas])
+        boxes, labels = torch.cat(list(gt_bboxes)), torch.cat(list(gt_labels))
+        if _assigns_each_roi_alone(self.iou_assigner, self.iou_sampler):
+            overlaps = self.iou_assigner.iou_calculator(boxes, rois[:, 1:])
+            owner = torch.cat([box.new_full((len(box),), image) for image, box in enumerate(gt_bboxes)])
+            overlaps = overlaps.masked_fill(owner[:, None] != rois[:, 0], -1)
+            gt_index = self.iou_assigner.assign_wrt_overlaps(overlaps).gt_inds - 1
+            chosen = (gt_index >= 0).nonzero()[:, 0]
+            rois, gt_index = rois[chosen], gt_index[chosen]
+        else:
+            rois, gt_index = self._assign_image_by_image(rois, gt_bboxes, gt_labels)
+        return rois, box_iou(rois[:, 1:], boxes[gt_index]), labels[gt_index]
+
+    def _assign_image_by_image(
+        self, rois: Tensor, gt_bboxes: Sequence[Tensor], gt_labels: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """``Tensor[R', 5]`` RoIs that the sampler takes, and each one's index into the ground truth of the batch."""
+        taken, gt_index, offset = [], [], 0
+        for image, (boxes, labels) in enumerate(zip(gt_bboxes, gt_labels, strict=True)):
+            drawn = rois[rois[:, 0] == image, 1:]
+            if len(drawn) == 0:
+                taken.append(drawn)
             else:
-                gt_index = classes.new_zeros(0)
-            rois.append(drawn)
-            assigned.append(boxes[gt_index])
-            labels.append(classes[gt_index])
-        return bbox2roi(rois), box_iou(torch.cat(rois), torch.cat(assigned)), torch.cat(labels)
+                assignment = self.iou_assigner.assign(drawn, boxes, None, labels)
+                result = self.iou_sampler.sample(assignment, drawn, boxes, labels)
+                taken.append(result.pos_bboxes)
+                gt_index.append(result.pos_assigned_gt_inds + offset)
+            offset += len(boxes)
+        return bbox2roi(taken), torch.cat([torch.zeros(0, dtype=torch.long, device=rois.device), *gt_index])
 
     # --- inference ----------------------------------------------------------------------------------------------------
 
@@ -336,6 +352,11 @@ class IoURoIHead(StandardRoIHead):
 
     def _pool(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
         return self.bbox_roi_extractor(self._levels(x), rois)
+
+
+def _assigns_each_roi_alone(assigner: Any, sampler: Any) -> bool:
+    """Whether assigning the RoIs of all images at once gives what image by image does."""
+    return type(assigner) is MaxIoUAssigner and assigner.gpu_assign_thr <= 0 and type(sampler) is PseudoSampler
 
 
 def _as_rois(image_index: Tensor, boxes: Tensor) -> Tensor:

@@ -166,3 +166,15 @@ def test_holds_no_module_state():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         RoIGenerator(**arguments)
+
+
+def test_a_batch_is_drawn_as_its_images_are_one_after_the_other():
+    generator = RoIGenerator(**{**PUBLISHED, "sample_num": 50})
+    images = [GT[:2].float(), GT[:0].float(), GT[2:].float()]
+    shapes = [(100, 300, 3), (64, 64), (200, 400)]
+    source = seeded(5)
+    expected = [generator.generate_roi(*image, generator=source) for image in zip(images, shapes, strict=True)]
+    rois = generator.generate_rois(images, shapes, generator=seeded(5))
+    assert torch.equal(rois[:, 1:], torch.cat(expected))
+    assert rois[:, 0].tolist() == [0] * 50 + [2] * 50
+    assert generator.generate_rois(images[1:2], shapes[1:2]).shape == (0, 5)

@@ -114,8 +114,7 @@ def passed(tiny_suite, tiny_data):
     cfg = resolve_config(tiny_suite, "samp1000_lw5.0")
     cfg.data.test.pipeline[1].scale_factor = 2.0
     torch.manual_seed(0)
-    model = build_model(cfg)
-    model.init_weights()
+    model = build_model(cfg, initialize=True)
     dataset = build_split(cfg, tiny_data, "val")
     settings = [Setting(), Setting("rank"), Setting("none")]
     found = detect(model, dataset, settings, batch_size=5)

@@ -23,8 +23,7 @@ def cfg(tiny_suite):
 def checkpoint(cfg, tiny_suite, tmp_path_factory):
     """Random weights: nothing in these tests needs good detections, only many."""
     torch.manual_seed(0)
-    model = build_model(cfg)
-    model.init_weights()
+    model = build_model(cfg, initialize=True)
     path = tmp_path_factory.mktemp("weights") / "checkpoint.pth"
     classes = ["circle", "square", "triangle", "star", "cross", "ring"]
     torch.save({"meta": {"classes": classes}, "state_dict": model.state_dict()}, path)

@@ -10,11 +10,14 @@ import time
 import pytest
 import torch
 import yaml
+from mmcv.parallel import MMDataParallel
+from mmcv.runner import build_optimizer
+from mmdet.datasets import build_dataloader
 
-from experiments.datasets import checkpoint_or_error
-from experiments.runner import MetricsLog, read_metrics, saved_states
-from experiments.suite import SuiteError, load_suite
-from experiments.train import train
+from experiments.datasets import build_training_set, checkpoint_or_error
+from experiments.runner import MetricsLog, read_metrics, saved_states, seed_everything
+from experiments.suite import SuiteError, load_suite, resolve_config
+from experiments.train import build_model, train
 
 
 def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn"):
@@ -99,6 +102,49 @@ def test_states_of_another_config_are_not_resumed(tiny_suite, tiny_data, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "epoch_2.pth is damaged" in done.stderr
     assert "belongs to another config, seed or dataset: starting over" in done.stderr
+
+
+def first_step(cfg, data_dir):
+    """Losses and gradients of the first iteration of a training, and the weights after it."""
+    dataset = build_training_set(cfg, data_dir)
+    seed_everything(0, 0)
+    model = build_model(cfg, initialize=True).train()
+    optimizer = build_optimizer(model, cfg.optimizer)
+    batch = next(iter(build_dataloader(dataset, 8, 0, dist=False, seed=0)))
+    outputs = MMDataParallel(model, device_ids=[-1]).train_step(batch, optimizer)
+    outputs["loss"].backward()
+    optimizer.step()
+    parameters = dict(model.named_parameters())
+    return outputs["log_vars"], {k: p.grad for k, p in parameters.items()}, {k: p.data for k, p in parameters.items()}
+
+
+@pytest.mark.parametrize("variant", ["faster_rcnn", "samp1000_lw5.0"])
+def test_what_makes_training_fast_changes_nothing_but_rounding(tiny_data, variant):
+    suite = load_suite("experiments/shapes.yaml")
+    fast, plain = resolve_config(suite, variant), resolve_config(suite, variant)
+    for cfg in (fast, plain):  # AdamW's first step is all but the gradient's sign, which rounding decides if it is tiny
+        cfg.optimizer.eps = 1.0
+    plain.channels_last = plain.optimizer.fused = False
+    plain.model.roi_head.bbox_roi_extractor.roi_layer.pop("use_torchvision", None)
+    plain.data.train.pipeline[0].type = "LoadImageFromFile"
+    losses, gradients, weights = first_step(fast, tiny_data)
+    expected_losses, expected_gradients, expected_weights = first_step(plain, tiny_data)
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    assert weights["backbone.layer1.0.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
+    for name, expected in expected_gradients.items():
+        error = (gradients[name] - expected).norm() / expected.norm().clamp(min=1e-6)
+        assert error < 1e-3, name
+        torch.testing.assert_close(weights[name], expected_weights[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_channels_last_with_mmcvs_roi_align_is_refused():
+    cfg = resolve_config(load_suite("experiments/shapes.yaml"), "faster_rcnn")
+    cfg.model.roi_head.bbox_roi_extractor.roi_layer.use_torchvision = False
+    if torch.cuda.is_available():
+        build_model(cfg)  # mmcv's CUDA kernel makes a contiguous copy
+        return
+    with pytest.raises(SuiteError, match="Set use_torchvision=True in bbox_roi_extractor.roi_layer, or remove"):
+        build_model(cfg)
 
 
 def test_missing_data_says_how_to_make_it(tiny_suite, tmp_path):

@@ -24,10 +24,13 @@ class FixedRoIs:
     def __init__(self, rois):
         self.rois = [torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) for boxes in rois]
 
-    def generate_roi(self, gt_bboxes, max_shape=None, generator=None):
-        rois = self.rois.pop(0)
-        limit = torch.tensor([max_shape[1], max_shape[0]] * 2)
-        return torch.minimum(rois.clamp(min=0), limit)
+    def generate_rois(self, gt_bboxes, max_shapes, generator=None):
+        rows = []
+        for image, (boxes, shape) in enumerate(zip(self.rois, max_shapes, strict=True)):
+            limit = torch.tensor([shape[1], shape[0]] * 2)
+            clipped = torch.minimum(boxes.clamp(min=0), limit)
+            rows.append(torch.cat([torch.full((len(boxes), 1), float(image)), clipped], dim=1))
+        return torch.cat(rows)
 
 
 def head_of(config, **changes):
@@ -112,6 +115,28 @@ def test_targets_are_ious_with_the_assigned_gt(detector, batch, monkeypatch):
     assert found[:3, 1:].tolist() == [rois[0][0], rois[0][1], [40, 50, 96, 96]]
     torch.testing.assert_close(ious, torch.tensor([1.0, 0.5, 50 * 45 / (56 * 46), 0.75]))
     assert labels.tolist() == [0, 0, 2, 1]
+
+
+@pytest.mark.parametrize("match_low_quality", [False, True])
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_assigning_all_images_at_once_is_assigning_image_by_image(config, batch, threshold, match_low_quality):
+    assigner = {"pos_iou_thr": threshold, "neg_iou_thr": threshold, "match_low_quality": match_low_quality}
+    config.train_cfg.rcnn.iou_assigner.update(assigner)
+    # Images 0 and 3 differ in one box by half a pixel: a RoI of the one is near ground truth of the other.
+    batch["gt_bboxes"].append(batch["gt_bboxes"][0] + torch.tensor([[0.5, 0.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]]))
+    batch["gt_labels"].append(torch.tensor([1, 1]))
+    batch["img_metas"].append(batch["img_metas"][0])
+    head = build(config).roi_head
+    arguments = batch["gt_bboxes"], batch["gt_labels"], batch["img_metas"]
+    torch.manual_seed(3)
+    together = head._iou_targets(*arguments)
+    head.iou_assigner.gpu_assign_thr = 1000  # this assigner's answer depends on the number of boxes of one image
+    torch.manual_seed(3)
+    one_by_one = head._iou_targets(*arguments)
+    for ours, theirs in zip(together, one_by_one, strict=True):
+        assert torch.equal(ours, theirs)
+    assert together[0][:, 0].unique().tolist() == [0, 2, 3]
+    assert set(together[2][together[0][:, 0] == 3].tolist()) == {1}
 
 
 def test_a_roi_is_measured_against_the_gt_it_is_assigned_to(detector, monkeypatch):
