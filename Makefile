@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify test test-slow bench gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify test test-slow coco bench gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -29,6 +29,9 @@ test: env ## all tests but those marked slow
 
 test-slow: env ## the tests marked slow
 	pytest -m slow
+
+coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; goes on where it stopped
+	python -m experiments.download --dataset coco2017
 
 bench: env ## Precise RoI Pooling beside its peers: ratios, side by side in one process
 	python -m tests.ops.bench_prroi_pool

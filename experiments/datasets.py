@@ -11,12 +11,35 @@ from experiments.suite import SuiteError
 
 def dataset_fingerprint(data_dir: Path) -> str:
     """What identifies the images and annotations: the manifest's fingerprint. Raises `SuiteError` without data."""
-    manifest = data_dir / "dataset.json"
-    if not manifest.is_file():
+    return _manifest(data_dir)["fingerprint"]
+
+
+def dataset_classes(data_dir: Path) -> list[str]:
+    """The names of the classes, in the order of the labels. Raises `SuiteError` without data."""
+    return _manifest(data_dir)["categories"]
+
+
+def seen_splits(data_dir: Path, trained: str) -> list[str]:
+    """The splits whose images a training on split `trained` sees: itself, and what was cut from it and left in it."""
+    return [trained, *_manifest(data_dir)["splits"].get(trained, {}).get("contains", [])]
+
+
+def require_unseen(run: dict[str, Any], split: str, purpose: str) -> None:
+    """Refuses to choose anything on images that a checkpoint was trained on.
+
+    Args:
+        run: the checkpoint's run.json.
+        split: where the choice is made.
+        purpose: what is chosen, for the message.
+
+    Raises:
+        SuiteError: the training saw images of the split.
+    """
+    if split in run["trained_on"]["seen"]:
         raise SuiteError(
-            f"{manifest} is missing: make the data first (snakemake data, or python -m experiments.shapes)"
+            f"{run['variant']} seed {run['seed']} was trained on the images of split '{split}': {purpose} must not be "
+            "chosen there. Train with `training.split` set to the split without them (suite.unseen_split)"
         )
-    return json.loads(manifest.read_text())["fingerprint"]
 
 
 def build_training_set(cfg: Any, data_dir: Path) -> Any:
@@ -64,6 +87,13 @@ def checkpoint_or_error(path: Path) -> Any:
             f"{path} is not a readable checkpoint ({path.stat().st_size} bytes, sha256 {sha256(path)[:16]}): "
             f"delete it and run again. Cause: {error}"
         ) from error
+
+
+def _manifest(data_dir: Path) -> Any:
+    path = data_dir / "dataset.json"
+    if not path.is_file():
+        raise SuiteError(f"{path} is missing: make or check the data first (snakemake data)")
+    return json.loads(path.read_text())
 
 
 def _require_split(data_dir: Path, annotations: str) -> None:

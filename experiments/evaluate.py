@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import provenance, tracking
-from experiments.datasets import build_split, dataset_fingerprint
+from experiments.adapt import set_classes
+from experiments.datasets import build_split, dataset_classes, dataset_fingerprint
 from experiments.files import folder_lock, sha256, write_json
 from experiments.runtime import prepare_process
 from experiments.suite import (
@@ -62,6 +63,8 @@ def _evaluate(
     from experiments.train import load_model
 
     cfg = resolve_config(suite, variant)
+    hashed = config_hash(cfg)
+    set_classes(cfg, dataset_classes(data_dir))
     dataset = build_split(cfg, data_dir, split)
     model = load_model(cfg, checkpoint)
     model = model.cuda() if torch.cuda.is_available() else model
@@ -76,6 +79,7 @@ def _evaluate(
         settings,
         batch_size=suite["inference"]["batch_size"],
         progress=f"{variant} seed {seed} on {split}",
+        workers=cfg.data.workers_per_gpu,
         diagnostics=diagnostics,
     )
     seconds = time.monotonic() - started
@@ -83,7 +87,7 @@ def _evaluate(
     place = {"suite": suite["suite"], "variant": variant, "seed": seed, "split": split}
     origin = {
         "checkpoint_sha256": sha256(checkpoint),
-        "config_hash": config_hash(cfg),
+        "config_hash": hashed,
         "git_commit": provenance.git_state()["git_commit"],
         "dataset_fingerprint": dataset_fingerprint(data_dir),
     }

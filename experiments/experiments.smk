@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from experiments.plan import Plan
-from experiments.shapes_spec import parse_spec
 
 plan = Plan(suite)
 
@@ -37,14 +36,15 @@ rule data:
         "../environment/conda.yaml"
     threads: workflow.cores
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=1500 if "generator" in suite["dataset"] else 6000,
+        runtime=10 if "generator" in suite["dataset"] else 60,
     params:
         suite=plan.suite_file,
         folder=lambda wildcards, output: Path(output[0]).parent,
-        fingerprint=parse_spec(suite["dataset"]).fingerprint,
+        module=plan.data_module,
+        fingerprint=plan.data_fingerprint,
     shell:
-        "python -m experiments.shapes --spec {params.suite} --out {params.folder} --workers {threads} > {log} 2>&1"
+        "python -m {params.module} --spec {params.suite} --out {params.folder} --workers {threads} > {log} 2>&1"
 
 
 rule pretraining:

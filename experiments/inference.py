@@ -24,6 +24,7 @@ def detect(
     batch_size: int,
     progress: str | None = None,
     diagnostics: Diagnostics | None = None,
+    workers: int = 0,
 ) -> dict[str, Detections]:
     """Detections of every setting over a dataset.
 
@@ -34,6 +35,7 @@ def detect(
         batch_size: images per forward pass.
         progress: label of a progress bar, None for none.
         diagnostics: is shown every batch; needs an `IoURoIHead`.
+        workers: processes that load images; 0 = this one.
 
     Returns:
         Setting name to detections in pixels of the original images.
@@ -45,7 +47,7 @@ def detect(
     found = {setting.name: Detections() for setting in settings}
     device = next(model.parameters()).device
     target = -1 if device.type == "cpu" else device.index
-    loader = build_dataloader(dataset, batch_size, 0, dist=False, shuffle=False)
+    loader = build_dataloader(dataset, batch_size, workers, dist=False, shuffle=False)
     model.eval()
     position = 0
     with torch.no_grad(), tqdm(total=len(dataset), desc=progress, disable=progress is None, unit="image") as bar:

@@ -8,6 +8,7 @@ import yaml
 from experiments.benchmark import VARIANTS as TIMED
 from experiments.benchmark import speed_rows
 from experiments.files import atomic
+from experiments.shapes_spec import digest, parse_spec
 from experiments.suite import config_hash, inference_settings, resolve_config, results_dir, training_hash
 
 
@@ -18,6 +19,8 @@ class Plan:
         results: the suite's results folder.
         suite_text: the checked suite as YAML, with its defaults and with what the command line overrides.
         suite_file: where the commands read it.
+        data_module: the command that makes the suite's images, or checks those in a folder.
+        data_fingerprint: what decides whether that is done again.
         start: inputs of every training: the data, and the pretraining if the suite has one.
         speed: files of the timed inference; none if the suite lacks the variants that are timed.
     """
@@ -31,6 +34,10 @@ class Plan:
         self.start = {"data": f"{self.results}/data/dataset.json"}
         if "pretraining" in suite:
             self.start["pretraining"] = f"{self.results}/pretraining/checkpoint.pth"
+        if "generator" in suite["dataset"]:
+            self.data_module, self.data_fingerprint = "experiments.shapes", parse_spec(suite["dataset"]).fingerprint
+        else:
+            self.data_module, self.data_fingerprint = "experiments.folder_data", digest(suite["dataset"])
         trained = [*suite["variants"], *(["pretraining"] if "pretraining" in suite else [])]
         self._configs = {variant: resolve_config(suite, variant) for variant in trained}
         self.speed = [f"{self.results}/speed/{suite['speed']['device']}.json"] if speed_rows(suite) else []

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, validators
 
+from experiments.adapt import apply_training
+
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = Path(__file__).with_name("schema.yaml")
 
@@ -61,6 +63,7 @@ def check_suite(data: Any, source: str = "suite") -> dict[str, Any]:
     if errors:
         lines = [f"  - {'.'.join(map(str, e.absolute_path)) or 'top level'}: {e.message}" for e in errors]
         raise SuiteError(f"{source} does not fit experiments/schema.yaml:\n" + "\n".join(lines))
+    _check_splits(data["dataset"], data["report_split"], source)
     for key, split in {"report_split": data["report_split"], "validation.split": data["validation"]["split"]}.items():
         if "splits" in data["dataset"] and split not in data["dataset"]["splits"]:
             raise SuiteError(f"{source}: {key} is '{split}', but dataset.splits has no such split")
@@ -72,6 +75,7 @@ def check_suite(data: Any, source: str = "suite") -> dict[str, Any]:
     named = {name: entry["config"] for name, entry in data["variants"].items()}
     if "pretraining" in data:
         named["pretraining"] = data["pretraining"]["config"]
+    named |= {name: entry["config"] for name, entry in data["untrained"].items()}
     for name, config in named.items():
         if not (ROOT / config).is_file():
             raise SuiteError(f"{source}: the config of '{name}' does not exist: {config}")
@@ -100,6 +104,8 @@ def resolve_config(suite: dict[str, Any], variant: str) -> Any:
 
     entry = variant_entry(suite, variant)
     cfg = Config.fromfile(str(ROOT / entry["config"]), import_custom_modules=False)
+    if variant != "pretraining":
+        apply_training(cfg, suite["training"])
     mapped: dict[str, dict[str, float]] = {}
     if entry["family"] == "iounet":
         scale, head = suite["scale"], cfg.model.roi_head
@@ -144,9 +150,45 @@ def inference_settings(suite: dict[str, Any], variant: str) -> list[Setting]:
     return settings
 
 
+def unseen_split(dataset: dict[str, Any], trained: str, unseen: str) -> str:
+    """The split to train on in place of `trained` so that no image of `unseen` is seen.
+
+    It is `trained` itself unless the suite cuts `unseen` from it with `held_out: sweep`. A sweep sets it as
+    `training.split` of its trials.
+    """
+    entry = dataset["splits"].get(unseen, {})
+    return f"{trained}without{unseen}" if (entry.get("from"), entry.get("held_out")) == (trained, "sweep") else trained
+
+
 def results_dir(suite: dict[str, Any]) -> Path:
     """Folder of the suite's results, relative to the project root."""
     return Path(suite["results"]) / suite["suite"]
+
+
+def _check_splits(dataset: dict[str, Any], report_split: str, source: str) -> None:
+    """What the schema cannot say about the splits of a folder. Raises `SuiteError`."""
+    if "format" not in dataset:
+        return
+    splits = dataset["splits"]
+    if "from" in splits.get("train", {"from": ""}):
+        raise SuiteError(f"{source}: dataset.splits needs a split `train` with files of its own: it names the classes")
+    for name, entry in splits.items():
+        where = f"{source}: dataset.splits.{name}"
+        if "from" in entry:
+            if "from" in splits.get(entry["from"], {"from": ""}):
+                raise SuiteError(f"{where}.from is '{entry['from']}': name a split that has files of its own")
+            if name == report_split and entry["held_out"] != "always":
+                raise SuiteError(
+                    f"{where}.held_out: the reported split must be held out `always`, not from sweeps only"
+                )
+            if entry["take"] > 1 and entry["take"] != int(entry["take"]):
+                raise SuiteError(f"{where}.take is {entry['take']:g}: give a number of images, or a share below 1")
+        elif dataset["format"] == "coco":
+            missing = [key for key in ("annotations", "images") if key not in entry]
+            if missing:
+                raise SuiteError(f"{where}.{missing[0]} is missing: the COCO format has no default for it")
+            if "list" in entry:
+                raise SuiteError(f"{where}.list: only Pascal VOC has lists; COCO's JSON lists the images itself")
 
 
 def _scale(mapped: dict[str, dict[str, float]], node: Any, key: str, factor: float, whole: bool = False) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import copy
 import csv
 import logging
+import math
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,7 +22,15 @@ import numpy as np
 import torch
 
 from experiments import provenance, tracking
-from experiments.datasets import build_split, build_training_set, checkpoint_or_error, dataset_fingerprint
+from experiments.adapt import fit_schedule, set_classes
+from experiments.datasets import (
+    build_split,
+    build_training_set,
+    checkpoint_or_error,
+    dataset_classes,
+    dataset_fingerprint,
+    seen_splits,
+)
 from experiments.distributed import World, average_buffers, join, parallel, share_of, world
 from experiments.files import atomic, folder_lock, read_json, sha256, write_json
 from experiments.precision import ScaledOptimizerHook, read_precision, use_precision
@@ -35,6 +44,7 @@ from experiments.suite import (
     training_hash,
     variant_entry,
 )
+from experiments.weights import backbone_weights, load_backbone
 
 PRETRAINED_PARTS = ("backbone.", "neck.", "rpn_head.")
 
@@ -86,6 +96,9 @@ def _train(
     inputs = {"dataset_fingerprint": dataset_fingerprint(data_dir)}
     if pretraining is not None:
         inputs["pretraining_sha256"] = sha256(pretraining) if pretraining.is_file() else ""
+    backbone = backbone_weights(cfg, suite)
+    if backbone is not None:
+        inputs["backbone_sha256"] = sha256(backbone)
     identity = {"training_hash": training_hash(cfg), "seed": seed, "ranks": ranks.size, **inputs}
     if ranks.from_first(lambda: _already_trained(work_dir, identity)):
         logger.info(f"{work_dir} is already trained: nothing to do")
@@ -97,7 +110,12 @@ def _train(
     if ranks.size > 1:
         logger.info(f"{ranks.size} ranks on {ranks.device.type}, {cfg.data.samples_per_gpu} images each per iteration")
 
-    model, dataset = _build(cfg, seed, data_dir, pretraining)
+    set_classes(cfg, dataset_classes(data_dir))
+    model, dataset = _build(cfg, seed, data_dir, pretraining, backbone)
+    fitted, notes = fit_schedule(cfg, ranks.size, math.ceil(len(dataset) / (ranks.size * cfg.data.samples_per_gpu)))
+    for note in notes:
+        logger.info(note)
+    trained = Path(cfg.data.train.ann_file).stem
     runner = _runner(cfg, suite, variant, seed, model, data_dir, work_dir, logger, log, ranks)
     runner.meta = {**identity, "started": started}
     if state:
@@ -128,7 +146,8 @@ def _train(
         "epochs": runner.epoch,
         "iterations": runner.iter,
         "checkpoint": {"bytes": checkpoint.stat().st_size, "sha256": sha256(checkpoint)},
-        "mapped": cfg.mapped.to_dict(),
+        "mapped": {**cfg.mapped.to_dict(), **fitted},
+        "trained_on": {"split": trained, "images": len(dataset), "seen": seen_splits(data_dir, trained)},
     }
     run["wandb_run_id"] = tracking.log_training(
         suite, variant, seed, run=run, config=cfg._cfg_dict.to_dict(), history=history
@@ -149,13 +168,20 @@ def _already_trained(work_dir: Path, identity: dict[str, Any]) -> bool:
         return False
 
 
-def _build(cfg: Any, seed: int, data_dir: Path, pretraining: Path | None) -> tuple[torch.nn.Module, Any]:
+def _build(
+    cfg: Any, seed: int, data_dir: Path, pretraining: Path | None, backbone: Path | None
+) -> tuple[torch.nn.Module, Any]:
     """The initialised detector and its training set."""
     from experiments.runner import seed_everything
 
     dataset = build_training_set(cfg, data_dir)
     seed_everything(seed, 0)
+    if backbone is not None:
+        cfg = copy.deepcopy(cfg)
+        cfg.model.backbone.init_cfg = None  # else mmdet would fetch the weights
     model = build_model(cfg, initialize=True)
+    if backbone is not None:
+        load_backbone(model.backbone, backbone)
     if pretraining is not None:
         weights = checkpoint_or_error(pretraining)["state_dict"]
         parts = {k: v for k, v in weights.items() if k.startswith(PRETRAINED_PARTS)}
