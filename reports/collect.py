@@ -42,7 +42,7 @@ class Results:
             `root`, `stale` says why the row is out of date ('' when it is not).
         runs: one row per variant and seed; `source`, `history_source`, and `data` (the parsed run.json).
         histories: the training histories in one frame, with `variant`, `seed` and `source` columns.
-        dataset: the generated data set's manifest, or None for data that this project did not generate.
+        dataset: the manifest of the images, or None without one.
         diagnostics: one row per variant and seed that has any: `source`, `stale`, and `data` (the parsed file).
         speeds: one row per device whose inference was timed: `device`, `source`, `stale`, and `data`.
     """
@@ -56,6 +56,16 @@ class Results:
     diagnostics: pd.DataFrame = field(default_factory=pd.DataFrame)
     speeds: pd.DataFrame = field(default_factory=pd.DataFrame)
     _matches: dict[str, Matches] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the images were made by this project, in miniature, and not found in a folder."""
+        return self.dataset is not None and "generator" in self.dataset
+
+    @property
+    def download(self) -> str | None:
+        """Name of the public data set that the images are, if they are one."""
+        return None if self.dataset is None else self.dataset.get("download")
 
     @cached_property
     def _by_source(self) -> dict[str, Any]:

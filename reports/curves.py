@@ -130,7 +130,9 @@ def step_size_curves(table: Table) -> pd.DataFrame:
 
 
 def median_box_side(results: Results) -> float | None:
-    """Median side √(w·h) of the report split's boxes, in pixels; None without an annotation file in the results."""
+    """Median side √(w·h) of the report split's boxes in the network's pixels; None where only the image's are known."""
+    if not results.is_generated:
+        return None
     path = results.root / "data" / f"{results.suite.split}.json"
     try:
         annotations = need(read_json(path), "annotations", path)

@@ -10,7 +10,14 @@ from reports import illustrations as pictures
 from reports.claims import Bootstrap, Verdict, judge_claims, load_claims, scoreboard
 from reports.collect import Results
 from reports.errors import NotInSuite, ReportError
-from reports.facts import published_notes, reproducibility, scale_statement, stale_notes, statistics_notes
+from reports.facts import (
+    published_notes,
+    reproducibility,
+    scale_statement,
+    stale_notes,
+    statistics_notes,
+    untrained_notes,
+)
 from reports.illustrations import Illustration
 from reports.published import Published
 from reports.run_tables import models_table, training_cost_table
@@ -142,8 +149,10 @@ def assemble(
     if not made:
         raise ReportError(f"{results.suite.path}: no table of the report has its variants in this suite")
 
-    report.blocks += [Heading(results.suite.title, 1), Paragraph(results.suite.description)]
-    report.blocks.append(Paragraph(scale_statement(results), aside=True))
+    report.blocks.append(Heading(results.suite.title, 1))
+    if results.suite.description:
+        report.blocks.append(Paragraph(results.suite.description))
+    report.blocks.append(Paragraph(scale_statement(results, published), aside=True))
     if verdicts:
         report.blocks.append(Heading("In short"))
         report.blocks.append(Bullets(summary(results, published, verdicts)))
@@ -201,6 +210,9 @@ def assemble(
     ]
     section("Training", [], training if only is None else [])
     section("Runs", ["models", "training_cost"], [])
+    untrained = untrained_notes(results)
+    if untrained and only is None:
+        report.blocks += [Heading("Not trained"), Bullets(untrained)]
     _appendix(report, published, left_out, verdicts)
     return report
 

@@ -13,7 +13,7 @@ from reports.run_tables import format_duration
 from reports.statistics import LEVEL
 
 
-def scale_statement(results: Results) -> str:
+def scale_statement(results: Results, published: Mapping[str, Published]) -> str:
     """The report's first lines: on what these numbers stand, and how to read them."""
     epochs = sorted({row["epochs"] for row in results.runs["data"]}) if not results.runs.empty else []
     trained = f" trained for {_join(map(str, epochs))} epochs" if epochs else ""
@@ -24,12 +24,30 @@ def scale_statement(results: Results) -> str:
         )
     path = results.root / "data" / "dataset.json"
     splits = need(results.dataset, "splits", path)
+    if not results.is_generated:
+        is_published = results.download is not None and results.download in {p.download for p in published.values()}
+        return _folder_statement(results, trained, len(need(results.dataset, "categories", path)), is_published)
     sizes = [f"{splits[key]['images']} images in `{key}`" for key in splits if key in ("train", results.suite.split)]
     classes = len(need(results.dataset, "categories", path))
     return (
         f"**Scale.** This is a miniature, not COCO: a small network{trained} on generated images"
         f"{_image_size(results)} of {classes} classes ({', '.join(sizes)}), reported on `{results.suite.split}`. "
         "Its APs have nothing to do with published ones. **Compare the improvements, not the APs.**"
+    )
+
+
+def _folder_statement(results: Results, trained: str, classes: int, is_published: bool) -> str:
+    splits, split = results.dataset["splits"], results.suite.split  # type: ignore[index]
+    seen = {} if results.runs.empty else {row["trained_on"]["split"]: row["trained_on"] for row in results.runs["data"]}
+    learnt = _join(f"{splits[key]['images']} images of `{key}`" for key in seen)
+    compare = (
+        "These are the images of the publications, but baselines differ between implementations: "
+        if is_published
+        else "These are not the images of the publications: "
+    )
+    return (
+        f"**Scale.** {classes} classes;{trained}{f' on {learnt}' if learnt else ''}, reported on the "
+        f"{splits[split]['images']} images of `{split}`. {compare}**compare the improvements, not the APs.**"
     )
 
 
@@ -79,6 +97,13 @@ def statistics_notes(results: Results, verdicts: Sequence[Verdict]) -> list[str]
     return lines
 
 
+def untrained_notes(results: Results) -> list[str]:
+    """The models that belong to the suite but were not trained, and why."""
+    return [
+        f"**{entry['label']}** (`{entry['config']}`): {entry['reason']}." for entry in results.suite.untrained.values()
+    ]
+
+
 def stale_notes(results: Results) -> list[str]:
     """The evaluations that are out of date, and why."""
     frames = [frame for frame in (results.evaluations, results.diagnostics, results.speeds) if not frame.empty]
@@ -104,8 +129,9 @@ def reproducibility(results: Results) -> list[str]:
         f"side){_pretraining_time(results)}; evaluations on `{results.suite.split}` {format_duration(evaluated)}."
     )
     if results.dataset is not None:
-        fingerprint, generator = results.dataset["fingerprint"], results.dataset.get("generator")
-        lines.append(f"**Data:** generator `{generator}`, fingerprint `{fingerprint[:SHORT]}`.")
+        kind = "generator" if results.is_generated else "format"
+        fingerprint = results.dataset["fingerprint"][:SHORT]
+        lines.append(f"**Data:** {kind} `{results.dataset.get(kind)}`, fingerprint `{fingerprint}`.")
     pretrained = _distinct(str(run["inputs"].get("pretraining_sha256") or "") for run in runs)
     if any(pretrained):
         text = _join(f"`{sha[:SHORT]}`" for sha in pretrained if sha)
@@ -113,6 +139,9 @@ def reproducibility(results: Results) -> list[str]:
             "All variants start from one checkpoint" if len(pretrained) == 1 else "**Different starting checkpoints**"
         )
         lines.append(f"**Pretraining:** {same}, {text}.")
+    rates = _distinct(f"{run['mapped']['lr']['actual']:g}" for run in runs if "lr" in run["mapped"])
+    if rates:
+        lines.append(f"**Learning rate**, scaled to the images of a batch: {_join(rates)}.")
     scale = {key: value for key, value in results.suite.scale.items() if value != 1}
     if scale:
         mapped = _join(f"{key} × {value:g}" for key, value in scale.items())

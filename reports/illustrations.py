@@ -73,6 +73,8 @@ def validation_figure(results: Results) -> Illustration:
     images = f"{used['images']} images of " if "images" in used else ""
     where = f"{images}`{used['split']}`" if "split" in used else "the validation split used during training"
     caption = f"As evaluated during training on {where}, not on the report split. {seeds_note(results.suite.seeds)}"
+    if any(used.get("split") in run.get("trained_on", {}).get("seen", ()) for run in results.runs["data"]):
+        caption += " These images are among those trained on, as published: the curves show progress, not quality."
     return Illustration(
         "validation", "AP by epoch", caption, alt, lambda: figures.draw_validation(frame, variants), frame
     )

@@ -27,6 +27,11 @@ class Published:
         return self.data["source"]["name"]
 
     @property
+    def download(self) -> str:
+        """Name of the data set it reports on."""
+        return self.data["source"]["download"]
+
+    @property
     def file(self) -> str:
         """Path of its data file inside the repository."""
         return f"reports/published/{self.key}.yaml"

@@ -6,6 +6,7 @@ images where the IoU-Net makes a mistake, so that typical failures are shown.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ PER_BAND = 4
 SCORE_SHOWN = 0.3  # detections below are not drawn
 SIDE_INCHES, LABEL_POINTS = 2.15, 6.0
 STRICT = 0.75  # a box placed worse than this is drawn dashed, and counts as a mistake when images are chosen
+LEGEND_COLUMNS = 7
 CLASS_COLOURS = (ORANGE, SKY, GREEN, YELLOW, PURPLE, VERMILION, BLUE, "#FFFFFF")
 
 
@@ -188,9 +190,11 @@ def draw_sheet(sheet: Sheet) -> Figure:
     bands = [band for band in (sheet.typical, sheet.failures) if band]
     titles = ["Evenly spaced through the split", "Evenly spaced among images with a mistake of IoU-Net"]
     columns = max(len(band) for band in bands)
-    colour = {c: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, c in enumerate(sorted(sheet.category_names))}
-    side, gap, left, top, bottom = SIDE_INCHES, 0.06, 0.3, 0.32, 0.5
+    colour = class_colours(sheet)
+    side, gap, left, top = SIDE_INCHES, 0.06, 0.3, 0.32
     width = left + columns * (side + gap)
+    entries = min(LEGEND_COLUMNS, len(colour) + 1)
+    bottom = 0.25 + 0.25 * -(-(len(colour) + 1) // entries)
     height = len(bands) * (top + 3 * (side + gap)) + bottom
     figure = Figure(figsize=(width, height))
     for b, (band, title) in enumerate(zip(bands, titles, strict=False)):
@@ -212,8 +216,19 @@ def draw_sheet(sheet: Sheet) -> Figure:
     handles.append(
         Line2D([], [], color="#444444", linewidth=1.6, linestyle="--", label=f"IoU with its object < {STRICT:g}")
     )
-    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=9, handlelength=1.6)
+    figure.legend(handles=handles, loc="lower center", ncols=entries, frameon=False, fontsize=9, handlelength=1.6)
     return figure
+
+
+def class_colours(sheet: Sheet) -> dict[int, str]:
+    """A colour per class: of all classes where the colours suffice, else of those drawn, the frequent ones first."""
+    categories = sorted(sheet.category_names)
+    if len(categories) > len(CLASS_COLOURS):
+        drawn = [
+            c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
+        ]
+        categories = [c for c, _ in sorted(Counter(drawn).items(), key=lambda item: (-item[1], item[0]))]
+    return {c: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, c in enumerate(categories)}
 
 
 def _draw_image(axes: Axes, sample: Sample, boxes: Boxes, colour: Mapping[int, str], corner: str) -> None:

@@ -44,6 +44,7 @@ class Suite:
     variants: Mapping[str, Mapping[str, Any]]
     guides: Mapping[str, tuple[float, ...]]
     validation: Mapping[str, Any] = field(default_factory=dict)
+    untrained: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     path: Path = field(default=Path())
 
     def setting(self, guide: str | None, published_step_size: float | None = None) -> str:
@@ -125,5 +126,6 @@ def load_suite(path: Path, seeds: list[int] | None = None) -> Suite:
         variants=need("variants", dict),
         guides={guide: tuple(map(float, steps)) for guide, steps in need("inference.guides", dict).items()},
         validation=raw.get("validation") or {},
+        untrained=raw.get("untrained") or {},
         path=path,
     )

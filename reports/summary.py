@@ -27,10 +27,10 @@ def plain_words(verdict: Verdict, published: Mapping[str, Published]) -> str:
 
 def summary(results: Results, published: Mapping[str, Published], verdicts: Sequence[Verdict]) -> list[str]:
     """The report's opening lines: a count of verdicts, then the claims by verdict, the first of them in full."""
-    scale = "at miniature scale" if results.dataset is not None else "at this scale"
+    scale = " at miniature scale" if results.is_generated else ""
     by_verdict = {name: [v for v in verdicts if v.verdict == name] for name in (REPRODUCED, CONTRADICTED, INCONCLUSIVE)}
     lines = [
-        f"Of {len(verdicts)} published claims that this run can test, **{len(by_verdict[REPRODUCED])} are reproduced "
+        f"Of {len(verdicts)} published claims that this run can test, **{len(by_verdict[REPRODUCED])} are reproduced"
         f"{scale}, {len(by_verdict[CONTRADICTED])} contradicted and {len(by_verdict[INCONCLUSIVE])} inconclusive**."
     ]
     if len(results.suite.seeds) == 1:

@@ -65,9 +65,10 @@ def main_table(results: Results, published: Sources) -> Table:
         measured_row(results, THIS_RUN, "Faster R-CNN + IoU-Net", FIRST_VERSION, STRICTNESS),
         improvement_row(results, THIS_RUN, FIRST_VERSION, BASELINE, STRICTNESS),
     ]
+    same = all(results.download == source.download for source in published.values())
     caption = (
         f"IoU-Net is `{IOUNET}` with IoU-guided NMS (rank) and refinement at {step_label(results, PAPER_STEP)}. "
-        "Compare the improvement rows; the APs belong to different data."
+        f"Compare the improvement rows{'' if same else '; the APs belong to different data'}."
     )
     return Table("main", "Main result", caption, STRICTNESS, tuple(rows))
 

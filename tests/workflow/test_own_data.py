@@ -1,0 +1,118 @@
+"""Folders of one's own through the stages: a COCO folder with all that is awkward, and a VOC folder by snakemake."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from experiments.datasets import require_unseen
+from experiments.evaluate import evaluate
+from experiments.folder_data import prepare
+from experiments.suite import SuiteError, check_suite, results_dir, unseen_split
+from experiments.train import train
+from tests.experiments.folders import coco_block, voc_block, write_coco, write_voc
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def own_suite(dataset, **changes):
+    return {**yaml.safe_load((ROOT / "tests/workflow/own.yaml").read_text()), "dataset": dataset, **changes}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An IoU-Net trained on the awkward COCO folder, its suite and results."""
+    folder = tmp_path_factory.mktemp("own")
+    write_coco(folder / "set")
+    write_coco(folder / "set", images=8, seed=1, split="val")
+    suite = check_suite(own_suite(coco_block(folder / "set"), results=str(folder / "results")))
+    data = results_dir(suite) / "data"
+    prepare(suite["dataset"], data)
+    work = results_dir(suite) / "runs/samp1000_lw5.0/seed0"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        train(suite, "samp1000_lw5.0", 0, work_dir=work, data_dir=data, pretraining=None)
+        out = folder / "out"
+        place = {"checkpoint": work / "checkpoint.pth", "data_dir": data, "out": out}
+        results = evaluate(suite, "samp1000_lw5.0", 0, "val", **place)
+    return suite, work, results, out
+
+
+def test_it_is_trained_on_the_classes_of_the_data(finished):
+    _, work, _, _ = finished
+    checkpoint = torch.load(work / "checkpoint.pth", weights_only=True)
+    assert checkpoint["meta"]["classes"] == ["square", "circle", "Dreieck é"]
+    assert checkpoint["state_dict"]["roi_head.bbox_head.fc_cls.weight"].shape[0] == 4
+    assert checkpoint["state_dict"]["roi_head.iou_head.fc_iou.weight"].shape[0] == 3
+    run = json.loads((work / "run.json").read_text())
+    assert run["epochs"] == 2 and run["mapped"]["lr"] == {"published": 0.02, "actual": 0.0025}
+    assert run["trained_on"]["split"] == "train" and run["trained_on"]["images"] < 24  # those without an object are not
+
+
+def test_the_log_states_the_learning_rate_and_the_warm_up(finished):
+    log = (finished[1] / "train.log").read_text()
+    assert "learning rate 0.0025: 0.02 for 16 images, scaled to 1 process × 2 images" in log
+    assert re.search(r"warm-up of \d iterations, a tenth of the training, in place of 500", log)
+
+
+def test_every_image_is_evaluated_and_named_by_its_own_ids(finished):
+    _, _, results, out = finished
+    assert set(results) == {"off", "rank", "rank_refine0.5"}
+    assert all(result["images"] == 8 and result["metrics"]["AP"] is not None for result in results.values())
+    assert set(results["off"]["per_class"]) == {"square", "circle", "Dreieck é"}
+    import gzip
+
+    found = json.loads(gzip.decompress((out / "detections.json.gz").read_bytes()))
+    assert set(found["settings"]["rank"]["category_id"]) <= {7, 3, 90}
+    assert set(found["settings"]["rank"]["image_id"]) <= {1000 - 7 * n for n in range(8)}
+
+
+def test_nothing_is_chosen_on_images_that_the_training_saw(finished):
+    suite, work, _, _ = finished
+    run = json.loads((work / "run.json").read_text())
+    assert run["trained_on"]["seen"] == ["train", "tune"]
+    with pytest.raises(SuiteError, match="was trained on the images of split 'tune': λ must not be chosen there"):
+        require_unseen(run, "tune", "λ")
+    require_unseen(run, "val", "λ")
+    assert unseen_split(suite["dataset"], "train", "tune") == "trainwithouttune"
+
+
+def test_the_split_without_them_can_be_trained_on(finished, tmp_path, monkeypatch):
+    suite = finished[0]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    trial = {**suite, "training": {**suite["training"], "epochs": 1, "split": "trainwithouttune"}}
+    train(trial, "faster_rcnn", 0, work_dir=tmp_path, data_dir=results_dir(suite) / "data", pretraining=None)
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["trained_on"]["seen"] == ["trainwithouttune"]
+    require_unseen(run, "tune", "λ")
+
+
+@pytest.mark.slow
+def test_a_voc_folder_by_snakemake(tmp_path):
+    """The whole workflow, and the report, on Pascal VOC's folders."""
+    write_voc(tmp_path / "set")
+    suite = own_suite(voc_block("set", root="set"))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(suite, allow_unicode=True))
+    snakemake = Path(sys.executable).with_name("snakemake")
+    command = [snakemake, "all", "--cores", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path]
+    done = subprocess.run(
+        [*map(str, command), "--configfile", str(tmp_path / "mine.yaml")],
+        env={**os.environ, "PATH": f"{snakemake.parent}:{os.environ['PATH']}", "WANDB_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = (tmp_path / "results/mine/report/README.md").read_text()
+    assert report.startswith("# IoU-Net on my images")
+    assert "miniature" not in report and "3 classes" in report
+    for variant in ("faster_rcnn", "samp1000_lw5.0"):
+        assert (tmp_path / f"results/mine/evaluations/{variant}/seed0/val/off.json").is_file()
