@@ -204,7 +204,8 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
     model = build_model(cfg)
     try:
         model.load_state_dict(weights["state_dict"], strict=True)
-        model.CLASSES = weights["meta"]["classes"]
+        meta = weights["meta"]
+        model.CLASSES = meta["CLASSES"] if "CLASSES" in meta else meta["classes"]  # mmdet's name, and this project's
     except (RuntimeError, KeyError, TypeError) as error:
         raise SuiteError(f"{checkpoint} does not fit its config: {error}. Delete it and run again") from error
     return model.eval()

@@ -27,7 +27,7 @@ def plain_words(verdict: Verdict, published: Mapping[str, Published]) -> str:
 
 def summary(results: Results, published: Mapping[str, Published], verdicts: Sequence[Verdict]) -> list[str]:
     """The report's opening lines: a count of verdicts, then the claims by verdict, the first of them in full."""
-    scale = " at miniature scale" if results.is_generated else ""
+    scale = " at this scale" if results.dataset is None else " at miniature scale" if results.is_generated else ""
     by_verdict = {name: [v for v in verdicts if v.verdict == name] for name in (REPRODUCED, CONTRADICTED, INCONCLUSIVE)}
     lines = [
         f"Of {len(verdicts)} published claims that this run can test, **{len(by_verdict[REPRODUCED])} are reproduced"

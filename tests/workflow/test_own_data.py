@@ -97,7 +97,7 @@ def test_the_split_without_them_can_be_trained_on(finished, tmp_path, monkeypatc
 def test_a_voc_folder_by_snakemake(tmp_path):
     """The whole workflow, and the report, on Pascal VOC's folders."""
     write_voc(tmp_path / "set")
-    suite = own_suite(voc_block("set", root="set"))
+    suite = own_suite(voc_block("set"))
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(suite, allow_unicode=True))
     snakemake = Path(sys.executable).with_name("snakemake")
     command = [snakemake, "all", "--cores", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path]
