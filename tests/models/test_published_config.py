@@ -161,7 +161,7 @@ model = dict(
         roi_generator=dict(sample_num=50),
     ),
     train_cfg=dict(rpn_proposal=dict(nms_pre=100, max_per_img=50)),
-    test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50), rcnn=dict(score_thr=0.01)),
+    test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50), rcnn=dict(score_thr=0.0)),
 )
 classes = {classes}
 data = dict(
