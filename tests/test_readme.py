@@ -6,8 +6,11 @@ from pathlib import Path
 import mmdet
 import pytest
 import torch
+import yaml
 from mmcv import Config
 from mmdet.models import build_detector
+
+from experiments.suite import check_suite, resolve_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -48,6 +51,14 @@ def test_the_op_example_runs():
     exec(example, names)
     assert names["pooled"].shape == (1, 256, 7, 7)
     assert names["pooled"].requires_grad
+
+
+def test_the_suite_on_ones_own_images_is_valid():
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    suite = check_suite(yaml.safe_load(text), source="README.md")
+    assert suite["dataset"]["splits"]["tune"]["held_out"] == "always"
+    for variant in suite["variants"]:
+        resolve_config(suite, variant)
 
 
 def test_every_target_and_file_it_names_is_there():

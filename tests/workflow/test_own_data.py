@@ -11,11 +11,12 @@ import pytest
 import torch
 import yaml
 
+from experiments.adapt import set_classes
 from experiments.datasets import require_unseen
 from experiments.evaluate import evaluate
 from experiments.folder_data import prepare
-from experiments.suite import SuiteError, check_suite, results_dir, unseen_split
-from experiments.train import train
+from experiments.suite import SuiteError, check_suite, resolve_config, results_dir, unseen_split
+from experiments.train import load_model, train
 from tests.experiments.folders import coco_block, voc_block, write_coco, write_voc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +92,20 @@ def test_the_split_without_them_can_be_trained_on(finished, tmp_path, monkeypatc
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["trained_on"]["seen"] == ["trainwithouttune"]
     require_unseen(run, "tune", "λ")
+
+
+def test_a_checkpoint_of_mmdet_is_evaluated_too(finished, tmp_path):
+    suite, work, _, _ = finished
+    own = torch.load(work / "checkpoint.pth", weights_only=True)
+    state = {**own["state_dict"], "roi_head.roi_generator.delta": torch.zeros(7)}  # as the published ones have it
+    torch.save(
+        {"meta": {"CLASSES": own["meta"]["classes"], "epoch": 12}, "state_dict": state}, tmp_path / "epoch_12.pth"
+    )
+    cfg = resolve_config(suite, "samp1000_lw5.0")
+    set_classes(cfg, own["meta"]["classes"])
+    detector = load_model(cfg, tmp_path / "epoch_12.pth")
+    assert own["meta"]["classes"] == detector.CLASSES
+    assert torch.equal(detector.roi_head.iou_head.fc_iou.weight, state["roi_head.iou_head.fc_iou.weight"])
 
 
 @pytest.mark.slow
