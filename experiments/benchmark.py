@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import provenance
-from experiments.datasets import build_split, dataset_fingerprint
+from experiments.adapt import set_classes
+from experiments.datasets import build_split, dataset_classes, dataset_fingerprint
 from experiments.files import sha256, write_json
 from experiments.runtime import prepare_process
 from experiments.suite import (
@@ -124,6 +125,8 @@ def benchmark(
     prepare_process(speed["threads"])
     synchronize = torch.cuda.synchronize if device == "cuda" else _nothing
     configs = {variant: resolve_config(suite, variant) for variant in VARIANTS}
+    for cfg in configs.values():
+        set_classes(cfg, dataset_classes(data_dir))
     models = {variant: load_model(configs[variant], checkpoints[variant]).to(device) for variant in VARIANTS}
     detectors = {row.key: Detector(models[row.variant], row.setting) for row in rows}
     split = suite["report_split"]

@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("coco")
     root = folder / "results"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "STEPS", tuple(map(float, SUITE["inference"]["step_sizes"])))
+        patch.setattr(synthetic, "STEPS", tuple(map(float, SUITE["inference"]["guides"]["rank"])))
         synthetic.make_results(root, images=10, variants=tuple(SUITE["variants"]), seeds=tuple(SUITE["seeds"]))
     for path in root.rglob("*.json"):
         path.write_text(path.read_text().replace('"suite": "shapes"', '"suite": "coco"'))

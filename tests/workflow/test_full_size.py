@@ -63,7 +63,7 @@ def test_one_iteration_one_inference_with_refinement(variant, folder, tmp_path, 
             "variants": {variant: {"family": "iounet", "config": str(tmp_path / "config.py")}},
             "training": {"epochs": 1, "backbone_weights": str(weights)},
             "validation": {"split": "tune", "images": 1},
-            "inference": {"guides": ["rank"], "step_sizes": [0.5], "num_steps": 5, "batch_size": 1},
+            "inference": {"guides": {"rank": [0.5]}, "num_steps": 5, "batch_size": 1},
         }
     )
     cfg = resolve_config(suite, variant)
