@@ -145,7 +145,7 @@ data = dict(
     test=dict(type="CocoDataset", classes=classes, ann_file="val.json", img_prefix="val/", pipeline=test_pipeline),
 )
 
-runner = dict(type="EpochBasedRunner", max_epochs=6)
+runner = dict(type="EpochBasedRunner", max_epochs=5)
 optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01, fused=True)
 optimizer_config = dict(grad_clip=dict(max_norm=10, norm_type=2))
 lr_config = dict(policy="OneCycle", max_lr=2e-3, pct_start=0.2)
