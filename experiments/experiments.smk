@@ -17,6 +17,8 @@ RESULTS = plan.results
 TRAIN = plan.train_command()
 EVALUATE = "python -m experiments.gpus 1 python -m experiments.evaluate"
 TRAINING = suite["resources"]
+# of this machine; a cluster has no such number, there a rule that takes all takes those of a training
+CORES = workflow.resource_settings.cores or TRAINING["cpus"]
 
 
 wildcard_constraints:
@@ -34,7 +36,7 @@ rule data:
         f"{RESULTS}/benchmarks/data.tsv"
     conda:
         "../environment/conda.yaml"
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=1500 if "generator" in suite["dataset"] else 6000,
         runtime=10 if "generator" in suite["dataset"] else 60,
@@ -60,7 +62,7 @@ rule pretraining:
         f"{RESULTS}/benchmarks/pretraining.tsv"
     conda:
         "../environment/conda.yaml"
-    threads: TRAINING["cpus"] if TRAINING["gpus"] else workflow.cores
+    threads: TRAINING["cpus"] if TRAINING["gpus"] else CORES
     resources:
         mem_mb=TRAINING["mem_mb"],
         runtime=TRAINING["runtime"],
