@@ -22,9 +22,7 @@ def unavailable():
         return f"{', '.join(missing)} not installed (Debian: apt-get install slurm-wlm munge)"
     if os.geteuid() != 0:
         return "starting SLURM's daemons needs root"
-    if (MUNGE / "munge.socket.2").exists() or subprocess.run(
-        ["pgrep", "-x", "slurmctld|slurmd|munged"]
-    ).returncode == 0:
+    if (MUNGE / "munge.socket.2").exists() or any(output("pgrep", "-x", name) for name in DAEMONS):
         return "a munged or SLURM runs here already: the test would take its configuration away"
     return None
 
@@ -43,7 +41,7 @@ def one_node(folder, cpus=2):
         stack.callback(_restore, kept)
         host = socket.gethostname().split(".")[0]
         for number in range(GPUS):
-            (folder / f"gpu{number}").touch()
+            (folder / f"gpu{number}").symlink_to("/dev/null")  # SLURM wants a device
         GRES.write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
         CONF.write_text(_configuration(folder, host, cpus))
 
