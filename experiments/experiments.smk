@@ -18,7 +18,7 @@ TRAIN = plan.train_command()
 EVALUATE = "python -m experiments.gpus 1 python -m experiments.evaluate"
 TRAINING = suite["resources"]
 # of this machine; a cluster has no such number, there a rule that takes all takes those of a training
-CORES = workflow.resource_settings.cores or TRAINING["cpus"]
+CORES = workflow.cores if workflow.local_exec else TRAINING["cpus"]
 
 
 wildcard_constraints:

