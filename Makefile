@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify test test-slow coco bench gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify test test-slow test-slurm coco bench gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -32,6 +32,9 @@ test-slow: env ## the tests marked slow
 
 coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; goes on where it stopped
 	python -m experiments.download --dataset coco2017
+
+test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (root; apt-get install slurm-wlm munge)
+	pytest -rs tests/workflow/test_slurm.py
 
 bench: env ## Precise RoI Pooling beside its peers: ratios, side by side in one process
 	python -m tests.ops.bench_prroi_pool

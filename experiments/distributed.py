@@ -139,7 +139,7 @@ def average_buffers(model: torch.nn.Module) -> None:
 
 
 def share_of(dataset: Any, ranks: World, batch_size: int) -> Any:
-    """This rank's part of an mmdet dataset in test mode: whole batches, in order, so that batches stay what they are."""
+    """This rank's part of an mmdet dataset in test mode: whole batches, in order, so that they stay the same."""
     batches = -(-len(dataset) // batch_size)
     first, end = (rank * batches // ranks.size * batch_size for rank in (ranks.rank, ranks.rank + 1))
     part = copy.copy(dataset)

@@ -13,10 +13,12 @@ onstart:
 
 
 RESULTS = plan.results
-# one GPU each by default; several ranks of one training under torchrun if the suite says so
-TRAIN = plan.train_command()
-EVALUATE = "python -m experiments.gpus 1 python -m experiments.evaluate"
 TRAINING = suite["resources"]
+
+
+def all_cores(wildcards):
+    """Of this machine; on a cluster, which has no such number, as many as a training's."""
+    return workflow.cores if workflow.local_exec else TRAINING["cpus"]
 
 
 wildcard_constraints:
@@ -34,7 +36,7 @@ rule data:
         f"{RESULTS}/benchmarks/data.tsv"
     conda:
         "../environment/conda.yaml"
-    threads: workflow.cores
+    threads: all_cores
     resources:
         mem_mb=1500 if "generator" in suite["dataset"] else 6000,
         runtime=10 if "generator" in suite["dataset"] else 60,
@@ -60,17 +62,18 @@ rule pretraining:
         f"{RESULTS}/benchmarks/pretraining.tsv"
     conda:
         "../environment/conda.yaml"
-    threads: TRAINING["cpus"] if TRAINING["gpus"] else workflow.cores
+    threads: TRAINING["cpus"] if TRAINING["gpus"] else all_cores
     resources:
+        **plan.gpus(),
         mem_mb=TRAINING["mem_mb"],
         runtime=TRAINING["runtime"],
-        **plan.gpus(),
     params:
+        start=plan.train_command(),
         suite=plan.suite_file,
         config=plan.training_hash("pretraining"),
         seed=suite.get("pretraining", {}).get("seed", 0),
     shell:
-        "{TRAIN} --suite {params.suite} --variant pretraining --seed {params.seed}"
+        "{params.start} --suite {params.suite} --variant pretraining --seed {params.seed}"
         " --threads {threads} > {log} 2>&1"
 
 
@@ -89,14 +92,15 @@ rule train:
         "../environment/conda.yaml"
     threads: TRAINING["cpus"]
     resources:
+        **plan.gpus(),
         mem_mb=TRAINING["mem_mb"],
         runtime=TRAINING["runtime"],
-        **plan.gpus(),
     params:
+        start=plan.train_command(),
         suite=plan.suite_file,
         config=lambda wildcards: plan.training_hash(wildcards.variant),
     shell:
-        "{TRAIN} --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed}"
+        "{params.start} --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed}"
         " --threads {threads} > {log} 2>&1"
 
 
@@ -114,15 +118,15 @@ rule evaluate:
         "../environment/conda.yaml"
     threads: 1
     resources:
+        **plan.gpus(most=1),
         mem_mb=TRAINING["mem_mb"],
         runtime=60,
-        **plan.gpus(most=1),
     params:
         suite=plan.suite_file,
         config=lambda wildcards: plan.evaluation_hash(wildcards.variant),
     shell:
-        "{EVALUATE} --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed}"
-        " --split {wildcards.split} --threads {threads} > {log} 2>&1"
+        "python -m experiments.gpus 1 python -m experiments.evaluate --suite {params.suite}"
+        " --variant {wildcards.variant} --seed {wildcards.seed} --split {wildcards.split} --threads {threads} > {log} 2>&1"
 
 
 if plan.speed:
@@ -139,12 +143,14 @@ if plan.speed:
             f"{RESULTS}/benchmarks/speed.tsv"
         conda:
             "../environment/conda.yaml"
-        threads: workflow.cores  # so that nothing runs beside it; suite["speed"]["threads"] compute
+        threads: all_cores  # so that nothing runs beside it; suite["speed"]["threads"] compute
         resources:
+            **plan.gpus(most=1),
             mem_mb=3000,
             runtime=10,
         params:
             suite=plan.suite_file,
             content=plan.speed_hash(),
         shell:
-            "python -m experiments.benchmark --suite {params.suite} --out {output} > {log} 2>&1"
+            "python -m experiments.gpus 1 python -m experiments.benchmark --suite {params.suite} --out {output}"
+            " > {log} 2>&1"

@@ -4,8 +4,8 @@ Snakemake counts GPUs but does not say which one a job has. So each job takes sl
 `iounet-gpus-<user>` in the folder for temporary files, sets CUDA_VISIBLE_DEVICES and becomes the command. The command
 inherits the locks, and the kernel frees them when its process ends, however it ends.
 
-The GPUs are those of CUDA_VISIBLE_DEVICES if that is set, else all of the machine's; inside a SLURM job those that SLURM
-gave it. Without any, the command runs as it is, on the CPU.
+The GPUs are those of CUDA_VISIBLE_DEVICES if that is set, else all of the machine's; inside a SLURM job those that
+SLURM gave it. Without any, the command runs as it is, on the CPU.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
 
 
 def slots_folder(environment: Mapping[str, str]) -> Path:
-    """Where the lock files are: one folder per user of the machine, and per SLURM job, whose GPUs count from 0 again."""
+    """Where the lock files are: one folder per user, and per SLURM job (each may count its GPUs from 0)."""
     folder = Path(tempfile.gettempdir()) / f"iounet-gpus-{getpass.getuser()}"
     return folder / f"slurm-{environment['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in environment else folder
 

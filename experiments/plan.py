@@ -50,10 +50,8 @@ class Plan:
                 part.write_text(self.suite_text)
 
     def training_hash(self, variant: str) -> str:
-        """What decides whether a variant is trained again: its config, and the number of ranks that share a batch."""
-        ranks = self.suite["resources"]["gpus"]
-        digest = training_hash(self._configs[variant]) if variant in self._configs else ""
-        return f"{digest} on {ranks} ranks" if ranks > 1 else digest
+        """What decides whether a variant is trained again."""
+        return training_hash(self._configs[variant]) if variant in self._configs else ""
 
     def gpus(self, most: int | None = None) -> dict[str, int]:
         """The resource `gpu` of a rule that uses at most so many; nothing in a suite that asks for none."""
@@ -61,8 +59,8 @@ class Plan:
         return {"gpu": gpus if most is None else min(most, gpus)} if gpus else {}
 
     def train_command(self) -> str:
-        """What starts a training on its GPUs."""
-        gpus = self.suite["resources"]["gpus"]
+        """What starts a training on its GPUs; it changes, and a training is done again, with the number of ranks."""
+        gpus = max(1, self.suite["resources"]["gpus"])
         start = f"torchrun --standalone --nproc-per-node {gpus}" if gpus > 1 else "python"
         return f"python -m experiments.gpus {gpus} {start} -m experiments.train"
 

@@ -24,8 +24,8 @@ def use_precision(model: torch.nn.Module, precision: str) -> None:
     """Makes the weighted parts of an mmdet detector train under `torch.autocast`.
 
     Those are the backbone, the neck, and the forward of each head (those that mmdet itself marks for half precision).
-    Each hands on float32: anchors, boxes, NMS, RoI pooling and losses keep full precision, as coordinates need (bfloat16
-    knows 1000 and 1004, nothing between). Weights stay float32. In evaluation mode nothing changes.
+    Each hands on float32: anchors, boxes, NMS, RoI pooling and losses keep full precision, as coordinates need
+    (bfloat16 knows 1000 and 1004, nothing between). Weights stay float32. In evaluation mode nothing changes.
     """
     from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
 

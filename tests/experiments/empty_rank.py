@@ -1,4 +1,4 @@
-"""One training step of two ranks, the second without any ground truth: `torchrun ... -m tests.experiments.empty_rank F`.
+"""One step of two ranks, the second without any ground truth: `torchrun ... -m tests.experiments.empty_rank F`.
 
 Each rank writes its losses and gradients to F/<rank>.pth.
 """

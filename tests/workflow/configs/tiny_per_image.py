@@ -6,7 +6,8 @@ normalize = dict(type="Normalize", mean=[123.675, 116.28, 103.53], std=[58.395, 
 sampler = dict(type="PerImageSampler")
 model = dict(
     backbone=dict(norm_eval=True),
-    roi_head=dict(type="PerImageIoURoIHead"),
+    # RoIs in proportion to an image's objects: ranks differ in their number
+    roi_head=dict(type="PerImageIoURoIHead", roi_generator=dict(per_iou=50, sample_num=None, max_num=4000)),
     train_cfg=dict(rpn=dict(sampler=sampler), rcnn=dict(bbox_sampler=sampler)),
 )
 data = dict(
