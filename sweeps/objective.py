@@ -64,7 +64,12 @@ def run_trial(sweep: Sweep, trial: optuna.Trial, params: Mapping[str, Any], *, w
         if not is_published and epoch < sweep.options["epochs"] and trial.should_prune():
             raise optuna.TrialPruned(f"AP {curve[epoch]:.3f} after epoch {epoch} is below the median")
 
-    record = {"study": sweep.study, "number": trial.number, "params": dict(params), "published": trial.user_attrs.get("published")}
+    record = {
+        "study": sweep.study,
+        "number": trial.number,
+        "params": dict(params),
+        "published": trial.user_attrs.get("published"),
+    }
     try:
         folder = train_trial(sweep, params, threads=threads, on_validation=report)
     except optuna.TrialPruned:

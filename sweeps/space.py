@@ -5,6 +5,8 @@ Everything is in published units; the suite's `scale:` block maps a trial as it 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +131,7 @@ class Sweep:
     def changes(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The keys that a trial's config has other values for than the base's; see `resolve_config`."""
         changed = {LOSS_WEIGHT: params["loss_weight"]} if "loss_weight" in params else {}
-        for kind in ROIS.keys() & params.keys():
+        if ROIS.keys() & params.keys():
             changed |= {name: params.get(key) for key, name in ROIS.items()}
         return changed
 
@@ -145,6 +147,11 @@ class Sweep:
         """Where a trial trains: a function of what it trains, so that the same parameters go on with the same files."""
         return self.folder / "trials" / f"{training_hash(self.config(params))}_seed{self.options['seed']}"
 
+    @property
+    def worker_files(self) -> list[str]:
+        """What each worker writes at its end."""
+        return [(self.folder / "workers" / f"{worker}.json").as_posix() for worker in range(self.options["workers"])]
+
     def identity(self) -> dict[str, Any]:
         """What a study's trials have in common: they compare with each other, and with no others.
 
@@ -156,3 +163,9 @@ class Sweep:
             "settings": sorted(step.setting.name for step in self.grid),
             "num_steps": self.suite["inference"]["num_steps"],
         }
+
+    def fingerprint(self) -> str:
+        """Of all that decides which trials a study has: what makes Snakemake run its workers again."""
+        keys = ("name", "trials", "sampler", "pruner")
+        content = {**self.identity(), "points": self.points, **{key: self.options[key] for key in keys}}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

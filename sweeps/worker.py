@@ -75,7 +75,9 @@ def _start_trial(sweep: Sweep, study: optuna.Study, turn: ExitStack, worker: int
             params = sweep.suggest(trial)
             turn.close()
             numbers.append(trial.number)
-            text = ", ".join(f"{key} {value if isinstance(value, str) else f'{value:g}'}" for key, value in params.items())
+            text = ", ".join(
+                f"{key} {value if isinstance(value, str) else f'{value:g}'}" for key, value in params.items()
+            )
             print(f"trial {trial.number}: {text}", flush=True)
             return run_trial(sweep, trial, params, worker=worker, threads=threads)
 
