@@ -340,15 +340,11 @@ def _verdict(sweep: Sweep, resamples: int | None) -> str:
     own, split = sweep.summary["settings"], sweep.summary["report_split"]
     reference = ("default", own["default"])
     whole_gain = difference(sweep, ("winner", own["winner"]), reference, resamples)
-    if (
-        sweep.evaluations["winner", own["winner"]]["checkpoint_sha256"]
-        == sweep.evaluations[reference]["checkpoint_sha256"]
-    ):
-        if own["winner"] == own["default"]:
-            return f"The search chose the default itself: on `{split}` there is no difference to report."
-        return (
-            f"The winner is the default's checkpoint with another inference setting; on `{split}`: {whole_gain.text}."
-        )
+    shas = {sweep.evaluations[key]["checkpoint_sha256"] for key in (("winner", own["winner"]), reference)}
+    if len(shas) == 1 and own["winner"] == own["default"]:
+        return f"The search chose the default itself: on `{split}` there is no difference to report."
+    if len(shas) == 1:
+        return f"The winner is the default's checkpoint in another inference setting. On `{split}`: {whole_gain.text}."
     text = f"On `{split}`, winner minus default: **{whole_gain.text}**"
     if own["winner"] != own["default"]:
         inference = difference(sweep, ("default", own["winner"]), reference, resamples)
@@ -363,26 +359,23 @@ def _worth(results: Results, sweep: Sweep) -> str:
     spread = float(values.max() - values.min())
     seeds = seed_spread(results, sweep.summary["base"])
     text = f"The best of {trials} trials × {settings} settings is chosen by its own score, so that score is too high. "
-    small = trials < FEW
+    text += f"Best and worst trial differ by {spread:.1f} points; "
     if seeds is None:
-        text += f"Best and worst trial differ by {spread:.1f} points; how much seeds differ is not known here. "
-        drowned = False
+        text += "how much seeds alone differ is not known here. "
     else:
         deviation, number = seeds
         noise = expected_range(trials) * deviation
-        drowned = spread <= noise
         text += (
-            f"Best and worst trial differ by {spread:.1f} points; {trials} seeds of one and the same training would "
-            f"differ by about {noise:.1f} (standard deviation {deviation:.2f} over {number} seeds of "
-            f"`{sweep.summary['base']}`). "
+            f"{trials} seeds of one and the same training would differ by about {noise:.1f} (standard deviation "
+            f"{deviation:.2f} over {number} seeds of `{sweep.summary['base']}`). "
         )
-    if drowned:
-        return (
-            text + "**The training parameters' effect is not told from chance: a search of this size proves little.**"
-        )
-    if small:
-        return text + f"**With {trials} trials of one seed each, a search of this size proves little.**"
-    return text + "The differences between trials are larger than chance alone would make them."
+        if spread <= noise:
+            verdict = "Training parameters and chance cannot be told apart: a search of this size proves little."
+            return f"{text}**{verdict}**"
+    if trials < FEW:
+        return f"{text}**With {trials} trials of one seed each, a search of this size proves little.**"
+    more = "larger than chance alone would make them" if seeds is not None else "of unknown weight without more seeds"
+    return f"{text}The differences between trials are {more}."
 
 
 def expected_range(number: int, draws: int = 20_000) -> float:

@@ -34,7 +34,7 @@ def history(sweep: Sweep) -> pd.DataFrame:
 def slices(sweep: Sweep) -> pd.DataFrame:
     """AP by training parameter, in published units: `number, kind, parameter, value, AP`."""
     frame = history(sweep)[["number", "kind", "AP"]]
-    merged = frame.merge(sweep.trials, on="number", suffixes=("", "_of_trial"))
+    merged = frame.merge(sweep.trials.drop(columns="value"), on="number")
     present = [key for key in PARAMETERS if key in merged and merged[key].notna().any()]
     long = merged.melt(["number", "kind", "AP"], present, "parameter", "value").dropna(subset="value")
     return long.astype({"value": float}).reset_index(drop=True)
