@@ -116,7 +116,6 @@ def open_study(sweep: Sweep, storage: BaseStorage, identity: dict[str, Any], wor
         multivariate=True,
         group=True,  # loss weight and the sampling's amount: the latter has another name in every kind of sampling
         constant_liar=True,  # a running trial counts as a bad one: two workers do not propose the same
-        warn_independent_sampling=False,
         seed=int(seed.generate_state(1)[0]),
     )
     # Every trial has the same schedule, so AP after an epoch compares across trials. Successive halving and Hyperband
