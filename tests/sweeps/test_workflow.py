@@ -24,17 +24,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 ENVIRONMENT = {**os.environ, "PATH": f"{SNAKEMAKE.parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-RESULTS = [
-    "sweep.json",
-    "trials.csv",
-    "curves.csv",
-    "profiles.csv",
-    "importance.json",
-    "best.json",
-    "best.py",
-    "best_variant.py",
-    "best.yaml",
-]
+TABLES = ("trials.csv", "curves.csv", "profiles.csv")
+RESULTS = (*TABLES, "sweep.json", "importance.json", "best.json", "best.py", "best_variant.py", "best.yaml")
 
 
 class Workspace:
