@@ -23,7 +23,19 @@ from reports.statistics import LEVEL, RESAMPLES, bootstrap_interval
 from reports.table import Cell, Row, Source, Table, format_number, format_range
 
 FOLDER = "sweep"
-SUMMARY = ("study", "base", "budget", "states", "epochs", "full_epochs", "seconds", "settings", "split", "sampler.name")
+SUMMARY = (
+    "study",
+    "base",
+    "budget",
+    "states",
+    "epochs",
+    "full_epochs",
+    "seconds",
+    "settings",
+    "split",
+    "sampler",
+    "pruner",
+)
 PARAMETERS = {"loss_weight": "loss weight", "per_img": "RoIs per image", "per_iou": "RoIs per IoU bin"}
 SIDES = ("default", "winner")
 AMOUNTS = {"per_img": "per image", "per_iou": "per IoU bin"}
@@ -313,12 +325,19 @@ def _effort(sweep: Sweep) -> str:
         f"**{_plural(complete, 'complete trial')}** of {options['epochs']} of {options['full_epochs']} epochs"
         f"{f' (and {others})' if others else ''}, {format_duration(options['seconds'])} of computing in all; budget "
         f"{options['budget']}. {published} of them are published points, {complete - published} are the sampler's "
-        f"({sampler['name']}, random until {sampler['startup_trials']} trials are done)."
+        f"({sampler['name']}, random until {sampler['startup_trials']} trials are done). {_pruning(sweep)}."
     )
     return (
         f"{text} Each checkpoint was evaluated in {settings} inference settings on `{options['split']}`: guide and λ "
         "cost no training."
     )
+
+
+def _pruning(sweep: Sweep) -> str:
+    pruner, pruned = sweep.summary["pruner"], sweep.summary["states"].get("pruned", 0)
+    if not pruned and len(sweep.complete) <= pruner["startup_trials"]:
+        return f"None was pruned: {pruner['name']} begins after {_plural(pruner['startup_trials'], 'complete trial')}"
+    return f"{pruner['name']} stopped {pruned} early, by validation AP after an epoch"
 
 
 def _choice(sweep: Sweep) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.suite import ROOT, Setting, SuiteError, resolve_config, results_dir, training_hash, variant_entry
+from experiments.suite import Setting, SuiteError, resolve_config, results_dir, training_hash, variant_entry
 
 LOSS_WEIGHT = "model.roi_head.iou_head.loss_iou.loss_weight"
 ROIS = {"per_img": "model.roi_head.roi_generator.sample_num", "per_iou": "model.roi_head.roi_generator.per_iou"}
@@ -53,8 +53,6 @@ class Sweep:
         self.study = f"{suite['suite']}__{self.options['name']}"
         self.folder = results_dir(suite) / "sweep"
         self._check_splits()
-        if variant_entry(suite, self.base)["family"] != "iounet":
-            raise SuiteError(f"sweep.base is '{self.base}', which has no IoU branch to search the settings of")
         for key, (low, high) in self.options["space"].items():
             if low >= high:
                 raise SuiteError(f"sweep.space.{key} is [{low}, {high}]: the first must be the smaller")
@@ -72,17 +70,15 @@ class Sweep:
             )
 
     def _published_points(self) -> dict[str, dict[str, Any]]:
-        configs = {self.base: variant_entry(self.suite, self.base)["config"], **self.options["published"]}
         points: dict[str, dict[str, Any]] = {}
-        for label, config in configs.items():
-            if not (ROOT / config).is_file():
-                raise SuiteError(f"sweep.published: the config of '{label}' does not exist: {config}")
-            variants = {**self.suite["variants"], label: {"family": "iounet", "config": config}}
-            cfg = resolve_config({**self.suite, "variants": variants}, label, {EPOCHS: self.options["epochs"]})
+        for label in (self.base, *self.options["published"]):
+            if variant_entry(self.suite, label)["family"] != "iounet":
+                raise SuiteError(f"'{label}' of `sweep:` has no IoU branch to search the settings of")
+            cfg = resolve_config(self.suite, label, {EPOCHS: self.options["epochs"]})
             params = self._params_of(label, cfg)
             if training_hash(cfg) != training_hash(self.config(params)):
                 raise SuiteError(
-                    f"sweep.published: '{label}' ({config}) differs from the base '{self.base}' in more than "
+                    f"sweep.published: '{label}' differs from the base '{self.base}' in more than "
                     f"{', '.join(self.options['space'])}: no trial can stand for it"
                 )
             if params not in points.values():

@@ -99,6 +99,7 @@ def make_sweep(root: Path, **summary: Any) -> Path:
         "report_split": "val",
         "settings": {"winner": BEST, "default": DEFAULT},
         "sampler": {"name": "TPESampler", "startup_trials": 3},
+        "pruner": {"name": "MedianPruner", "startup_trials": 3},
         "dataset_fingerprint": synthetic.FINGERPRINT,
         "git_commit": "c0ffee",
         **summary,

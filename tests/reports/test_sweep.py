@@ -111,10 +111,17 @@ def test_conclusion_says_effort_choice_and_difference(searched, sweep):
     effort, choice, verdict, _ = conclusion(searched, sweep, resamples=50)
     assert "**5 complete trials** of 2 of 6 epochs (and 1 pruned, 1 failed), 5 min 30 s of computing in all" in effort
     assert "3 of them are published points, 2 are the sampler's (TPESampler, random until 3 trials are done)" in effort
+    assert "MedianPruner stopped 1 early, by validation AP after an epoch." in effort
     assert "9 inference settings on `tune`" in effort
     assert "trial 3 (of the sampler): loss weight 2.5, RoIs per image 400; guide `weight`, λ = 2: AP 65.4" in choice
     assert "The default has 62.1, in its best setting 63.4." in choice
     assert "On `val`, winner minus default: **+" in verdict and "guide and λ alone +" in verdict
+
+
+def test_conclusion_says_why_nothing_was_pruned(searched, sweep):
+    summary = {**sweep.summary, "states": {"complete": 5}, "pruner": {"name": "MedianPruner", "startup_trials": 10}}
+    effort = conclusion(searched, dataclasses.replace(sweep, summary=summary), 0)[0]
+    assert "None was pruned: MedianPruner begins after 10 complete trials." in effort
 
 
 def test_conclusion_when_the_default_wins(searched, sweep):

@@ -17,9 +17,14 @@ from sweeps import study as studies
 from sweeps import worker as workers
 from sweeps.space import Sweep
 
+CONFIGS = {
+    "periou": "tests/workflow/configs/tiny_periou.py",
+    "again": "tests/workflow/configs/tiny_iounet.py",
+    "other": "tests/workflow/configs/tiny_adamw.py",
+}
 BLOCK = {
     "base": "samp1000_lw5.0",
-    "published": {"periou": "tests/workflow/configs/tiny_periou.py"},
+    "published": ["periou"],
     "space": {"loss_weight": [1, 20], "per_img": [100, 2000], "per_iou": [10, 1000]},
     "guides": ["rank", "weight"],
     "step_sizes": [0, 0.5, 2],
@@ -35,6 +40,8 @@ def suite(tmp_path):
     """The tests' suite with a sweep, its results in a temporary folder with a manifest of data that are not there."""
     loaded = load_suite("tests/workflow/tiny.yaml")
     loaded = {key: value for key, value in loaded.items() if key != "pretraining"}
+    for name, config in CONFIGS.items():
+        loaded["variants"][name] = {"family": "iounet", "config": config}
     return {**with_sweep(loaded), "results": str(tmp_path)}
 
 

@@ -82,7 +82,7 @@ def test_all_killed_and_started_again(team, sweep):
 
 
 def test_a_trial_is_tried_again_once_only(team, sweep, suite):
-    team.sweep = Sweep(with_sweep(suite, trials=1, published={}))
+    team.sweep = Sweep(with_sweep(suite, trials=1, published=[]))
     for _ in range(2):
         team.hang.set()
         team.start(0)
@@ -182,7 +182,7 @@ def test_a_study_that_is_worked_on_is_not_set_aside(team, suite):
 
 def test_samplers_and_pruner_are_what_the_suite_says(sweep):
     first, second = start_study(sweep, 0), start_study(sweep, 1)
-    assert first.pruner._n_startup_trials == 5
+    assert first.pruner._n_startup_trials == 10
     draws = [study.sampler._rng.rng.random() for study in (first, second)]
     assert draws[0] != draws[1], "workers must not draw the same"
     assert start_study(sweep, 1).sampler._rng.rng.random() == draws[1], "a seed, not the clock"

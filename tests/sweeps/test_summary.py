@@ -78,7 +78,7 @@ def test_the_best_loads_by_itself_and_equals_its_variant_in_a_suite(sweep, suite
     assert variant.model.roi_head.roi_generator.per_iou == 6 and variant.mapped.per_iou.published == 200
     assert default_setting(variant).name == name
     assert variant.runner.max_epochs == 2
-    assert Sweep(with_sweep(mine, base="sweep_main", published={})).points["sweep_main"] == params
+    assert Sweep(with_sweep(mine, base="sweep_main", published=[])).points["sweep_main"] == params
 
 
 def test_the_best_builds_in_a_process_that_knows_nothing_else(sweep):

@@ -18,7 +18,7 @@ from mmcv import Config
 from experiments.suite import load_suite
 from sweeps import study as studies
 from sweeps.space import Sweep
-from tests.sweeps.conftest import BLOCK, load_study
+from tests.sweeps.conftest import BLOCK, CONFIGS, load_study
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,8 @@ class Workspace:
     def __init__(self, folder):
         self.folder, self.results = folder, folder / "results/tiny/sweep"
         suite = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
-        suite["sweep"] = {**BLOCK, "trials": 3, "published": {"periou": str(ROOT / BLOCK["published"]["periou"])}}
+        suite["sweep"] = {**BLOCK, "trials": 3}
+        suite["variants"]["periou"] = {"family": "iounet", "config": CONFIGS["periou"]}
         suite["results"] = str(folder / "results")
         (folder / "tiny.yaml").write_text(yaml.safe_dump(suite))
 
