@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify test test-slow test-slurm coco bench gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify test test-slow test-slurm coco bench dashboard gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -39,6 +39,9 @@ test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (r
 bench: env ## Precise RoI Pooling beside its peers: ratios, side by side in one process
 	python -m tests.ops.bench_prroi_pool
 
+dashboard: env ## Optuna's dashboard on the studies of `shapes` (or of OPTUNA_STORAGE), at http://localhost:8080
+	optuna-dashboard "$${OPTUNA_STORAGE:-results/shapes/sweep/journal.log}"
+
 gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with the oracle (needs torch, numpy, pytest, hypothesis)
 	python3 -c "import sys, torch; torch.cuda.is_available() or sys.exit('make gpu-check: torch sees no GPU here')"
 	python3 -m iounet.ops
@@ -48,14 +51,14 @@ lint: env ## ruff, mypy, snakefmt, snakemake --lint, clang-format
 	ruff check .
 	ruff format --check .
 	mypy
-	snakefmt --check Snakefile experiments reports
+	snakefmt --check Snakefile experiments sweeps reports
 	snakemake --lint
 	clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 
 format: env ## let the formatters write
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile experiments reports
+	snakefmt Snakefile experiments sweeps reports
 	clang-format -i $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 
 example: env ## write the committed example report, reports/shapes, from results/shapes

@@ -29,6 +29,7 @@ localrules:
 
 
 include: "experiments/experiments.smk"
+include: "sweeps/sweeps.smk"
 include: "reports/reports.smk"
 
 

@@ -8,6 +8,7 @@ once `detections.json.gz`, for an IoU-Net `diagnostics.json` (what `experiments.
 import argparse
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from experiments.datasets import build_split, dataset_classes, dataset_fingerpri
 from experiments.files import folder_lock, sha256, write_json
 from experiments.runtime import prepare_process
 from experiments.suite import (
+    Setting,
     SuiteError,
     config_hash,
     default_setting,
@@ -38,8 +40,24 @@ def evaluate(
     data_dir: Path,
     out: Path,
     threads: int = 1,
+    changes: Mapping[str, Any] | None = None,
+    settings: Sequence[Setting] | None = None,
+    name: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Evaluates every inference setting of the variant and writes the files of the module's docstring into `out`.
+
+    Args:
+        suite: a checked suite.
+        variant: one of its variants.
+        seed: of the run.
+        split: the images.
+        checkpoint: of the run.
+        data_dir: the suite's images.
+        out: folder of the files.
+        threads: of torch.
+        changes: what the run's config differs in; see `experiments.suite.resolve_config`.
+        settings: evaluate these in place of the variant's, without diagnostics.
+        name: what the files call the variant, if not by its own name.
 
     Returns:
         Setting name to the contents of its JSON file.
@@ -49,11 +67,20 @@ def evaluate(
     """
     prepare_process(threads)
     with folder_lock(out):
-        return _evaluate(suite, variant, seed, split, checkpoint, data_dir, out)
+        return _evaluate(suite, variant, seed, split, checkpoint, data_dir, out, changes, settings, name or variant)
 
 
 def _evaluate(
-    suite: dict[str, Any], variant: str, seed: int, split: str, checkpoint: Path, data_dir: Path, out: Path
+    suite: dict[str, Any],
+    variant: str,
+    seed: int,
+    split: str,
+    checkpoint: Path,
+    data_dir: Path,
+    out: Path,
+    changes: Mapping[str, Any] | None,
+    settings: Sequence[Setting] | None,
+    shown: str,
 ) -> dict[str, dict[str, Any]]:
     import torch
 
@@ -62,29 +89,29 @@ def _evaluate(
     from experiments.metrics import evaluate_detections
     from experiments.train import load_model
 
-    cfg = resolve_config(suite, variant)
+    cfg = resolve_config(suite, variant, changes)
     hashed = config_hash(cfg)
     set_classes(cfg, dataset_classes(data_dir))
     dataset = build_split(cfg, data_dir, split)
     model = load_model(cfg, checkpoint)
     model = model.cuda() if torch.cuda.is_available() else model
-    settings = inference_settings(suite, variant)
     own, diagnostics = default_setting(cfg), None
-    if own.step_size is not None:
+    if own.step_size is not None and settings is None:
         diagnostics = Diagnostics(dataset.coco, dataset.cat_ids, own, suite["inference"]["guides"].get(own.guide, []))
+    settings = inference_settings(suite, variant) if settings is None else settings
     started = time.monotonic()
     detections = detect(
         model,
         dataset,
         settings,
         batch_size=suite["inference"]["batch_size"],
-        progress=f"{variant} seed {seed} on {split}",
+        progress=f"{shown} seed {seed} on {split}",
         workers=cfg.data.workers_per_gpu,
         diagnostics=diagnostics,
     )
     seconds = time.monotonic() - started
 
-    place = {"suite": suite["suite"], "variant": variant, "seed": seed, "split": split}
+    place = {"suite": suite["suite"], "variant": shown, "seed": seed, "split": split}
     origin = {
         "checkpoint_sha256": sha256(checkpoint),
         "config_hash": hashed,
@@ -122,7 +149,7 @@ def _evaluate(
             "settings": {name: found.columns() for name, found in detections.items()},
         },
     )
-    run_id = tracking.log_evaluation(suite, variant, seed, split, results=results, provenance=origin)
+    run_id = tracking.log_evaluation(suite, shown, seed, split, results=results, provenance=origin)
     for name, result in results.items():
         result["wandb_run_id"] = run_id
         write_json(out / f"{name}.json", result)

@@ -89,7 +89,7 @@ def _detect_batch(
         else:
             refine = None
             if setting.step_size is not None:
-                refine = {**cfg.iou.refine, "lamb": setting.step_size, "t": setting.num_steps}
+                refine = {**(cfg.iou.get("refine") or {}), "lamb": setting.step_size, "t": setting.num_steps}
             nms = {**cfg.iou.nms, "guide": setting.guide}
             limits = {"score_thr": cfg.score_thr, "max_per_img": cfg.max_per_img}
             detections = head.select(features, candidates, ious, **nms, **limits, refine=refine)

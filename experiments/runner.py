@@ -134,6 +134,22 @@ class ValidationHook(Hook):
         self.log.append(runner.iter, runner.epoch + 1, {f"val/{k}": v for k, v in metrics.items()})
 
 
+class ValidatedHook(Hook):
+    """Hands each epoch's validation, as logged, to `on_validation(epoch, metrics)`; what that raises ends the run."""
+
+    def __init__(self, log: "MetricsLog", on_validation: Callable[[int, dict[str, float]], None]) -> None:
+        self.log, self.on_validation = log, on_validation
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Called by mmcv."""
+        self.on_validation(runner.epoch + 1, validation_of(read_metrics(self.log.path)[-1]))
+
+
+def validation_of(row: dict[str, float]) -> dict[str, float]:
+    """The validation metrics of a row of metrics.jsonl by their plain names; empty where it has none."""
+    return {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
+
+
 class MetricsLog:
     """The run's metrics.jsonl, the source of truth for its curves: one JSON object per line, ordered by step."""
 

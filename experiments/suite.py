@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,13 @@ def variant_entry(suite: dict[str, Any], variant: str) -> dict[str, Any]:
         ) from None
 
 
-def resolve_config(suite: dict[str, Any], variant: str) -> Any:
+def resolve_config(suite: dict[str, Any], variant: str, changes: Mapping[str, Any] | None = None) -> Any:
     """The variant's mmdet config, bases included, with the suite's `scale:` block applied.
+
+    Args:
+        suite: a checked suite.
+        variant: one of its variants, or 'pretraining'.
+        changes: dotted config key to the value that takes the config's place, in published units as the config's are.
 
     Returns:
         mmcv.Config: free of machine paths; two equal configs train the same model.
@@ -106,6 +111,7 @@ def resolve_config(suite: dict[str, Any], variant: str) -> Any:
     cfg = Config.fromfile(str(ROOT / entry["config"]), import_custom_modules=False)
     if variant != "pretraining":
         apply_training(cfg, suite["training"])
+    cfg.merge_from_dict(dict(changes or {}))
     mapped: dict[str, dict[str, float]] = {}
     if entry["family"] == "iounet":
         scale, head = suite["scale"], cfg.model.roi_head
@@ -113,7 +119,7 @@ def resolve_config(suite: dict[str, Any], variant: str) -> Any:
         _scale(mapped, head.iou_head.loss_iou, "beta", scale["smooth_l1_beta"])
         for key in ("sample_num", "per_iou", "max_num"):
             _scale(mapped, head.roi_generator, key, scale["rois"], whole=True)
-        _scale(mapped, cfg.model.test_cfg.rcnn.iou.refine, "lamb", scale["step_size"])
+        _scale(mapped, cfg.model.test_cfg.rcnn.iou.get("refine") or {}, "lamb", scale["step_size"])
     cfg.mapped = mapped
     return cfg
 
@@ -136,7 +142,9 @@ def config_hash(cfg: Any) -> str:
 def default_setting(cfg: Any) -> Setting:
     """The setting of the config's own test_cfg: what validation during a training uses."""
     iou = cfg.model.test_cfg.rcnn.get("iou")
-    return Setting(iou.nms.guide, float(iou.refine.lamb), iou.refine.t) if iou else Setting()
+    if not iou:
+        return Setting()
+    return Setting(iou.nms.guide, float(iou.refine.lamb), iou.refine.t) if iou.get("refine") else Setting(iou.nms.guide)
 
 
 def inference_settings(suite: dict[str, Any], variant: str) -> list[Setting]:

@@ -65,6 +65,18 @@ def log_evaluation(
     return run_id
 
 
+def log_trial(suite: dict[str, Any], trial: dict[str, Any], curve: dict[int, float]) -> None:
+    """Logs a trial of a sweep: `study`, `number`, `params` and results, and validation AP by epoch."""
+    study = trial["study"]
+    config = {"suite": suite["suite"], "study": study, "trial": trial["number"], **trial["params"]}
+    with _run(suite, study, f"{study}__t{trial['number']}", "sweep", config) as tracked:
+        if tracked is not None:
+            tracked.define_metric("val/AP", summary="max")
+            for epoch, ap in sorted(curve.items()):
+                tracked.log({"epoch": epoch, "val/AP": ap}, step=epoch)
+            tracked.summary.update({key: value for key, value in trial.items() if value is not None})
+
+
 @contextmanager
 def _run(suite: dict[str, Any], group: str, name: str, job_type: str, config: dict[str, Any]) -> Iterator[Any]:
     """A W&B run, or None; no failure of the tracker leaves this block."""

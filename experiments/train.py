@@ -14,6 +14,7 @@ import csv
 import logging
 import math
 import sys
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ def train(
     data_dir: Path,
     pretraining: Path | None,
     threads: int = 1,
+    changes: Mapping[str, Any] | None = None,
+    on_validation: Callable[[int, dict[str, float]], None] | None = None,
+    tracked: bool = True,
 ) -> None:
     """Trains to the end, or to the end of a training that was killed; under torchrun together with the other ranks.
 
@@ -69,6 +73,10 @@ def train(
         data_dir: the suite's images.
         pretraining: checkpoint whose backbone, neck and RPN are the start; None = from scratch.
         threads: of torch.
+        changes: see `experiments.suite.resolve_config`.
+        on_validation: called as (epoch, metrics) after every epoch, those of a killed process included; what it raises
+            ends the training, which a later call continues.
+        tracked: log a finished training as a run of its own.
 
     Raises:
         SuiteError: the data or the pretraining is missing or damaged.
@@ -76,7 +84,7 @@ def train(
     prepare_process(threads)
     ranks = world()
     with folder_lock(work_dir) if ranks.rank == 0 else contextlib.nullcontext(), join(ranks):
-        _train(suite, variant, seed, work_dir, data_dir, pretraining, ranks)
+        _train(suite, variant, seed, work_dir, data_dir, pretraining, ranks, changes, on_validation, tracked)
 
 
 def _train(
@@ -87,11 +95,14 @@ def _train(
     data_dir: Path,
     pretraining: Path | None,
     ranks: World,
+    changes: Mapping[str, Any] | None,
+    on_validation: Callable[[int, dict[str, float]], None] | None,
+    tracked: bool,
 ) -> None:
     from experiments.runner import METRICS, MetricsLog, read_metrics, saved_states
 
     started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    cfg = resolve_config(suite, variant)
+    cfg = resolve_config(suite, variant, changes)
     logger = _logger(work_dir) if ranks.rank == 0 else logging.getLogger("iounet")
     inputs = {"dataset_fingerprint": dataset_fingerprint(data_dir)}
     if pretraining is not None:
@@ -102,11 +113,13 @@ def _train(
     identity = {"training_hash": training_hash(cfg), "seed": seed, "ranks": ranks.size, **inputs}
     if ranks.from_first(lambda: _already_trained(work_dir, identity)):
         logger.info(f"{work_dir} is already trained: nothing to do")
+        _replay_validations(work_dir / METRICS, on_validation)
         return
     state = ranks.from_first(lambda: _resumable(work_dir, identity, logger))
     if state:
         started = state["meta"]["started"]
     log = MetricsLog(work_dir / METRICS, state["meta"]["iter"] if state else 0) if ranks.rank == 0 else None
+    _replay_validations(work_dir / METRICS, on_validation)
     if ranks.size > 1:
         logger.info(f"{ranks.size} ranks on {ranks.device.type}, {cfg.data.samples_per_gpu} images each per iteration")
 
@@ -116,7 +129,7 @@ def _train(
     for note in notes:
         logger.info(note)
     trained = Path(cfg.data.train.ann_file).stem
-    runner = _runner(cfg, suite, variant, seed, model, data_dir, work_dir, logger, log, ranks)
+    runner = _runner(cfg, suite, variant, seed, model, data_dir, work_dir, logger, log, ranks, on_validation)
     runner.meta = {**identity, "started": started}
     if state:
         runner.resume_state(state)
@@ -149,9 +162,11 @@ def _train(
         "mapped": {**cfg.mapped.to_dict(), **fitted},
         "trained_on": {"split": trained, "images": len(dataset), "seen": seen_splits(data_dir, trained)},
     }
-    run["wandb_run_id"] = tracking.log_training(
-        suite, variant, seed, run=run, config=cfg._cfg_dict.to_dict(), history=history
-    )
+    run["wandb_run_id"] = None
+    if tracked:
+        run["wandb_run_id"] = tracking.log_training(
+            suite, variant, seed, run=run, config=cfg._cfg_dict.to_dict(), history=history
+        )
     write_json(work_dir / "run.json", run)
     for leftover in saved_states(work_dir):
         leftover.unlink()
@@ -286,12 +301,21 @@ def _runner(
     logger: Any,
     log: Any,
     ranks: World,
+    on_validation: Callable[[int, dict[str, float]], None] | None,
 ) -> Any:
     from mmcv.runner import DistSamplerSeedHook, build_optimizer
 
     from experiments.inference import detect
     from experiments.metrics import Detections, evaluate_detections
-    from experiments.runner import AverageBuffersHook, MetricsHook, ReseedHook, Runner, SaveStateHook, ValidationHook
+    from experiments.runner import (
+        AverageBuffersHook,
+        MetricsHook,
+        ReseedHook,
+        Runner,
+        SaveStateHook,
+        ValidatedHook,
+        ValidationHook,
+    )
 
     precision = read_precision(cfg, variant)
     use_precision(model, precision)
@@ -328,6 +352,8 @@ def _runner(
     runner.register_hook(ValidationHook(evaluate, log), priority="VERY_LOW")
     if ranks.rank == 0:
         runner.register_hook(SaveStateHook(), priority="LOWEST")
+    if on_validation is not None and ranks.rank == 0:  # last of all: the epoch is saved by then
+        runner.register_hook(ValidatedHook(log, on_validation), priority="LOWEST")
     return runner
 
 
@@ -348,6 +374,15 @@ def _resumable(work_dir: Path, identity: dict[str, Any], logger: Any) -> dict[st
         path.unlink()
     (work_dir / METRICS).unlink(missing_ok=True)
     return None
+
+
+def _replay_validations(path: Path, on_validation: Callable[[int, dict[str, float]], None] | None) -> None:
+    from experiments.runner import read_metrics, validation_of
+
+    if on_validation is not None:
+        for row in read_metrics(path):
+            if validation := validation_of(row):
+                on_validation(int(row["epoch"]), validation)
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:

@@ -28,7 +28,7 @@ from reports.suite import load_suite
 DPI, EXAMPLE_DPI, RASTER_DPI = 170, 110, 120
 OWN_NAMES = {
     *("README.md", "index.html", "provenance.json", "verdicts.json"),
-    *("tables", "figures", "evaluations", "runs", "speed"),
+    *("tables", "figures", "evaluations", "runs", "speed", "sweep"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from reports import diagnostics
 from reports import illustrations as pictures
@@ -23,6 +24,8 @@ from reports.published import Published
 from reports.run_tables import models_table, training_cost_table
 from reports.speed import speed_figure, speed_table
 from reports.summary import summary
+from reports.sweep import Sweep, comparison_table, conclusion, load_sweep, trials_table
+from reports.sweep_figures import FIGURES as SWEEP_FIGURES
 from reports.table import Table
 from reports.tables import CATALOGUE, IOUNET
 
@@ -76,6 +79,7 @@ class Report:
     results: Results
     blocks: list[Block] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    sweep: Sweep | None = None
 
     @property
     def tables(self) -> list[Table]:
@@ -208,6 +212,8 @@ def assemble(
         ("Training losses", lambda: pictures.loss_figure(results)),
         ("AP by epoch", lambda: pictures.validation_figure(results)),
     ]
+    if only is None:
+        _search(report, attempt, resamples)
     section("Training", [], training if only is None else [])
     section("Runs", ["models", "training_cost"], [])
     untrained = untrained_notes(results)
@@ -215,6 +221,26 @@ def assemble(
         report.blocks += [Heading("Not trained"), Bullets(untrained)]
     _appendix(report, published, left_out, verdicts)
     return report
+
+
+def _search(
+    report: Report, attempt: Callable[[str, Callable[[], Any]], Table | Illustration | None], resamples: int | None
+) -> None:
+    """The section on the hyper-parameter search."""
+    report.sweep = sweep = load_sweep(report.results)
+    report.blocks.append(Heading("Hyper-parameter search"))
+    if sweep is None:
+        report.blocks.append(
+            Paragraph("Not run: `snakemake sweep` runs the search that a suite's `sweep:` block describes.")
+        )
+        return
+    report.blocks.append(Bullets(conclusion(report.results, sweep, resamples)))
+    report.add_table(comparison_table(sweep, resamples))
+    report.add_table(trials_table(sweep))
+    for name, make in SWEEP_FIGURES.items():
+        figure = attempt(f"Figure “{name}”", lambda make=make: make(sweep))  # type: ignore[misc]
+        if isinstance(figure, Illustration):
+            report.add_figure(figure)
 
 
 def _diagnostic_figures(results: Results, left_out: list[str]) -> list[tuple[str, Callable[[], Illustration]]]:

@@ -44,7 +44,7 @@ class Links:
             return None
         if not self.copied:
             return _relative(self.root / target, self.out) + ("/" if target.endswith("/") else "")
-        if not (target.startswith(("evaluations/", "speed/")) or Path(target).name in COPIED_NAMES):
+        if not (target.startswith(("evaluations/", "speed/", "sweep/")) or Path(target).name in COPIED_NAMES):
             return None
         if not target.endswith("/"):  # a folder fills up with the files linked in it
             self.used.add(target)
@@ -71,7 +71,7 @@ def evidence(row: Row, links: Links) -> str:
             publications.setdefault(name, _link(name, source.url))
             continue
         path = Path(source.file)
-        seed = next((part.removeprefix("seed") for part in path.parts if part.startswith("seed")), "?")
+        seed = next((part.removeprefix("seed") for part in path.parts if part.startswith("seed")), path.name)
         kind = {"run.json": "run", "history.csv": "history"}.get(path.name, "")
         if path.parts[0] == "speed":
             kind, seed = "speed", path.stem

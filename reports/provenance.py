@@ -9,6 +9,7 @@ import pandas as pd
 
 from reports.collect import Results
 from reports.document import Report
+from reports.sweep import known_files
 from reports.table import Source, cells_of
 
 TRACED = (
@@ -33,7 +34,7 @@ def provenance(report: Report) -> dict[str, Any]:
     """
     cells = []
     files: dict[str, Any] = {}
-    known = _files(report.results)
+    known = _files(report.results) | known_files(report.sweep)
     for table, row, column, cell in cells_of(report.tables):
         if cell.value is None:
             continue

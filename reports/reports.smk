@@ -11,6 +11,7 @@ rule report:
         plan.evaluations(VARIANTS),
         plan.runs(VARIANTS),
         plan.speed,
+        sweep=rules.sweep.output if "sweep" in suite else [],
     output:
         f"{RESULTS}/report/README.md",
         f"{RESULTS}/report/provenance.json",

@@ -16,7 +16,7 @@ from mmdet.datasets import build_dataloader
 
 from experiments.datasets import build_training_set, checkpoint_or_error
 from experiments.runner import MetricsLog, read_metrics, saved_states, seed_everything
-from experiments.suite import SuiteError, load_suite, resolve_config
+from experiments.suite import SuiteError, load_suite, resolve_config, training_hash
 from experiments.train import build_model, train
 
 
@@ -91,6 +91,36 @@ def test_a_finished_training_is_not_repeated(finished, tiny_suite, tiny_data):
     assert again.returncode == 0
     assert "already trained" in again.stderr
     assert (finished / "checkpoint.pth").stat().st_mtime_ns == before
+
+
+def test_validations_are_handed_over_those_of_a_finished_training_too(finished, tiny_suite, tiny_data):
+    suite = {key: value for key, value in tiny_suite.items() if key != "pretraining"}
+    seen = {}
+    train(suite, "faster_rcnn", 0, work_dir=finished, data_dir=tiny_data, pretraining=None,
+          on_validation=lambda epoch, metrics: seen.update({epoch: metrics["AP"]}))  # fmt: skip
+    rows = [row for row in read_metrics(finished / "metrics.jsonl") if "val/AP" in row]
+    assert seen == {1: rows[0]["val/AP"], 2: rows[1]["val/AP"]}
+
+
+def test_what_a_validation_raises_ends_the_training_which_then_goes_on(tiny_suite, tiny_data, tmp_path):
+    suite = {key: value for key, value in tiny_suite.items() if key != "pretraining"}
+    common = {"work_dir": tmp_path, "data_dir": tiny_data, "pretraining": None, "tracked": False}
+    common["changes"] = {"optimizer.lr": 1e-3}
+
+    def stop(epoch, metrics):
+        raise KeyboardInterrupt(epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(suite, "faster_rcnn", 0, **common, on_validation=stop)
+    assert [path.name for path in saved_states(tmp_path)] == ["epoch_1.pth"]
+    epochs = []
+    train(suite, "faster_rcnn", 0, **common, on_validation=lambda epoch, _: epochs.append(epoch))
+    assert epochs == [1, 2]
+    assert "continuing after epoch 1" in (tmp_path / "train.log").read_text()
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["wandb_run_id"] is None
+    assert run["config_hash"] == training_hash(resolve_config(suite, "faster_rcnn", common["changes"]))
+    assert run["config_hash"] != training_hash(resolve_config(suite, "faster_rcnn"))
 
 
 def test_states_of_another_config_are_not_resumed(tiny_suite, tiny_data, tmp_path):

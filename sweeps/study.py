@@ -1,0 +1,185 @@
+"""The Optuna study: where it is stored, who may start a trial, what becomes of the trials of dead workers.
+
+Workers take turns: the one that holds the study (`exclusive`) fails trials whose worker is dead, queues them again
+once, and starts a trial of its own if the budget has room. It lets go when its trial has its parameters. The kernel
+(or the database server) frees what a killed process held, so no turn is lost for good. What is not under this lock,
+reports and results of running trials, is guarded by Optuna's own: a worker killed just while writing to the journal
+keeps the others waiting for `JOURNAL_GRACE` seconds, then they go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.files import folder_lock
+from experiments.suite import SuiteError
+from sweeps.space import Sweep
+
+JOURNAL_GRACE = 30
+MISSED_HEARTBEATS = 4
+
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def database() -> str | None:
+    """The database of the studies: OPTUNA_STORAGE; None for the journal file.
+
+    Raises:
+        SuiteError: it is not PostgreSQL.
+    """
+    url = os.environ.get("OPTUNA_STORAGE") or None
+    if url is not None and not url.startswith("postgresql"):
+        raise SuiteError(
+            f"OPTUNA_STORAGE names a database of kind '{url.split(':')[0]}'; "
+            "use postgresql+psycopg://user@host/name, or unset it for the journal file"
+        )
+    return url
+
+
+def open_storage(sweep: Sweep) -> BaseStorage:
+    """The storage of the sweep's study.
+
+    A journal file has no heartbeat: its workers, on one machine or on one file system, show that they live by a lock
+    (see `owner`). A database has one.
+    """
+    url = database()
+    if url is None:
+        journal = sweep.folder / "journal.log"
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        # not Optuna's default, a symbolic link: it never notices that a lock on a relative path is a leftover
+        lock = JournalFileOpenLock(str(journal), grace_period=JOURNAL_GRACE)
+        return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+    beat = sweep.options["heartbeat"]
+    return RDBStorage(url, heartbeat_interval=beat, grace_period=MISSED_HEARTBEATS * beat)
+
+
+@contextmanager
+def exclusive(sweep: Sweep) -> Iterator[None]:
+    """Holds the study for this process, among all workers on all machines; ends with the process."""
+    url = database()
+    if url is None:
+        with folder_lock(sweep.folder / "turn"):
+            yield
+        return
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("select pg_advisory_xact_lock(hashtext(:name))"), {"name": sweep.study})
+        yield
+
+
+def owner(sweep: Sweep, number: int) -> Path:
+    """The folder that a trial's worker holds a lock on for as long as it works on the trial."""
+    return sweep.folder / "owners" / f"{sweep.study}__{number}"
+
+
+def open_study(sweep: Sweep, storage: BaseStorage, identity: dict[str, Any], worker: int = 0) -> optuna.Study:
+    """The study, created and with its published points queued if it is new. To be called by who holds it.
+
+    A study that was begun with other settings is kept under a name of its own, and a new one takes its place.
+
+    Args:
+        sweep: a checked sweep.
+        storage: from `open_storage`.
+        identity: what its trials have in common.
+        worker: each has a sampler seed of its own, which also moves on with the study.
+
+    Raises:
+        SuiteError: a study with other settings is being worked on.
+    """
+    options, identity = sweep.options, json.loads(json.dumps(identity))
+    study = _load(sweep.study, storage)
+    if study.user_attrs.get("identity", identity) != identity:
+        _set_aside(sweep, study, storage, identity)
+        study = _load(sweep.study, storage)
+    study.set_user_attr("identity", identity)
+    for label, params in sweep.points.items():
+        study.enqueue_trial(params, user_attrs={"published": label}, skip_if_exists=True)
+    seed = np.random.SeedSequence([options["seed"], worker, len(study.get_trials(deepcopy=False))])
+    study.sampler = optuna.samplers.TPESampler(
+        n_startup_trials=options["sampler"]["startup_trials"],
+        n_ei_candidates=options["sampler"]["candidates"],
+        multivariate=True,
+        group=True,  # loss weight and the sampling's amount: the latter has another name in every kind of sampling
+        constant_liar=True,  # a running trial counts as a bad one: two workers do not propose the same
+        seed=int(seed.generate_state(1)[0]),
+    )
+    # Every trial has the same schedule, so AP after an epoch compares across trials. Successive halving and Hyperband
+    # want many short trials; with a handful, their brackets are empty.
+    study.pruner = optuna.pruners.MedianPruner(
+        n_startup_trials=options["pruner"]["startup_trials"],
+        n_warmup_steps=options["pruner"]["warmup_epochs"],
+        interval_steps=1,
+        n_min_trials=2,
+    )
+    return study
+
+
+def _load(name: str, storage: BaseStorage) -> optuna.Study:
+    return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+
+
+def _set_aside(sweep: Sweep, study: optuna.Study, storage: BaseStorage, identity: dict[str, Any]) -> None:
+    found = study.user_attrs["identity"]
+    changed = [key for key in identity if found.get(key) != identity[key]]
+    fail_dead(sweep, study)
+    if study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        raise SuiteError(
+            f"study '{sweep.study}' is being worked on with another {', '.join(changed)}: "
+            "wait for its workers to end, or choose another sweep.name"
+        )
+    aside = f"{sweep.study}__until_{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    optuna.copy_study(from_study_name=sweep.study, from_storage=storage, to_storage=storage, to_study_name=aside)
+    optuna.delete_study(study_name=sweep.study, storage=storage)
+    print(f"study '{sweep.study}' had another {', '.join(changed)}: kept as '{aside}', begun anew", flush=True)
+
+
+def fail_dead(sweep: Sweep, study: optuna.Study) -> None:
+    """Marks as failed the running trials whose worker is dead. To be called by who holds the study."""
+    if database() is not None:
+        optuna.storages.fail_stale_trials(study)
+        return
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        try:
+            with folder_lock(owner(sweep, trial.number), wait=False):
+                study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                print(f"trial {trial.number}: its worker is dead, the trial has failed", flush=True)
+        except BlockingIOError:
+            continue  # alive
+
+
+def retry_failed(study: optuna.Study) -> None:
+    """Queues each failed trial again, once: its retry goes on from its checkpoint. To be called by who holds the study.
+
+    Failed trials are looked for as a whole, so that none is forgotten when the process that failed them dies.
+    """
+    retry = RetryHeartbeatStaleTrialCallback(max_retry=1)
+    trials = study.get_trials(deepcopy=True)
+    retried = {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
+    for trial in trials:
+        if trial.state == TrialState.FAIL and trial.number not in retried:
+            retry(study, trial)
+
+
+def retry_of(trial: FrozenTrial) -> int | None:
+    """Number of the failed trial that this one repeats."""
+    return RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
+
+
+def count(study: optuna.Study, *states: TrialState) -> int:
+    """How many trials are in these states now."""
+    return len(study.get_trials(deepcopy=False, states=states))

@@ -1,0 +1,124 @@
+"""A trial: what it reports, when it is pruned, what it stores. Training and detection are stood in for."""
+
+import json
+
+import optuna
+import pytest
+
+from experiments.suite import SuiteError
+from sweeps import objective, study, worker
+from tests.sweeps.conftest import load_study
+
+GOOD, BAD = {1: 0.5, 2: 0.6}, {1: 0.1, 2: 0.2}
+
+
+class Lab:
+    """Trials whose validation and final APs are given, by loss weight."""
+
+    def __init__(self, monkeypatch):
+        self.curves, self.profile, self.trained, self.tracked = {}, {"rank": 0.5, "weight_refine0.25": 0.7}, [], []
+        monkeypatch.setattr(objective, "train_trial", self._train)
+        monkeypatch.setattr(objective, "evaluate_grid", self._evaluate)
+        monkeypatch.setattr(
+            objective.tracking, "log_trial", lambda suite, trial, curve: self.tracked.append((trial, curve))
+        )
+
+    def _train(self, sweep, params, *, threads, on_validation):
+        folder = sweep.trial_folder(params)
+        folder.mkdir(parents=True, exist_ok=True)
+        for epoch, ap in self.curves.get(params["loss_weight"], GOOD).items():
+            on_validation(epoch, {"AP": ap})
+            self.trained.append((params["loss_weight"], epoch))
+        (folder / "run.json").write_text('{"wall_time_s": 12.5}')
+        return folder
+
+    def _evaluate(self, sweep, params, checkpoint, label):
+        return {step.setting.name: self.profile.get(step.setting.name, 0.1) for step in sweep.grid}
+
+
+@pytest.fixture
+def lab(monkeypatch):
+    return Lab(monkeypatch)
+
+
+def test_a_trial_s_value_is_its_best_over_the_grid_and_the_profile_is_kept(sweep, lab):
+    worker.work(sweep, 0)
+    trial = load_study(sweep).trials[0]
+    assert trial.value == 0.7
+    assert trial.intermediate_values == GOOD
+    assert (trial.user_attrs["guide"], trial.user_attrs["step_size"]) == ("weight", 0.5)
+    assert len(trial.user_attrs["profile"]) == len(sweep.grid)
+    stored = json.loads((sweep.folder / trial.user_attrs["folder"] / "profile.json").read_text())
+    assert stored["profile"] == trial.user_attrs["profile"] and stored["published"] == "samp1000_lw5.0"
+    assert trial.user_attrs["train_seconds"] == 12.5 <= trial.user_attrs["seconds"]
+    assert lab.tracked[0][0]["state"] == "complete" and lab.tracked[0][1] == GOOD
+
+
+def run_one(sweep, params, **attributes):
+    """One more trial with given parameters."""
+    with study.exclusive(sweep):
+        own = study.open_study(sweep, study.open_storage(sweep), worker.identity_of(sweep))
+    own.pruner = optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=0, interval_steps=1, n_min_trials=2)
+    own.enqueue_trial(params, user_attrs=attributes)
+    number = len(own.trials) - 1
+    own.optimize(lambda trial: objective.run_trial(sweep, trial, sweep.suggest(trial), worker=0, threads=1), n_trials=1)
+    return load_study(sweep).trials[number]
+
+
+def test_a_trial_below_the_median_is_pruned_after_an_epoch_but_no_published_point(sweep, lab):
+    worker.work(sweep, 0)
+    lab.curves[3.0] = BAD
+    lab.trained.clear()
+    pruned = run_one(sweep, {"loss_weight": 3.0, "sampling": "per_img", "per_img": 500})
+    assert pruned.state == optuna.trial.TrialState.PRUNED
+    assert pruned.intermediate_values == {1: 0.1} and lab.trained == []
+    assert lab.tracked[-1][0]["state"] == "pruned"
+    kept = run_one(sweep, {"loss_weight": 3.0, "sampling": "per_img", "per_img": 500}, published="mine")
+    assert kept.state == optuna.trial.TrialState.COMPLETE
+
+
+def test_the_last_epoch_does_not_prune(sweep, lab):
+    worker.work(sweep, 0)
+    lab.curves[3.0] = {1: 0.5, 2: 0.1}
+    assert run_one(sweep, {"loss_weight": 3.0, "sampling": "per_img", "per_img": 500}).value == 0.7
+
+
+def test_epochs_of_a_killed_process_are_reported_once(sweep, lab):
+    lab.curves[5.0] = {1: 0.5, 2: 0.6}
+    worker.work(sweep, 0)
+    trial = load_study(sweep).trials[0]
+    assert trial.params["loss_weight"] == 5.0 and trial.intermediate_values == {1: 0.5, 2: 0.6}
+
+
+def test_pruned_trials_do_not_count_for_the_budget(sweep, lab, suite):
+    class Worse(dict):
+        def get(self, weight, default=None):
+            return GOOD if weight in (5.0, 10.0) or len(lab.tracked) > 8 else BAD
+
+    lab.curves = Worse()
+    sweep.options["pruner"]["startup_trials"] = 2
+    worker.work(sweep, 0)
+    states = [trial.state.name for trial in load_study(sweep).trials]
+    assert states.count("COMPLETE") == 5
+    assert states.count("PRUNED") > 0
+
+
+def test_a_split_without_objects_chooses_nothing(sweep, monkeypatch):
+    import experiments.datasets
+    import experiments.inference
+    import experiments.metrics
+    import experiments.train
+
+    class Split:
+        coco, img_ids = None, []
+
+    class Evaluation:
+        metrics = {"AP": None}  # noqa: RUF012
+
+    monkeypatch.setattr(experiments.datasets, "build_split", lambda *_: Split)
+    monkeypatch.setattr(experiments.train, "load_model", lambda *_: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(experiments.inference, "detect", lambda *_, **__: {"rank": None})
+    monkeypatch.setattr(experiments.metrics, "evaluate_detections", lambda *_: Evaluation)
+    with pytest.raises(SuiteError, match="split 'tune' has no objects"):
+        objective.evaluate_grid(sweep, sweep.points["periou"], sweep.folder / "checkpoint.pth", "x")
