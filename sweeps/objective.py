@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from experiments import tracking
+from experiments.datasets import require_unseen
 from experiments.files import folder_lock, read_json, write_json
 from experiments.suite import SuiteError, results_dir
 from experiments.train import train
@@ -28,13 +29,13 @@ def train_trial(sweep: Sweep, params: Mapping[str, Any], **kwargs: Any) -> Path:
     folder = sweep.trial_folder(params)
     pretraining = results_dir(sweep.suite) / "pretraining" / "checkpoint.pth"
     train(
-        sweep.suite,
+        sweep.trial_suite,
         sweep.base,
         sweep.options["seed"],
         work_dir=folder,
         data_dir=data_dir(sweep),
         pretraining=pretraining if "pretraining" in sweep.suite else None,
-        changes=sweep.trial_changes(params),
+        changes=sweep.changes(params),
         tracked=False,
         **kwargs,
     )
@@ -46,7 +47,7 @@ def run_trial(sweep: Sweep, trial: optuna.Trial, params: Mapping[str, Any], *, w
 
     Raises:
         optuna.TrialPruned: it lies below the median of the others after an epoch.
-        SuiteError: data or pretraining are missing.
+        SuiteError: data or pretraining are missing, or the training saw images of the sweep's split.
     """
     started = time.monotonic()
     for key, value in {"worker": worker, "host": platform.node(), "pid": os.getpid()}.items():
@@ -76,7 +77,9 @@ def run_trial(sweep: Sweep, trial: optuna.Trial, params: Mapping[str, Any], *, w
         trial.set_user_attr("seconds", round(time.monotonic() - started, 1))
         tracking.log_trial(sweep.suite, {**record, "state": "pruned"}, curve)
         raise
-    trained = read_json(folder / "run.json")["wall_time_s"]  # with that of killed processes
+    run = read_json(folder / "run.json")
+    require_unseen(run, sweep.options["split"], "λ and the guide of NMS")
+    trained = run["wall_time_s"]  # with that of killed processes
     evaluating = time.monotonic()
     profile = evaluate_grid(sweep, params, folder / "checkpoint.pth", label=f"trial {trial.number}")
     best = max(sweep.grid, key=lambda step: profile[step.setting.name])
@@ -103,18 +106,27 @@ def evaluate_grid(sweep: Sweep, params: Mapping[str, Any], checkpoint: Path, lab
     """
     import torch
 
-    from experiments.datasets import build_split
+    from experiments.adapt import set_classes
+    from experiments.datasets import build_split, dataset_classes
     from experiments.inference import detect
     from experiments.metrics import evaluate_detections
     from experiments.train import load_model
 
     cfg = sweep.config(params)
+    set_classes(cfg, dataset_classes(data_dir(sweep)))
     split = build_split(cfg, data_dir(sweep), sweep.options["split"])
     with folder_lock(checkpoint.parent):
         model = load_model(cfg, checkpoint)
     model = model.cuda() if torch.cuda.is_available() else model
     settings = [step.setting for step in sweep.grid]
-    found = detect(model, split, settings, batch_size=sweep.suite["inference"]["batch_size"], progress=label)
+    found = detect(
+        model,
+        split,
+        settings,
+        batch_size=sweep.suite["inference"]["batch_size"],
+        progress=label,
+        workers=cfg.data.workers_per_gpu,
+    )
     profile = {}
     for name, detections in found.items():
         ap = evaluate_detections(split.coco, detections, split.img_ids).metrics["AP"]

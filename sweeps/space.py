@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.suite import Setting, SuiteError, resolve_config, results_dir, training_hash, variant_entry
+from experiments.suite import (
+    Setting,
+    SuiteError,
+    resolve_config,
+    results_dir,
+    training_hash,
+    unseen_split,
+    variant_entry,
+)
 
 LOSS_WEIGHT = "model.roi_head.iou_head.loss_iou.loss_weight"
 ROIS = {"per_img": "model.roi_head.roi_generator.sample_num", "per_iou": "model.roi_head.roi_generator.per_iou"}
-EPOCHS = "runner.max_epochs"
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Sweep:
 
     Attributes:
         suite: the suite.
+        trial_suite: the same with the trials' shorter training, on no image of the split that decides.
         base: the variant that a trial changes.
         options: the block, with its defaults.
         study: name of the Optuna study.
@@ -53,6 +61,7 @@ class Sweep:
         self.study = f"{suite['suite']}__{self.options['name']}"
         self.folder = results_dir(suite) / "sweep"
         self._check_splits()
+        self.trial_suite = self._trial_suite()
         for key, (low, high) in self.options["space"].items():
             if low >= high:
                 raise SuiteError(f"sweep.space.{key} is [{low}, {high}]: the first must be the smaller")
@@ -69,12 +78,18 @@ class Sweep:
                 "numbers are reported on images that nothing was chosen on: use two splits"
             )
 
+    def _trial_suite(self) -> dict[str, Any]:
+        trained = Path(resolve_config(self.suite, self.base).data.train.ann_file).stem
+        unseen = unseen_split(self.suite["dataset"], trained, self.options["split"])
+        training = {**self.suite["training"], "epochs": self.options["epochs"]}
+        return {**self.suite, "training": training if unseen == trained else {**training, "split": unseen}}
+
     def _published_points(self) -> dict[str, dict[str, Any]]:
         points: dict[str, dict[str, Any]] = {}
         for label in (self.base, *self.options["published"]):
             if variant_entry(self.suite, label)["family"] != "iounet":
                 raise SuiteError(f"'{label}' of `sweep:` has no IoU branch to search the settings of")
-            cfg = resolve_config(self.suite, label, {EPOCHS: self.options["epochs"]})
+            cfg = resolve_config(self.trial_suite, label)
             params = self._params_of(label, cfg)
             if training_hash(cfg) != training_hash(self.config(params)):
                 raise SuiteError(
@@ -131,13 +146,9 @@ class Sweep:
             changed |= {name: params.get(key) for key, name in ROIS.items()}
         return changed
 
-    def trial_changes(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The same, with a trial's length."""
-        return {**self.changes(params), EPOCHS: self.options["epochs"]}
-
     def config(self, params: Mapping[str, Any]) -> Any:
         """The resolved config of a trial."""
-        return resolve_config(self.suite, self.base, self.trial_changes(params))
+        return resolve_config(self.trial_suite, self.base, self.changes(params))
 
     def trial_folder(self, params: Mapping[str, Any]) -> Path:
         """Where a trial trains: a function of what it trains, so that the same parameters go on with the same files."""

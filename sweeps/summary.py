@@ -274,7 +274,7 @@ def write_configs(sweep: Sweep, params: Mapping[str, Any], step: Step) -> None:
 def _evaluate(sweep: Sweep, name: str, params: Mapping[str, Any], settings: list[Setting], threads: int) -> None:
     folder = train_trial(sweep, params, threads=threads)  # finds it done, unless another machine has the files
     evaluate(
-        sweep.suite,
+        sweep.trial_suite,
         sweep.base,
         sweep.options["seed"],
         sweep.suite["report_split"],
@@ -282,7 +282,7 @@ def _evaluate(sweep: Sweep, name: str, params: Mapping[str, Any], settings: list
         data_dir=data_dir(sweep),
         out=sweep.folder / "val" / name,
         threads=threads,
-        changes=sweep.trial_changes(params),
+        changes=sweep.changes(params),
         settings=settings,
         name=f"sweep_{name}",
     )

@@ -56,7 +56,7 @@ def with_sweep(loaded, **changes):
 def sweep(suite):
     manifest = results_dir(suite) / "data/dataset.json"
     manifest.parent.mkdir(parents=True)
-    manifest.write_text(json.dumps({"fingerprint": "f" * 64}))
+    manifest.write_text(json.dumps({"fingerprint": "f" * 64, "categories": ["circle"], "splits": {}}))
     return Sweep(suite)
 
 

@@ -17,6 +17,7 @@ class Lab:
 
     def __init__(self, monkeypatch):
         self.curves, self.profile, self.trained, self.tracked = {}, {"rank": 0.5, "weight_refine0.25": 0.7}, [], []
+        self.seen = ["train"]
         monkeypatch.setattr(objective, "train_trial", self._train)
         monkeypatch.setattr(objective, "evaluate_grid", self._evaluate)
         monkeypatch.setattr(
@@ -29,7 +30,8 @@ class Lab:
         for epoch, ap in self.curves.get(params["loss_weight"], GOOD).items():
             on_validation(epoch, {"AP": ap})
             self.trained.append((params["loss_weight"], epoch))
-        (folder / "run.json").write_text('{"wall_time_s": 12.5}')
+        run = {"variant": sweep.base, "seed": 0, "wall_time_s": 12.5, "trained_on": {"seen": self.seen}}
+        (folder / "run.json").write_text(json.dumps(run))
         return folder
 
     def _evaluate(self, sweep, params, checkpoint, label):
@@ -52,6 +54,12 @@ def test_a_trial_s_value_is_its_best_over_the_grid_and_the_profile_is_kept(sweep
     assert stored["profile"] == trial.user_attrs["profile"] and stored["published"] == "samp1000_lw5.0"
     assert trial.user_attrs["train_seconds"] == 12.5 <= trial.user_attrs["seconds"]
     assert lab.tracked[0][0]["state"] == "complete" and lab.tracked[0][1] == GOOD
+
+
+def test_nothing_is_chosen_on_images_that_the_trial_saw(sweep, lab):
+    lab.seen = ["train", sweep.options["split"]]
+    with pytest.raises(SuiteError, match="was trained on the images of split 'tune': λ and the guide of NMS must not"):
+        run_one(sweep, {"loss_weight": 3.0, "sampling": "per_img", "per_img": 500})
 
 
 def run_one(sweep, params, **attributes):

@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import FixedTrial
 
 from experiments.suite import SuiteError, check_suite, load_suite, resolve_config, training_hash
-from sweeps.space import EPOCHS, Sweep
+from sweeps.space import Sweep
 from tests.sweeps.conftest import with_sweep
 
 
@@ -111,7 +111,7 @@ def test_parameters_are_mapped_by_the_suite_s_scale(sweep):
 
 def test_the_base_s_own_point_trains_what_the_base_trains(sweep, suite):
     params = sweep.points["samp1000_lw5.0"]
-    own = resolve_config(suite, "samp1000_lw5.0", {EPOCHS: 2})
+    own = resolve_config(suite, "samp1000_lw5.0", {"runner.max_epochs": 2})
     assert training_hash(sweep.config(params)) == training_hash(own)
 
 
@@ -143,3 +143,13 @@ def test_the_suite_is_left_as_it_was(suite):
     before = copy.deepcopy(suite)
     Sweep(suite).config({"loss_weight": 2.0})
     assert suite == before
+
+
+def test_trials_train_without_the_images_that_decide():
+    suite = load_suite("experiments/coco.yaml")
+    suite["sweep"] = {"base": "samp1000_lw5.0", "space": {"loss_weight": [1, 20]}, "epochs": 6}
+    sweep = Sweep(check_suite(suite))
+    cfg = sweep.config({"loss_weight": 5.0})
+    assert cfg.data.train.ann_file == "trainwithouttune.json"
+    assert (cfg.runner.max_epochs, cfg.lr_config.step) == (6, [4, 6])  # the steps move with the length
+    assert resolve_config(suite, "samp1000_lw5.0").data.train.ann_file == "train.json"

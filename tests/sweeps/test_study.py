@@ -195,7 +195,7 @@ def test_another_database_is_refused(sweep, monkeypatch):
 
 
 def test_missing_data_are_named(suite):
-    with pytest.raises(SuiteError, match=r"dataset\.json is missing: make the data first"):
+    with pytest.raises(SuiteError, match=r"dataset\.json is missing: make or check the data first"):
         workers.work(Sweep(suite), 0)
 
 
