@@ -15,10 +15,10 @@ onstart:
 RESULTS = plan.results
 TRAINING = suite["resources"]
 
-
-def all_cores(wildcards):
-    """Of this machine; on a cluster, which has no such number, as many as a training's."""
-    return workflow.cores if workflow.local_exec else TRAINING["cpus"]
+# of this machine; on a cluster, which has no such number, as many as a training's
+all_cores = lambda wildcards: (
+    workflow.cores if workflow.local_exec else TRAINING["cpus"]
+)
 
 
 wildcard_constraints:

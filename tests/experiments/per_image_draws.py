@@ -1,6 +1,7 @@
 """An IoU-Net whose draws depend on the image alone: what one process and several need to train on the same RoIs."""
 
 import torch
+from mmdet.core import bbox2roi
 from mmdet.core.bbox.builder import BBOX_SAMPLERS
 from mmdet.core.bbox.samplers import RandomSampler
 from mmdet.models import HEADS
@@ -25,8 +26,9 @@ class PerImageSampler(RandomSampler):
 
 
 class PerImageGenerator(RoIGenerator):
-    def generate_roi(self, gt_bboxes, max_shape=None, generator=None):
-        return super().generate_roi(gt_bboxes, max_shape, of_image(gt_bboxes))
+    def generate_rois(self, gt_bboxes, max_shapes, generator=None):
+        shapes = zip(gt_bboxes, max_shapes, strict=True)
+        return bbox2roi([self.generate_roi(boxes, shape, of_image(boxes)) for boxes, shape in shapes])
 
 
 @HEADS.register_module()

@@ -206,7 +206,7 @@ def test_a_rank_without_ground_truth_steps_with_the_others(tmp_path):
 def test_an_error_on_rank_0_ends_all_and_is_said_once(suite, tmp_path):
     done = run(command(suite, tmp_path, tmp_path / "nowhere", tmp_path / "run"))
     assert done.returncode != 0
-    assert done.stderr.count("dataset.json is missing: make the data first") == 1
+    assert done.stderr.count("dataset.json is missing: make or check the data") == 1
 
 
 @pytest.mark.slow

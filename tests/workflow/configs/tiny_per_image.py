@@ -8,6 +8,7 @@ model = dict(
     backbone=dict(norm_eval=True),
     # RoIs in proportion to an image's objects: ranks differ in their number
     roi_head=dict(type="PerImageIoURoIHead", roi_generator=dict(per_iou=50, sample_num=None, max_num=4000)),
+    test_cfg=dict(rcnn=dict(score_thr=0.01)),  # detections from the first epoch on
     train_cfg=dict(rpn=dict(sampler=sampler), rcnn=dict(bbox_sampler=sampler)),
 )
 data = dict(
