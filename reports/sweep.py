@@ -24,17 +24,8 @@ from reports.table import Cell, Row, Source, Table, format_number, format_range
 
 FOLDER = "sweep"
 SUMMARY = (
-    "study",
-    "base",
-    "budget",
-    "states",
-    "epochs",
-    "full_epochs",
-    "seconds",
-    "settings",
-    "split",
-    "sampler",
-    "pruner",
+    *("study", "base", "space", "budget", "states", "epochs", "full_epochs"),
+    *("seconds", "settings", "split", "sampler", "pruner"),
 )
 PARAMETERS = {"loss_weight": "loss weight", "per_img": "RoIs per image", "per_iou": "RoIs per IoU bin"}
 SIDES = ("default", "winner")
@@ -323,8 +314,8 @@ def _effort(sweep: Sweep) -> str:
     published = int((sweep.complete["source"] != "sampler").sum())
     text = (
         f"**{_plural(complete, 'complete trial')}** of {options['epochs']} of {options['full_epochs']} epochs"
-        f"{f' (and {others})' if others else ''}, {format_duration(options['seconds'])} of computing in all; budget "
-        f"{options['budget']}. {published} of them are published points, {complete - published} are the sampler's "
+        f"{f' (and {others})' if others else ''}, {format_duration(options['seconds'])} of wall time added up; budget "
+        f"{options['budget']}. Published points among them: {published}; the sampler's: {complete - published} "
         f"({sampler['name']}, random until {sampler['startup_trials']} trials are done). {_pruning(sweep)}."
     )
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from reports.errors import NotInSuite
 from reports.figures import legend_below
 from reports.illustrations import Illustration
 from reports.style import BLUE, DENSITY, GREY, INK, ORANGE, SKY, panels
-from reports.sweep import PARAMETERS, Sweep, setting_text
+from reports.sweep import AMOUNTS, PARAMETERS, Sweep, setting_text
 
 KINDS = {"published": (ORANGE, "s"), "sampler": (BLUE, "o")}
 SHADES = LinearSegmentedColormap.from_list("AP", DENSITY)
@@ -90,22 +91,21 @@ def importance_figure(sweep: Sweep) -> Illustration:
         name: ", ".join(f"{row['name']} {row['share']:.0f} %" for row in own.to_dict("records"))
         for name, own in parts.items()
     }
-    caption = ""
+    trials, method = sweep.importance["trials"], sweep.importance["method"]
     if "parameters" in parts:
-        caption += (
-            f"Left: {sweep.importance['method']}; from {sweep.importance['trials']} complete trials, "
-            f"{'a guess' if sweep.importance['trials'] < 20 else 'an estimate'}. Right: "
-        )
+        caption = f"Left: {method}, from {trials} complete trials."
+    else:
+        caption = f"{trials} complete trials do not tell one training parameter from another ({method})."
     if "variance" in parts:
         caption += (
-            "shares of the variance of AP over all trials × guides × λ, an exact decomposition of the values there "
+            " Shares of the variance: of AP over all trials × guides × λ, an exact decomposition of the values there "
             "are; the rest are interactions."
         )
     alt = "Bar charts. " + "; ".join(
         f"{'Importance of the training parameters' if name == 'parameters' else 'Share of the variance'}: {text}"
         for name, text in words.items()
     )
-    return Illustration("sweep_importance", "What AP depends on", caption[0].upper() + caption[1:], alt + ".",
+    return Illustration("sweep_importance", "What AP depends on", caption, alt + ".",
                         lambda: draw_importance(frame), frame)  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def slice_figure(sweep: Sweep) -> Illustration:
     )
     alt = f"Dot charts of AP by training parameter; the best trial has {at}."
     return Illustration("sweep_slices", "AP by training parameter", caption, alt,
-                        lambda: draw_slices(frame, sweep.best["trial"]), frame)  # fmt: skip
+                        lambda: draw_slices(frame, sweep.best["trial"], sweep.summary["space"]), frame)  # fmt: skip
 
 
 def pair_figure(sweep: Sweep) -> Illustration:
@@ -133,10 +133,10 @@ def pair_figure(sweep: Sweep) -> Illustration:
     best = frame[frame["number"] == sweep.best["trial"]].iloc[0]
     alt = (
         f"Scatter charts of {len(frame)} trials by loss weight and RoIs; the best has loss weight "
-        f"{best['loss_weight']:.3g} and {best['rois']:.0f} {best['sampling'].replace('_', ' ')}."
+        f"{best['loss_weight']:.3g} and {best['rois']:.0f} {AMOUNTS[best['sampling']]}."
     )
     return Illustration("sweep_pairs", "AP by pairs of training parameters", caption, alt,
-                        lambda: draw_pairs(frame, sweep.best["trial"]), frame)  # fmt: skip
+                        lambda: draw_pairs(frame, sweep.best["trial"], sweep.summary["space"]), frame)  # fmt: skip
 
 
 def profile_figure(sweep: Sweep) -> Illustration:
@@ -192,7 +192,7 @@ def draw_importance(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_slices(frame: pd.DataFrame, best: int) -> Figure:
+def draw_slices(frame: pd.DataFrame, best: int, space: Mapping[str, Sequence[float]]) -> Figure:
     """One panel per parameter."""
     names = [name for name in PARAMETERS if (frame["parameter"] == name).any()]
     figure, axes = panels(len(names), width=3.4 * max(2, len(names)), height=3.3)
@@ -203,7 +203,7 @@ def draw_slices(frame: pd.DataFrame, best: int) -> Figure:
             axis.plot(dots["value"], dots["AP"], linestyle="", marker=marker, color=colour, markersize=6)
         _ring(axis, own[own["number"] == best], "value", "AP")
         axis.set(title=PARAMETERS[name][0].upper() + PARAMETERS[name][1:], xlabel=PARAMETERS[name], ylabel="AP")
-        _log_axis(axis, own["value"])
+        _log_axis(axis, space[name])
     low, high = frame["AP"].min(), frame["AP"].max()
     margin = 0.1 * (high - low) or 1.0
     for axis in axes:
@@ -212,7 +212,7 @@ def draw_slices(frame: pd.DataFrame, best: int) -> Figure:
     return figure
 
 
-def draw_pairs(frame: pd.DataFrame, best: int) -> Figure:
+def draw_pairs(frame: pd.DataFrame, best: int, space: Mapping[str, Sequence[float]]) -> Figure:
     """Loss weight against the amount of RoIs, one panel per way to sample them."""
     names = list(dict.fromkeys(frame["sampling"]))
     figure, axes = panels(len(names), width=4.4 * max(2, len(names)), height=3.6)
@@ -228,12 +228,12 @@ def draw_pairs(frame: pd.DataFrame, best: int) -> Figure:
         axis.set(
             title=PARAMETERS[name][0].upper() + PARAMETERS[name][1:], xlabel="loss weight", ylabel=PARAMETERS[name]
         )
-        _log_axis(axis, own["loss_weight"])
+        _log_axis(axis, space["loss_weight"])
         axis.set_yscale("log")
-        axis.yaxis.set_major_locator(FixedLocator(sorted({round(v) for v in (own["rois"].min(), own["rois"].max())})))
+        axis.set_ylim(space[name][0] / 1.3, space[name][1] * 1.3)
+        axis.yaxis.set_major_locator(FixedLocator(_ticks(*space[name])))
         axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.margins(0.15)
     if image is not None:
         figure.colorbar(image, ax=axes, label="AP", pad=0.01, aspect=30).outline.set_visible(False)
     return figure
@@ -285,15 +285,20 @@ def _ring(axis: Axes, own: pd.DataFrame, x: str, y: str) -> None:
               markeredgewidth=1.3, zorder=4)  # fmt: skip
 
 
-def _log_axis(axis: Axes, values: pd.Series) -> None:
-    low, high = float(values.min()), float(values.max())
-    decades = 10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.ceil(np.log10(high)) + 1)
-    ticks = np.outer(decades, [1, 2, 5]).ravel()
+def _log_axis(axis: Axes, limits: Sequence[float]) -> None:
+    """A logarithmic axis as wide as the search space."""
+    low, high = map(float, limits)
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
+    axis.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_xlim(low / 1.3, high * 1.3)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of each decade between the limits."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    return [float(tick) for tick in np.outer(decades, [1, 2, 5]).ravel() if low <= tick <= high]
 
 
 FIGURES = {

@@ -42,7 +42,7 @@ from sweeps.worker import identity_of
 
 INFERENCE = "model.test_cfg.rcnn.iou"
 PARAMETERS = ("loss_weight", "sampling", "per_img", "per_iou")
-QUANTILE = 0.25  # of the trials: PED-ANOVA asks what these have in common
+QUANTILE, FEWEST = 0.25, 10  # PED-ANOVA asks what the best of the trials have in common
 
 
 def summarise(sweep: Sweep, threads: int = 1) -> dict[str, Any]:
@@ -166,14 +166,14 @@ def _profiles(sweep: Sweep, complete: Sequence[FrozenTrial]) -> list[dict[str, A
 
 
 def importance(study: optuna.Study) -> dict[str, Any]:
-    """Importance of the training parameters by PED-ANOVA, as shares; None where the trials do not tell."""
+    """Importance of the training parameters by PED-ANOVA, as shares; None where there are too few trials to tell."""
     with warnings.catch_warnings(action="ignore"):  # few trials: the number of them is reported
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=QUANTILE)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     trials = studies.count(study, TrialState.COMPLETE)
-    known = trials > 2 and all(np.isfinite(value) for value in shares.values()) and any(shares.values())
+    known = trials >= FEWEST and all(np.isfinite(value) for value in shares.values()) and any(shares.values())
     return {
-        "method": f"PED-ANOVA, best {QUANTILE:.0%} of the trials",
+        "method": f"PED-ANOVA, best {100 * QUANTILE:g} % of at least {FEWEST} trials",
         "trials": trials,
         "parameters": dict(shares) if known else None,
     }

@@ -60,7 +60,7 @@ def make_sweep(root: Path, **summary: Any) -> Path:
     _write_csv(folder / "profiles.csv", profiles)
     _write_csv(folder / "curves.csv", curves)
     importance = {
-        "method": "PED-ANOVA, best 25% of the trials",
+        "method": "PED-ANOVA, best 25 % of at least 10 trials",
         "trials": 5,
         "parameters": {"loss_weight": 0.7, "per_img": 0.2, "sampling": 0.1},
         "variance": {"training": 0.5, "guide": 0.3, "step_size": 0.1, "interactions": 0.1},
@@ -97,6 +97,7 @@ def make_sweep(root: Path, **summary: Any) -> Path:
         "seconds": 330.0,
         "split": "tune",
         "report_split": "val",
+        "space": {"loss_weight": [1, 20], "per_img": [250, 2000], "per_iou": [10, 100]},
         "settings": {"winner": BEST, "default": DEFAULT},
         "sampler": {"name": "TPESampler", "startup_trials": 3},
         "pruner": {"name": "MedianPruner", "startup_trials": 3},

@@ -109,8 +109,11 @@ def test_trials_table_shows_every_trial(sweep):
 
 def test_conclusion_says_effort_choice_and_difference(searched, sweep):
     effort, choice, verdict, _ = conclusion(searched, sweep, resamples=50)
-    assert "**5 complete trials** of 2 of 6 epochs (and 1 pruned, 1 failed), 5 min 30 s of computing in all" in effort
-    assert "3 of them are published points, 2 are the sampler's (TPESampler, random until 3 trials are done)" in effort
+    assert (
+        "**5 complete trials** of 2 of 6 epochs (and 1 pruned, 1 failed), 5 min 30 s of wall time added up; budget 5"
+        in effort
+    )
+    assert "Published points among them: 3; the sampler's: 2 (TPESampler, random until 3 trials are done)" in effort
     assert "MedianPruner stopped 1 early, by validation AP after an epoch." in effort
     assert "9 inference settings on `tune`" in effort
     assert "trial 3 (of the sampler): loss weight 2.5, RoIs per image 400; guide `weight`, λ = 2: AP 65.4" in choice
@@ -191,7 +194,7 @@ def test_figures_are_drawn(sweep, make, tmp_path):
 def test_importance_without_parameters_draws_the_rest(sweep):
     few = dataclasses.replace(sweep, importance={**sweep.importance, "parameters": None})
     figure = sweep_figures.importance_figure(few)
-    assert figure.caption.startswith("Shares of the variance")
+    assert figure.caption.startswith("5 complete trials do not tell one training parameter from another")
     with styled():
         assert len(figure.draw().axes) == 1
 

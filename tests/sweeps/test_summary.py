@@ -45,9 +45,9 @@ def test_no_variance_has_no_shares():
 
 def test_importance_of_too_few_trials_is_not_told(suite, sweep, monkeypatch):
     Lab(monkeypatch)
-    two = Sweep(with_sweep(suite, trials=2))
-    worker.work(two, 0)
-    assert summary.importance(load_study(two))["parameters"] is None
+    few = Sweep(with_sweep(suite, trials=9))
+    worker.work(few, 0)
+    assert summary.importance(load_study(few))["parameters"] is None
 
 
 def test_importance_finds_the_parameter_that_matters(suite, sweep, monkeypatch):

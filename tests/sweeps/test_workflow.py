@@ -129,9 +129,12 @@ def test_a_finished_sweep_has_nothing_to_do_and_belongs_to_all(workspace):
     assert code == 0 and "sweep/sweep.json" in output
 
 
-def test_a_larger_budget_from_the_command_line_continues_the_study(workspace):
+def test_a_larger_budget_in_a_file_of_its_own_continues_the_study(workspace):
     before = {t.number: t.value for t in workspace.trials()}
-    code, output = workspace.snakemake("sweep", "--cores", "2", "--config", "sweep={trials: 4}")
+    (workspace.folder / "more.yaml").write_text("sweep: {trials: 4}\n")
+    command = [*workspace.command("sweep", "--cores", "2"), str(workspace.folder / "more.yaml")]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, cwd=ROOT)
+    code, output = done.returncode, done.stdout + done.stderr
     assert code == 0, output
     trials = workspace.trials()
     assert sum(trial.state.name == "COMPLETE" for trial in trials) == 4
