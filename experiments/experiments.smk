@@ -120,7 +120,7 @@ rule evaluate:
     resources:
         **plan.gpus(most=1),
         mem_mb=TRAINING["mem_mb"],
-        runtime=60,
+        runtime=TRAINING["runtime"],
     params:
         suite=plan.suite_file,
         config=lambda wildcards: plan.evaluation_hash(wildcards.variant),

@@ -326,7 +326,8 @@ def _runner(
     share = share_of(tune, ranks, batch_size)
 
     def evaluate(module: torch.nn.Module) -> dict[str, float | None] | None:
-        shares = ranks.gather(detect(module, share, [setting], batch_size=batch_size)[setting.name])
+        found = detect(module, share, [setting], batch_size=batch_size, workers=cfg.data.workers_per_gpu)
+        shares = ranks.gather(found[setting.name])
         if shares is None:
             return None
         return evaluate_detections(tune.coco, Detections.concatenate(shares), tune.img_ids).metrics

@@ -40,8 +40,8 @@ rule report:
         "../environment/conda.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=4000,
+        runtime=60,
     params:
         suite=plan.suite_file,
         results=lambda wildcards, output: Path(output[0]).parents[1],
@@ -63,8 +63,8 @@ rule ablation:
         "../environment/conda.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=4000,
+        runtime=60,
     params:
         suite=plan.suite_file,
         results=lambda wildcards, output: Path(output[0]).parents[1],

@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.adapt import fit_schedule, set_classes
+from experiments.plan import Plan
 from experiments.suite import SuiteError, check_suite, load_suite, resolve_config, training_hash
 
 COCO = "experiments/coco.yaml"
@@ -139,3 +140,13 @@ def test_a_config_of_an_untrained_model_must_exist():
     entry = {"cascade_rcnn": {"config": "nowhere.py", "label": "C", "reason": "r"}}
     with pytest.raises(SuiteError, match="the config of 'cascade_rcnn' does not exist: nowhere.py"):
         check_suite(coco(untrained=entry))
+
+
+def test_the_plan_checks_the_folder_before_anything_trains():
+    plan = Plan(coco())
+    assert plan.data_module == "experiments.folder_data"
+    elsewhere = coco()
+    elsewhere["dataset"] = {**elsewhere["dataset"], "root": "/data/coco"}
+    assert Plan(elsewhere).data_fingerprint != plan.data_fingerprint  # checked again
+    assert len(plan.evaluations(list(coco()["variants"]))) == 6
+    assert Plan(load_suite("experiments/shapes.yaml")).data_module == "experiments.shapes"

@@ -24,7 +24,7 @@ def tiny(**changes):
     return {**yaml.safe_load(TINY.read_text()), **changes}
 
 
-@pytest.mark.parametrize("path", [TINY, Path("experiments/shapes.yaml")])
+@pytest.mark.parametrize("path", [TINY, Path("experiments/shapes.yaml"), Path("experiments/coco.yaml")])
 def test_suites_of_the_project_are_valid_and_their_variants_resolve(path):
     suite = load_suite(path)
     hashes = {training_hash(resolve_config(suite, variant)) for variant in suite["variants"]}

@@ -5,11 +5,12 @@ import json
 import pytest
 import yaml
 
-from reports.build import build
 from reports.collect import collect
 from reports.document import Heading, assemble
+from reports.links import Links
 from reports.published import load_published
-from reports.sample_sheet import CLASS_COLOURS, class_colours, load_sheet
+from reports.render import markdown
+from reports.sample_sheet import CLASS_COLOURS, class_colours, draw_sheet, load_sheet
 from reports.suite import load_suite
 from tests.reports import synthetic
 
@@ -47,8 +48,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text(folder):
-    build(folder / "coco.yaml", folder / "results", folder / "report", resamples=20)
-    return (folder / "report/README.md").read_text()
+    results = collect(load_suite(folder / "coco.yaml"), folder / "results")
+    return markdown(assemble(results, load_published(), resamples=20), Links(folder / "results", folder / "report"))
 
 
 def test_it_says_what_the_data_are(text):
@@ -109,6 +110,8 @@ def test_the_sheet_names_the_classes_drawn_and_no_others(folder):
         c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
     }
     assert set(class_colours(sheet)) == drawn and len(drawn) > 0
+    (legend,) = draw_sheet(sheet).legends
+    assert {text.get_text() for text in legend.get_texts()} > {sheet.category_names[c] for c in drawn}
 
 
 def test_a_suite_without_a_description_has_no_empty_line_for_it(folder, tmp_path):

@@ -50,8 +50,9 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("variant", ["samp1000_lw5.0", "cascade_rcnn", "mask_rcnn"])
 def test_one_iteration_one_inference_with_refinement(variant, folder, tmp_path, monkeypatch):
     config = {**SUITE["variants"], **SUITE["untrained"]}[variant]["config"]
-    # nothing is learnt in one iteration: without a threshold there still is something to refine
-    lines = f"_base_ = ['{ROOT / config}']\nmodel = dict(test_cfg=dict(rcnn=dict(score_thr=0.0)))\n"
+    # Nothing is learnt in one iteration: without a threshold there still is something to refine, one class per box.
+    changes = "score_thr=0.0, iou=dict(nms=dict(multiclass=False))"
+    lines = f"_base_ = ['{ROOT / config}']\nmodel = dict(test_cfg=dict(rcnn=dict({changes})))\n"
     (tmp_path / "config.py").write_text(lines)
     (weights,) = folder.glob("resnet50-*.pth")
     splits = {name: {"annotations": f"{name}.json", "images": name, "count": 2} for name in ("train", "tune", "val")}
