@@ -208,7 +208,7 @@ def _require_any_layout(model: torch.nn.Module) -> None:
     from mmdet.models import SingleRoIExtractor
 
     # Subclasses of the extractor, such as PrRoIExtractor, are taken to know better.
-    extractors = [module for module in model.modules() if type(module) is SingleRoIExtractor]
+    extractors: list[Any] = [module for module in model.modules() if type(module) is SingleRoIExtractor]
     layers: list[Any] = [layer for extractor in extractors for layer in extractor.roi_layers.children()]
     on_cpu = not torch.cuda.is_available()
     if on_cpu and any(isinstance(layer, RoIAlign) and not layer.use_torchvision for layer in layers):
