@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "../prroi_pool_math.h"
 
@@ -146,18 +147,64 @@ struct Roi {
   }
 };
 
-// Copies a block of channels between C x PP (a RoI's output) and PP x block (what the kernels work on).
-template <typename T>
-void to_block(const T* values, int bins, int block, T* result) {
-  for (int c = 0; c < block; ++c) {
-    for (int pq = 0; pq < bins; ++pq) result[pq * block + c] = values[c * bins + pq];
-  }
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define IOUNET_SHUFFLES 1
+#endif
+#endif
+
+#ifdef IOUNET_SHUFFLES
+// Exchanges, between the two vectors, the lanes that differ from their places in bit S.
+template <size_t S, typename V, size_t... lane>
+[[gnu::always_inline]] inline void exchange(V& a, V& b, std::index_sequence<lane...>) {
+  constexpr size_t L = sizeof...(lane);
+  const V low = __builtin_shufflevector(a, b, ((lane & S) ? L + lane - S : lane)...);
+  b = __builtin_shufflevector(a, b, ((lane & S) ? L + lane : lane + S)...);
+  a = low;
 }
 
+template <size_t S, typename V, size_t L>
+[[gnu::always_inline]] inline void transpose(V (&rows)[L]) {
+#pragma GCC unroll 16
+  for (size_t i = 0; i < L; ++i) {
+    if ((i & S) == 0) exchange<S>(rows[i], rows[i | S], std::make_index_sequence<L>{});
+  }
+  if constexpr (S > 1) transpose<S / 2>(rows);
+}
+
+// One square of as many rows and columns as a vector has lanes.
 template <typename T>
-void from_block(const T* values, int bins, int block, T* result) {
-  for (int c = 0; c < block; ++c) {
-    for (int pq = 0; pq < bins; ++pq) result[c * bins + pq] = values[pq * block + c];
+void transpose_tile(const T* values, int stride, T* result, int result_stride) {
+  constexpr size_t lanes = sizeof(Vector<T>) / sizeof(T);
+  Vector<T> rows[lanes];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < lanes; ++i) rows[i] = load<Vector<T>>(values + i * stride);
+  transpose<lanes / 2>(rows);
+#pragma GCC unroll 16
+  for (size_t i = 0; i < lanes; ++i) store(result + i * result_stride, rows[i]);
+}
+#endif
+
+// result[j * result_stride + i] = values[i * stride + j] for i < height, j < width: between C x PP (a RoI's output) and
+// PP x block of channels (what the kernels work on). Element by element it would take longer than the pooling.
+template <typename T>
+void transpose(const T* values, int height, int width, int stride, T* result, int result_stride) {
+  int tiled_height = 0;
+  int tiled_width = 0;
+#ifdef IOUNET_SHUFFLES
+  constexpr int lanes = sizeof(Vector<T>) / sizeof(T);
+  tiled_height = height / lanes * lanes;
+  tiled_width = width / lanes * lanes;
+  for (int i = 0; i < tiled_height; i += lanes) {
+    for (int j = 0; j < tiled_width; j += lanes) {
+      transpose_tile(values + i * stride + j, stride, result + j * result_stride + i, result_stride);
+    }
+  }
+#endif
+  for (int i = 0; i < height; ++i) {
+    for (int j = i < tiled_height ? tiled_width : 0; j < width; ++j) {
+      result[j * result_stride + i] = values[i * stride + j];
+    }
   }
 }
 
@@ -289,7 +336,8 @@ void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* out
         constexpr int N = decltype(block)::N;
         V* sums = reinterpret_cast<V*>(scratch.data());
         forward_block<V, N>(image + c, map.width, rois.channels, y, x, sums);
-        from_block(reinterpret_cast<T*>(sums), bins, N * sizeof(V) / sizeof(T), result + c * bins);
+        constexpr int size = N * sizeof(V) / sizeof(T);
+        transpose(reinterpret_cast<const T*>(sums), bins, size, size, result + c * bins, bins);
       });
     }
   });
@@ -352,7 +400,8 @@ void feature_gradient(const Rois& rois, const T* grad_output, int batch_size, co
         using V = typename decltype(block)::V;
         constexpr int N = decltype(block)::N;
         V* grads = reinterpret_cast<V*>(scratch.data());
-        to_block(grad + c * bins, bins, N * sizeof(V) / sizeof(T), reinterpret_cast<T*>(grads));
+        constexpr int size = N * sizeof(V) / sizeof(T);
+        transpose(grad + c * bins, size, bins, bins, reinterpret_cast<T*>(grads), size);
         feature_gradient_block<V, N>(grads, begin, end, map.width, rois.channels, y, x, grads + bins * N, image + c);
       });
     }
@@ -378,7 +427,8 @@ void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& le
         using V = typename decltype(block)::V;
         constexpr int N = decltype(block)::N;
         V* grads = reinterpret_cast<V*>(scratch.data());
-        to_block(grad + c * bins, bins, N * sizeof(V) / sizeof(T), reinterpret_cast<T*>(grads));
+        constexpr int size = N * sizeof(V) / sizeof(T);
+        transpose(grad + c * bins, size, bins, bins, reinterpret_cast<T*>(grads), size);
         V sums[4];
         coordinate_gradient_block<V, N>(image + c, map.width, rois.channels, y, x, grads, sums);
         for (int n = 0; n < 4; ++n) result[n + 1] += map.scale * sum_of_lanes<T>(sums[n]);
