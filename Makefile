@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify test test-slow test-slurm coco bench dashboard gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify test test-slow test-slurm coco bench dashboard sync dashboards gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -46,6 +46,12 @@ gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with
 	python3 -c "import sys, torch; torch.cuda.is_available() or sys.exit('make gpu-check: torch sees no GPU here')"
 	python3 -m iounet.ops
 	python3 -m pytest tests/ops -rs
+
+sync: env ## upload the offline Weights & Biases runs below results/, with their lineage
+	python -m experiments.sync
+
+dashboards: env ## make the Weights & Biases workspace and report (online)
+	python -m experiments.dashboard
 
 lint: env ## ruff, mypy, snakefmt, snakemake --lint, clang-format
 	ruff check .

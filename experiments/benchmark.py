@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from experiments import provenance
+from experiments import provenance, tracking
 from experiments.adapt import set_classes
 from experiments.datasets import build_split, dataset_classes, dataset_fingerprint
 from experiments.files import sha256, write_json
@@ -171,8 +171,8 @@ def benchmark(
         **provenance.git_state(),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
-        "wandb_run_id": None,
     }
+    result["wandb_run_id"] = tracking.log_speed(suite, result)
     write_json(out, result)
     return result
 

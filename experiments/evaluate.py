@@ -149,19 +149,35 @@ def _evaluate(
             "settings": {name: found.columns() for name, found in detections.items()},
         },
     )
-    run_id = tracking.log_evaluation(suite, shown, seed, split, results=results, provenance=origin)
+    summary = None if diagnostics is None else {**place, **diagnostics.summary(), **origin}
+    run_id = tracking.log_evaluation(
+        suite,
+        variant,
+        seed,
+        split,
+        config=cfg._cfg_dict.to_dict(),
+        origin=origin,
+        machine={"versions": provenance.versions(), "hardware": provenance.hardware()},
+        results=results,
+        diagnostics=summary,
+        detections=out / "detections.json.gz",
+        annotations=Path(dataset.ann_file),
+        images=Path(dataset.img_prefix),
+        own=own.name,
+        name=shown,
+    )
     for name, result in results.items():
         result["wandb_run_id"] = run_id
         write_json(out / f"{name}.json", result)
     kept = [*results, "detections.json.gz"]
-    if diagnostics is not None:
-        write_json(out / "diagnostics.json", {**place, **diagnostics.summary(), **origin, "wandb_run_id": run_id})
+    if summary is not None:
+        write_json(out / "diagnostics.json", {**summary, "wandb_run_id": run_id})
         kept.append("diagnostics")
     for path in out.glob("*.json*"):
         if path.name.removesuffix(".json").removesuffix(".matches.json.gz") not in kept:
             path.unlink()  # of a setting that the suite no longer has
-    summary = {name: result["metrics"]["AP"] for name, result in results.items()}
-    write_json(out / "evaluation.json", {**origin, "wandb_run_id": run_id, "seconds": round(seconds, 1), "AP": summary})
+    index = {name: result["metrics"]["AP"] for name, result in results.items()}
+    write_json(out / "evaluation.json", {**origin, "wandb_run_id": run_id, "seconds": round(seconds, 1), "AP": index})
     return results
 
 

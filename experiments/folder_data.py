@@ -25,10 +25,11 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from experiments import tracking
 from experiments.annotations import SUFFIXES, Table, part_of, read_coco, read_voc, with_categories_of
 from experiments.download import remedy
 from experiments.files import atomic, folder_lock, write_json
-from experiments.suite import SuiteError, load_suite, unseen_split
+from experiments.suite import SuiteError, load_suite, results_dir, unseen_split
 from experiments.weights import check_suite_weights
 
 SAMPLE = 200  # images of a split that are decoded
@@ -240,6 +241,8 @@ def main(arguments: list[str] | None = None) -> None:
         check_suite_weights(suite)
         with folder_lock(options.out):
             manifest = prepare(suite["dataset"], options.out, options.workers)
+        if options.out.resolve() == (results_dir(suite) / "data").resolve():
+            tracking.log_dataset(suite, options.out / "dataset.json")
     except SuiteError as error:
         sys.exit(f"error: {error}")
     for name, split in manifest["splits"].items():

@@ -1,7 +1,7 @@
-"""What training adds to mmcv's runner: exact resume, atomic checkpoints, a local metrics log, validation."""
+"""What training adds to mmcv's runner: exact resume, atomic checkpoints, logging to the metrics log, validation."""
 
-import json
 import random
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +13,7 @@ from mmcv.runner import EpochBasedRunner, Hook, LoggerHook
 from mmcv.runner.checkpoint import get_state_dict
 
 from experiments.files import atomic
-
-METRICS = "metrics.jsonl"
+from experiments.metrics_log import MetricsLog, read_metrics
 
 
 class Runner(EpochBasedRunner):
@@ -78,6 +77,13 @@ def saved_states(work_dir: Path) -> list[Path]:
     return sorted(work_dir.glob("epoch_*.pth"), key=lambda p: int(p.stem.split("_")[1]), reverse=True)
 
 
+def peak_memory() -> float:
+    """Largest memory so far in MiB: of the GPU's tensors, without a GPU of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
 class ReseedHook(Hook):
     """Seeds every generator from (seed, epoch, rank): a resumed run draws what the uninterrupted one would."""
 
@@ -120,7 +126,7 @@ class ValidationHook(Hook):
     """Evaluates after every epoch and logs what `evaluate(model)` returns as `val/<metric>`; None is not logged."""
 
     def __init__(
-        self, evaluate: Callable[[torch.nn.Module], dict[str, float | None] | None], log: "MetricsLog | None"
+        self, evaluate: Callable[[torch.nn.Module], dict[str, float | None] | None], log: MetricsLog | None
     ) -> None:
         self.evaluate, self.log = evaluate, log
 
@@ -137,7 +143,7 @@ class ValidationHook(Hook):
 class ValidatedHook(Hook):
     """Hands each epoch's validation, as logged, to `on_validation(epoch, metrics)`; what that raises ends the run."""
 
-    def __init__(self, log: "MetricsLog", on_validation: Callable[[int, dict[str, float]], None]) -> None:
+    def __init__(self, log: MetricsLog, on_validation: Callable[[int, dict[str, float]], None]) -> None:
         self.log, self.on_validation = log, on_validation
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -148,35 +154,6 @@ class ValidatedHook(Hook):
 def validation_of(row: dict[str, float]) -> dict[str, float]:
     """The validation metrics of a row of metrics.jsonl by their plain names; empty where it has none."""
     return {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
-
-
-class MetricsLog:
-    """The run's metrics.jsonl, the source of truth for its curves: one JSON object per line, ordered by step."""
-
-    def __init__(self, path: Path, resume_step: int) -> None:
-        """Drops the rows after `resume_step` (and a torn last line): what is trained again is logged again."""
-        self.path = path
-        rows = [row for row in read_metrics(path) if row["step"] <= resume_step]
-        with atomic(path) as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def append(self, step: int, epoch: float, values: dict[str, float | None]) -> None:
-        """Adds a row; values that are None are left out."""
-        row = {"step": step, "epoch": round(epoch, 4), **{k: v for k, v in values.items() if v is not None}}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics.jsonl; a last line torn by a kill is left out; no file, no rows."""
-    rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-    return rows
 
 
 class MetricsHook(LoggerHook):
@@ -201,6 +178,7 @@ class MetricsHook(LoggerHook):
         step = runner.iter + 1
         values: dict[str, float | None] = {k: float(v) for k, v in runner.log_buffer.output.items() if np.isfinite(v)}
         values["lr"] = float(runner.current_lr()[0])
+        values["memory"] = peak_memory()
         self.log_file.append(step, runner.epoch + (runner.inner_iter + 1) / runner.epoch_length, values)
         left = (time.monotonic() - self.started) / (step - self.first) * (runner.max_iters - step)
         terms = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if k.startswith("loss") and v is not None)

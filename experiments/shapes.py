@@ -34,10 +34,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from experiments import tracking
 from experiments.files import folder_lock, read_json, sha256, write_json
 from experiments.shapes_render import CATEGORIES, Annotation, Array, render_scene
 from experiments.shapes_spec import IDS_PER_SPLIT, MANIFEST, VERSION, DatasetSpec, digest, parse_spec
-from experiments.suite import SuiteError, load_suite
+from experiments.suite import SuiteError, load_suite, results_dir
 
 CHUNK = 32  # images a worker makes at a time
 
@@ -332,7 +333,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--workers: expected 1 or more, got {args.workers}")
     cv2.setNumThreads(1)
     try:
-        spec = parse_spec(load_suite(args.spec)["dataset"])
+        suite = load_suite(args.spec)
+        spec = parse_spec(suite["dataset"])
         split = args.sheet_split or list(spec.splits)[-1]
         if split not in spec.splits:
             parser.error(f"--sheet-split: {args.spec} has no split {split!r}; it has {', '.join(spec.splits)}")
@@ -341,7 +343,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not cv2.imwrite(str(args.sheet), cv2.cvtColor(contact_sheet(spec, split), cv2.COLOR_RGB2BGR)):
                 raise OSError(f"could not write {args.sheet}")
         if args.out is not None:
-            write_dataset(spec, args.out, args.workers, verbose=True)
+            made = write_dataset(spec, args.out, args.workers, verbose=True)
+            if made and args.out.resolve() == (results_dir(suite) / "data").resolve():
+                tracking.log_dataset(suite, args.out / MANIFEST)
     except (SuiteError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

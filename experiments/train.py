@@ -34,6 +34,8 @@ from experiments.datasets import (
 )
 from experiments.distributed import World, average_buffers, join, parallel, share_of, world
 from experiments.files import atomic, folder_lock, read_json, sha256, write_json
+from experiments.live import Live
+from experiments.metrics_log import METRICS, MetricsLog, read_metrics
 from experiments.precision import ScaledOptimizerHook, read_precision, use_precision
 from experiments.runtime import prepare_process
 from experiments.suite import (
@@ -47,6 +49,7 @@ from experiments.suite import (
 )
 from experiments.weights import backbone_weights, load_backbone
 
+WANDB_RUN = "wandb_run.json"
 PRETRAINED_PARTS = ("backbone.", "neck.", "rpn_head.")
 
 
@@ -99,7 +102,7 @@ def _train(
     on_validation: Callable[[int, dict[str, float]], None] | None,
     tracked: bool,
 ) -> None:
-    from experiments.runner import METRICS, MetricsLog, read_metrics, saved_states
+    from experiments.runner import saved_states
 
     started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     cfg = resolve_config(suite, variant, changes)
@@ -119,6 +122,7 @@ def _train(
     if state:
         started = state["meta"]["started"]
     log = MetricsLog(work_dir / METRICS, state["meta"]["iter"] if state else 0) if ranks.rank == 0 else None
+    run_id = _wandb_run_id(work_dir, identity) if ranks.rank == 0 else ""
     _replay_validations(work_dir / METRICS, on_validation)
     if ranks.size > 1:
         logger.info(f"{ranks.size} ranks on {ranks.device.type}, {cfg.data.samples_per_gpu} images each per iteration")
@@ -134,7 +138,10 @@ def _train(
     if state:
         runner.resume_state(state)
         logger.info(f"continuing after epoch {runner.epoch}")
-    runner.run([build_training_loader(dataset, cfg, seed, ranks)], [("train", 1)])
+    config = cfg._cfg_dict.to_dict()
+    shown = tracking.live_run(suite, variant, seed, config, run_id)
+    with Live(work_dir / METRICS, is_on=tracked and ranks.rank == 0, **shown) as live:
+        runner.run([build_training_loader(dataset, cfg, seed, ranks)], [("train", 1)])
     if ranks.rank != 0:
         return
 
@@ -153,6 +160,7 @@ def _train(
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
         "inputs": inputs,
+        "uses": _uses(suite, inputs),
         "started": started,
         "wall_time_s": round(runner.elapsed(), 1),
         "ranks": ranks.size,
@@ -165,11 +173,19 @@ def _train(
     run["wandb_run_id"] = None
     if tracked:
         run["wandb_run_id"] = tracking.log_training(
-            suite, variant, seed, run=run, config=cfg._cfg_dict.to_dict(), history=history
+            suite,
+            variant,
+            seed,
+            run=run,
+            config=config,
+            history=history,
+            checkpoint=checkpoint,
+            run_id=run_id,
+            upload=not live.failed,
         )
     write_json(work_dir / "run.json", run)
-    for leftover in saved_states(work_dir):
-        leftover.unlink()
+    for leftover in [*saved_states(work_dir), work_dir / WANDB_RUN]:
+        leftover.unlink(missing_ok=True)
     logger.info(f"done in {run['wall_time_s']:.0f} s: {checkpoint}")
 
 
@@ -181,6 +197,25 @@ def _already_trained(work_dir: Path, identity: dict[str, Any]) -> bool:
         return found == identity and sha256(work_dir / "checkpoint.pth") == run["checkpoint"]["sha256"]
     except (OSError, ValueError, KeyError):
         return False
+
+
+def _wandb_run_id(work_dir: Path, identity: dict[str, Any]) -> str:
+    """The W&B run's id, the same through every kill of this very training."""
+    path = work_dir / WANDB_RUN
+    known = read_json(path) if path.is_file() else {}
+    if known.get("identity") != identity:
+        known = {"identity": identity, "run_id": tracking.new_run_id()}
+        write_json(path, known)
+    return known["run_id"]
+
+
+def _uses(suite: dict[str, Any], inputs: dict[str, str]) -> list[str]:
+    """References of the W&B artifacts that a training starts from."""
+    uses = [tracking.dataset_artifact(suite, inputs["dataset_fingerprint"])]
+    if pretraining := inputs.get("pretraining_sha256"):
+        seed = suite["pretraining"]["seed"]
+        uses.append(tracking.checkpoint_artifact(suite, "pretraining", seed, pretraining))
+    return uses
 
 
 def _build(
@@ -360,7 +395,7 @@ def _runner(
 
 def _resumable(work_dir: Path, identity: dict[str, Any], logger: Any) -> dict[str, Any] | None:
     """The newest whole state of this very training; states of another one are dropped."""
-    from experiments.runner import METRICS, saved_states
+    from experiments.runner import saved_states
 
     for path in saved_states(work_dir):
         try:
@@ -378,7 +413,7 @@ def _resumable(work_dir: Path, identity: dict[str, Any], logger: Any) -> dict[st
 
 
 def _replay_validations(path: Path, on_validation: Callable[[int, dict[str, float]], None] | None) -> None:
-    from experiments.runner import read_metrics, validation_of
+    from experiments.runner import validation_of
 
     if on_validation is not None:
         for row in read_metrics(path):

@@ -47,8 +47,8 @@ rule report:
         results=lambda wildcards, output: Path(output[0]).parents[1],
         content=plan.suite_text,
     shell:
-        "python -m reports.build --suite {params.suite} --results {params.results} --out {params.results}/report"
-        " > {log} 2>&1"
+        "(python -m reports.build --suite {params.suite} --results {params.results} --out {params.results}/report"
+        " && python -m experiments.track_report --suite {params.suite} --report {params.results}/report) > {log} 2>&1"
 
 
 rule ablation:

@@ -23,7 +23,8 @@ from experiments.datasets import build_split
 from experiments.distributed import World, share_of, world
 from experiments.inference import detect
 from experiments.metrics import Detections, evaluate_detections
-from experiments.runner import read_metrics, seed_everything
+from experiments.metrics_log import read_metrics
+from experiments.runner import seed_everything
 from experiments.suite import default_setting, resolve_config
 
 ENVIRONMENT = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -10,8 +10,8 @@ import torch
 
 import iounet  # noqa: F401 - registers the models
 from experiments import train as train_module
+from experiments.metrics_log import read_metrics
 from experiments.precision import ScaledOptimizerHook, read_precision, use_precision
-from experiments.runner import read_metrics
 from experiments.suite import SuiteError
 from tests.experiments import per_image_draws  # noqa: F401 - registers PerImageIoURoIHead
 from tests.models.tiny import build, detector_config, image_meta

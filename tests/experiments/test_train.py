@@ -15,9 +15,11 @@ from mmcv.runner import build_optimizer
 from mmdet.datasets import build_dataloader
 
 from experiments.datasets import build_training_set, checkpoint_or_error
-from experiments.runner import MetricsLog, read_metrics, saved_states, seed_everything
+from experiments.metrics_log import METRICS, MetricsLog, read_metrics
+from experiments.runner import saved_states, seed_everything
 from experiments.suite import SuiteError, load_suite, resolve_config, training_hash
 from experiments.train import build_model, train
+from experiments.wandb_files import offline_runs, read_run
 
 
 def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn"):
@@ -60,8 +62,10 @@ def test_a_training_leaves_its_declared_files_only(finished):
 
 
 def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, tiny_suite, tiny_data, tmp_path):
-    arguments = [str(a) for a in command(tiny_suite, tmp_path, tiny_data, tmp_path / "run")]
-    process = subprocess.Popen(arguments, env={**os.environ, "WANDB_MODE": "disabled"}, stderr=subprocess.DEVNULL)
+    suite = {**tiny_suite, "results": str(tmp_path / "results")}
+    arguments = [str(a) for a in command(suite, tmp_path, tiny_data, tmp_path / "run")]
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not any(row["step"] > 4 for row in read_metrics(tmp_path / "run" / "metrics.jsonl")):
         assert process.poll() is None, "the training ended before it could be killed"
@@ -72,17 +76,29 @@ def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, ti
     assert [path.name for path in saved_states(tmp_path / "run")] == ["epoch_1.pth"]
     assert not (tmp_path / "run" / "checkpoint.pth").exists()
 
-    again = run(arguments)
+    again = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert "continuing after epoch 1" in again.stderr
     expected, resumed = weights(finished), weights(tmp_path / "run")
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     timeless = [
-        [{k: v for k, v in row.items() if "time" not in k} for row in read_metrics(folder / "metrics.jsonl")]
+        [{k: v for k, v in row.items() if "time" not in k and k != "memory"} for row in read_metrics(folder / METRICS)]
         for folder in (finished, tmp_path / "run")
     ]
     assert timeless[0] == timeless[1]
+
+    (folder,) = offline_runs(tmp_path / "results")
+    tracked, log = read_run(folder), {}
+    for row in read_metrics(tmp_path / "run" / METRICS):  # a validation shares the step of the iteration before it
+        log.setdefault(row["step"], {}).update(row)
+    steps = [row["_step"] for row in tracked["history"]]
+    assert steps == list(range(1, 9)), "one run, every step once, in order"
+    curve = [{k: v for k, v in row.items() if k[0] != "_"} for row in tracked["history"]]
+    assert curve == [{"iteration": step, **{k: v for k, v in row.items() if k != "step"}} for step, row in log.items()]
+    assert {"loss", "loss_cls", "acc", "lr", "grad_norm", "time", "memory"} < curve[0].keys()
+    assert "val/AP90" in curve[3]
+    assert json.loads((tmp_path / "run/run.json").read_text())["wandb_run_id"] == tracked["id"]
 
 
 def test_a_finished_training_is_not_repeated(finished, tiny_suite, tiny_data):

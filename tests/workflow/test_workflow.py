@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.wandb_files import offline_runs, read_run
+
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 CONFIGS = ROOT / "tests/workflow/configs"
@@ -104,7 +106,21 @@ def test_every_stage_left_what_the_file_contract_says(workspace):
     speed = json.loads((workspace.results / "speed/cpu.json").read_text())
     assert speed["checkpoints"]["samp1000_lw5.0"]["sha256"] == run["checkpoint"]["sha256"]
     assert run["mapped"]["sample_num"] == {"published": 1000, "actual": 30}
-    assert len(list((workspace.results / "wandb").glob("offline-run-*"))) == 5, "3 trainings, 2 evaluations"
+    tracked = [read_run(folder) for folder in offline_runs(workspace.results.parent)]
+    jobs = sorted(run["job_type"] for run in tracked)
+    assert jobs == ["data", "eval", "eval", "report", "train", "train", "train"]
+    made = {f"{a['name']}:{alias}" for run in tracked for a in run["artifacts"] for alias in a["aliases"]}
+    used = {run["name"]: run["config"].get("uses", []) for run in tracked}
+    assert all(set(uses) <= made for uses in used.values()), "every input is an artifact of another run"
+    assert {name: len(uses) for name, uses in used.items()} == {
+        "tiny__data": 0,
+        "tiny__pretraining__s0": 1,
+        "tiny__faster_rcnn__s0": 2,
+        "tiny__samp1000_lw5.0__s0": 2,
+        "tiny__faster_rcnn__s0__val": 2,
+        "tiny__samp1000_lw5.0__s0__val": 2,
+        "tiny__report": 2,
+    }
 
 
 def test_a_finished_workflow_has_nothing_to_do(workspace):
