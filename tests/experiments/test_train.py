@@ -194,7 +194,7 @@ def test_channels_last_with_mmcvs_roi_align_is_refused():
 
 
 def test_missing_data_says_how_to_make_it(tiny_suite, tmp_path):
-    with pytest.raises(SuiteError, match=r"dataset\.json is missing: make the data first"):
+    with pytest.raises(SuiteError, match=r"dataset\.json is missing: make or check the data first"):
         train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tmp_path / "none", pretraining=None)
 
 
