@@ -24,14 +24,15 @@ rule sweep_worker:
         "../environment/conda.yaml"
     threads: 1
     resources:
+        **plan.gpus(most=1),
         mem_mb=3000,
         runtime=240,
     params:
         suite=plan.suite_file,
         content=searched.fingerprint() if searched else "",
     shell:
-        "python -m sweeps.worker --suite {params.suite} --worker {wildcards.worker} --threads {threads}"
-        " --out {output} > {log} 2>&1"
+        "python -m experiments.gpus 1 python -m sweeps.worker --suite {params.suite} --worker {wildcards.worker}"
+        " --threads {threads} --out {output} > {log} 2>&1"
 
 
 rule sweep:
@@ -48,10 +49,11 @@ rule sweep:
         "../environment/conda.yaml"
     threads: 1
     resources:
+        **plan.gpus(most=1),
         mem_mb=3000,
         runtime=60,
     params:
         suite=plan.suite_file,
         content=plan.evaluation_hash(searched.base) if searched else "",
     shell:
-        "python -m sweeps.summary --suite {params.suite} --threads {threads} > {log} 2>&1"
+        "python -m experiments.gpus 1 python -m sweeps.summary --suite {params.suite} --threads {threads} > {log} 2>&1"
