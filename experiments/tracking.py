@@ -263,9 +263,9 @@ def log_trial(suite: Json, trial: Json, curve: Mapping[int, float]) -> str | Non
 
     Args:
         suite: a checked suite.
-        trial: `study`, `number` and `params`, which the run's config holds (the importance panel reads `params`);
-            `state`: complete, pruned or fail; `value`, the objective, and whatever else was found, which become
-            `trial/<key>`. What is None is left out.
+        trial: `study`, `number`, `params` (what the importance panel reads) and `state` (complete, pruned or fail) go
+            into the run's config; `value`, the objective, and whatever else was found become `trial/<key>`. What is
+            None is left out.
         curve: validation AP, which pruning looks at, by epoch.
 
     Returns:
@@ -329,6 +329,7 @@ def log_report(suite: Json, report: Path, uses: Sequence[str]) -> str | None:
 
     def fill(run: Any) -> None:
         import pandas as pd
+
         import wandb
 
         tables, figures = sorted(report.glob("tables/*.csv")), sorted(report.glob("figures/*.png"))

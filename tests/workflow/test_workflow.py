@@ -108,7 +108,7 @@ def test_every_stage_left_what_the_file_contract_says(workspace):
     assert run["mapped"]["sample_num"] == {"published": 1000, "actual": 30}
     tracked = [read_run(folder) for folder in offline_runs(workspace.results.parent)]
     jobs = sorted(run["job_type"] for run in tracked)
-    assert jobs == ["data", "eval", "eval", "report", "train", "train", "train"]
+    assert jobs == ["data", "eval", "eval", "report", "speed", "train", "train", "train"]
     made = {f"{a['name']}:{alias}" for run in tracked for a in run["artifacts"] for alias in a["aliases"]}
     used = {run["name"]: run["config"].get("uses", []) for run in tracked}
     assert all(set(uses) <= made for uses in used.values()), "every input is an artifact of another run"
@@ -119,6 +119,7 @@ def test_every_stage_left_what_the_file_contract_says(workspace):
         "tiny__samp1000_lw5.0__s0": 2,
         "tiny__faster_rcnn__s0__val": 2,
         "tiny__samp1000_lw5.0__s0__val": 2,
+        "tiny__speed__cpu": 3,
         "tiny__report": 2,
     }
 
