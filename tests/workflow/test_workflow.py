@@ -101,6 +101,8 @@ def test_every_stage_left_what_the_file_contract_says(workspace):
         with (workspace.run_folder(variant) / "history.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert [row["epoch"] for row in rows if row["val/AP"]] == ["1", "2"]
+    speed = json.loads((workspace.results / "speed/cpu.json").read_text())
+    assert speed["checkpoints"]["samp1000_lw5.0"]["sha256"] == run["checkpoint"]["sha256"]
     assert run["mapped"]["sample_num"] == {"published": 1000, "actual": 30}
     assert len(list((workspace.results / "wandb").glob("offline-run-*"))) == 5, "3 trainings, 2 evaluations"
 
