@@ -106,6 +106,10 @@ class IoUHead(BaseModule):
             return self.decode(self._read(raw, labels))
         return self.decode(raw).expand(-1, self.num_classes)
 
+    def of_labels(self, labels: Tensor) -> LabelledIoU:
+        """:meth:`predict_iou` of these labels, with its gradient in closed form."""
+        return LabelledIoU(self, labels)
+
     @force_fp32(apply_to=("raw",))
     def loss(self, raw: Tensor, target_ious: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Loss of raw outputs, averaged over the RoIs of the batch: in distributed training, those of all ranks.
@@ -132,6 +136,67 @@ class IoUHead(BaseModule):
     def _read(self, raw: Tensor, labels: Tensor) -> Tensor:
         """``Tensor[K]``: the output of each RoI's class."""
         return raw[:, 0] if self.class_agnostic else raw.gather(1, labels[:, None])[:, 0]
+
+
+class LabelledIoU:
+    """The predicted IoU of one label per RoI, and its gradient with respect to the pooled features.
+
+    As :meth:`IoUHead.predict_iou`, in the precision of the weights; only the labels' own rows of the last layer are
+    computed, and the layers between them and the features are gone back through by their weights.
+    Nothing made here has an autograd graph.
+
+    Args:
+        head: its weights are used as they are now.
+        labels: ``LongTensor[K]``.
+    """
+
+    @torch.no_grad()
+    def __init__(self, head: IoUHead, labels: Tensor) -> None:
+        rows = torch.zeros_like(labels) if head.class_agnostic else labels
+        weight: Tensor = head.fc_iou.weight
+        bias: Tensor = head.fc_iou.bias
+        self._is_logit = head._is_logit
+        if not self._is_logit:  # the decoding is one with the last layer
+            weight, bias = weight * head.std, bias * head.std + head.mean
+        self._weight, self._bias = weight[rows], bias[rows]
+        fcs: Any = head.shared_fcs
+        self._layers = [(layer.weight, layer.weight.t(), layer.bias) for layer in fcs]
+
+    @torch.no_grad()
+    def __call__(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Predicted IoUs.
+
+        Args:
+            features: ``Tensor[K', C, h, w]`` pooled features.
+            rows: ``LongTensor[K']``: which of the labels they belong to; ``None``: to all of them, in order.
+
+        Returns:
+            ``Tensor[K']``.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            return self._forward(features, rows)[0]
+
+    @torch.no_grad()
+    def with_gradient(self, features: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predicted IoUs ``Tensor[K']``, and ``Tensor[K', C, h, w]``: the gradient of each to its own features."""
+        with torch.autocast(features.device.type, enabled=False):
+            ious, hidden, gradient = self._forward(features, rows)
+            if self._is_logit:
+                gradient = gradient * (ious * (1 - ious))[:, None]
+            for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
+                gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
+                gradient = torch.mm(gradient, weight)
+        return ious, gradient.view(features.shape).to(features.dtype)
+
+    def _forward(self, features: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor], Tensor]:
+        last, bias = (self._weight, self._bias) if rows is None else (self._weight[rows], self._bias[rows])
+        hidden: list[Tensor] = []
+        activation = features.flatten(1).to(last.dtype)
+        for _, transposed, layer_bias in self._layers:
+            activation = torch.addmm(layer_bias, activation, transposed).relu_()
+            hidden.append(activation)
+        ious = (activation * last).sum(1) + bias
+        return (ious.sigmoid() if self._is_logit else ious), hidden, last
 
 
 def _predicts_logits(loss_iou: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from mmdet.models.builder import build_head
 from torch import Tensor
 
 from iounet.core.boxes import box_iou, clip_boxes
-from iounet.core.refine import refine_boxes
+from iounet.core.refine import gradient_of, refine_boxes
 from iounet.core.roi_generator import RoIGenerator
 from iounet.models._test_cfg import read_iou_cfg
 from iounet.models.detections import Candidates, Detections, rank_in_image, suppress
@@ -306,23 +306,38 @@ class IoURoIHead(StandardRoIHead):
         Returns:
             Detections image by image, highest score first, not clipped to the image; and ``LongTensor[M']``.
         """
-        first = rank_in_image(image_index) < pre_refine
-        detections, image_index = detections.take(first), image_index[first]
+        if len(image_index) > pre_refine:  # else there are no more of any image
+            (first,) = torch.where(rank_in_image(image_index) < pre_refine)
+            detections, image_index = detections.take(first), image_index[first]
         # Features are constants here; in this layout they are pooled time and again without being copied.
         x = [level.detach().contiguous(memory_format=torch.channels_last) for level in self._levels(x)]
-        num_classes = self.iou_head.num_classes
+        images, model = image_index[:, None].to(detections.boxes.dtype), self.iou_head.of_labels(detections.labels)
 
-        def predict_iou(boxes: Tensor, keys: Tensor) -> Tensor:
-            return self.iou_head.predict_iou(self._pool(x, _as_rois(keys // num_classes, boxes)), keys % num_classes)
+        def some(rows: Tensor) -> Tensor | None:  # which of the boxes: None for all
+            return None if len(rows) == len(images) else rows
+
+        def rois(boxes: Tensor, rows: Tensor | None) -> Tensor:
+            return torch.cat([images if rows is None else images[rows], boxes], dim=1)
+
+        def predict_iou(boxes: Tensor, rows: Tensor) -> Tensor:
+            return model(self._pool(x, rois(boxes, some(rows))), some(rows))
+
+        def predict_with_gradient(boxes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            leaf = rois(boxes, some(rows)).requires_grad_()
+            with torch.enable_grad():
+                pooled = self._pool(x, leaf)
+            ious, gradient = model.with_gradient(pooled, some(rows))
+            return ious, gradient_of(pooled, leaf, gradient)[:, 1:]
 
         boxes, ious = refine_boxes(
             predict_iou,
             detections.boxes,
-            image_index * num_classes + detections.labels,
+            torch.arange(len(images), device=images.device),
             step_size=lamb,
             num_steps=t,
             omega_1=omega_1,
             omega_2=omega_2,
+            predict_with_gradient=predict_with_gradient,
             trace=trace,
         )
         scores = detections.scores * ious if use_iou_score else detections.scores

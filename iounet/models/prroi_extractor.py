@@ -42,6 +42,7 @@ class PrRoIExtractor(SingleRoIExtractor):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(roi_layer, out_channels, featmap_strides, finest_scale, init_cfg)
+        self._areas: dict[Any, Tensor] = {}
 
     def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[int]) -> nn.ModuleList:
         """One layer per level; see the class for ``layer_cfg``."""
@@ -57,10 +58,17 @@ class PrRoIExtractor(SingleRoIExtractor):
 
     def map_roi_levels(self, rois: Tensor, num_levels: int) -> Tensor:
         """As in mmdet, with a box turned inside out on the first level: its √area is NaN, which indexes anything."""
-        rois = rois.detach()
-        area = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).clamp(min=0)
-        levels = torch.floor(torch.log2(area.sqrt() / self.finest_scale + 1e-6))
-        return levels.clamp(min=0, max=num_levels - 1).long()
+        _, low, high = rois.detach().split([1, 2, 2], dim=1)
+        area = torch.prod(high - low, dim=1)
+        return torch.bucketize(area, self._level_areas(num_levels, area), right=True)
+
+    def _level_areas(self, num_levels: int, like: Tensor) -> Tensor:
+        """``Tensor[num_levels - 1]``: the smallest area on each level but the first, ⌊log₂(√area / scale + 1e-6)⌋."""
+        key = (num_levels, like.device, like.dtype)
+        if key not in self._areas:
+            bounds = [(self.finest_scale * (2.0**level - 1e-6)) ** 2 for level in range(1, num_levels)]
+            self._areas[key] = torch.tensor(bounds, dtype=like.dtype, device=like.device)
+        return self._areas[key]
 
     @force_fp32(apply_to=("feats",), out_fp16=True)
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:

@@ -188,6 +188,45 @@ def test_number_of_passes():
     assert len(calls) == 2  # all have converged after one step
 
 
+@pytest.mark.parametrize("keep_shape", [True, False])
+def test_a_gradient_that_is_given_serves_like_autograds(keep_shape):
+    calls = []
+
+    def with_gradient(boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append(len(boxes))
+        target = TARGETS[labels]
+        size = (target[:, 2:] - target[:, :2]).repeat(1, 2)
+        iou = hill(boxes, labels)
+        return iou, iou[:, None] * -2 * (boxes - target) / size**2
+
+    boxes, labels = jittered(50)
+    traces = [], []
+    options = {"step_size": 32.0, "keep_shape": keep_shape}
+    given = refine_boxes(hill, boxes, labels, predict_with_gradient=with_gradient, trace=traces[0], **options)
+    assert len(calls) == 5  # the last position needs no gradient
+    by_autograd = refine_boxes(hill, boxes, labels, trace=traces[1], **options)
+    torch.testing.assert_close(given, by_autograd, rtol=0, atol=1e-12)
+    torch.testing.assert_close(traces[0], traces[1], rtol=0, atol=1e-12)
+
+
+def test_a_stopped_box_is_not_moved_by_a_gradient_that_is_not_a_number():
+    def with_gradient(boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return hill(boxes, labels), torch.full_like(boxes, torch.nan if seen else 0.0)
+
+    boxes, labels = jittered(4)
+    seen: list[Tensor] = []
+    calls = [0]
+
+    def counted(boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        calls[0] += 1
+        seen[:] = [boxes] if calls[0] > 1 else []  # the first step is one of zero: every box stops after it
+        return with_gradient(boxes, labels)
+
+    refined, _ = refine_boxes(hill, boxes, labels, predict_with_gradient=counted, keep_shape=True)
+    assert calls[0] == 5
+    assert torch.equal(refined, boxes)
+
+
 def test_messages():
     boxes, labels = jittered(3)
     with pytest.raises(ValueError, match=r"num_steps=-1 must not be negative"):

@@ -185,3 +185,36 @@ def test_defaults_are_not_shared_between_heads():
 def test_messages(arguments, message):
     with pytest.raises(ValueError, match=message):
         IoUHead(**{"in_channels": 36, "num_classes": 5, **arguments})
+
+
+@LOSSES
+@AGNOSTIC
+@pytest.mark.parametrize("fc_channels", [[16, 8], [16], [16, 12, 8]])
+def test_the_closed_form_equals_autograd(loss_iou, class_agnostic, fc_channels):
+    head = build(loss_iou, class_agnostic, fc_channels=fc_channels).double()
+    features, _, labels = example()
+    features = features.double().requires_grad_()
+    expected = head.predict_iou(features, labels)
+    (gradient,) = torch.autograd.grad(expected.sum(), features)
+    ious, own = head.of_labels(labels).with_gradient(features.detach())
+    torch.testing.assert_close(ious, expected.detach(), rtol=0, atol=1e-14)
+    torch.testing.assert_close(own, gradient, rtol=0, atol=1e-14)
+    assert gradient.abs().max() > 0.01
+    assert not ious.requires_grad
+    rows = torch.tensor([7, 2, 3])
+    some, part = head.of_labels(labels).with_gradient(features.detach()[rows], rows)
+    torch.testing.assert_close((some, part), (ious[rows], own[rows]), rtol=0, atol=1e-14)
+    torch.testing.assert_close(head.of_labels(labels)(features.detach()[rows], rows), some, rtol=0, atol=0)
+
+
+def test_the_closed_form_is_in_the_precision_of_the_weights():
+    head = build()
+    features, _, labels = example()
+    model = head.of_labels(labels)
+    expected, gradient = model.with_gradient(features.bfloat16().float())
+    with torch.autocast("cpu", torch.bfloat16):
+        ious, own = model.with_gradient(features.bfloat16())
+    assert ious.dtype == torch.float32
+    assert torch.equal(ious, expected)
+    assert own.dtype == torch.bfloat16  # that of what was pooled
+    assert torch.equal(own, gradient.bfloat16())

@@ -1,12 +1,17 @@
 import copy
+from collections import Counter
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from mmdet.models.builder import build_head
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from iounet.core import iou_guided_nms, refine_boxes
 from iounet.models import Detections
+from iounet.models.detections import suppress
 from tests.models.tiny import NUM_CLASSES, RCNN_TEST, build, detector_config
 
 REFINE = RCNN_TEST["iou"]["refine"]
@@ -416,3 +421,69 @@ def test_augmented_and_async_testing_say_no(detector, batch):
         detector.roi_head.aug_test([], [], [])
     with pytest.raises(NotImplementedError, match="async testing"):
         detector.roi_head.async_simple_test()
+
+
+class OpCount(TorchDispatchMode):
+    """Counts what is dispatched to ATen and to our own operators, views included."""
+
+    # Operators whose result the host has to wait for: on a GPU each would synchronise.
+    SYNCHRONISING = ("_local_scalar_dense", "nonzero", "equal", "unique", "masked_select", "is_nonzero")
+
+    def __init__(self):
+        super().__init__()
+        self.ops = Counter()
+        self.syncs = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        self.ops[name] += 1
+        by_mask = name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if by_mask or name.startswith(self.SYNCHRONISING):
+            self.syncs[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def slow_refinement(head, x, detections, image_index, **refine):
+    """The refinement by autograd through the whole head, which drops the boxes that stop."""
+
+    def predict(boxes, rows):
+        rois = torch.cat([image_index[rows, None].to(boxes.dtype), boxes], dim=1)
+        return head.iou_head.predict_iou(head.bbox_roi_extractor(x[:3], rois), detections.labels[rows])
+
+    rows = torch.arange(len(image_index))
+    return refine_boxes(predict, detections.boxes, rows, keep_shape=False, **refine)
+
+
+@torch.no_grad()
+def test_refinement_is_fast_in_counts_that_noise_cannot_move(scene, monkeypatch):
+    head, x, metas, proposals = scene
+    candidates = head.candidates(x, proposals, metas)
+    found, image_index = suppress(candidates, head.score(x, candidates))
+    first = torch.cat([(image_index == image).nonzero()[:20, 0] for image in range(3)])
+    found, image_index = found.take(first), image_index[first]
+    assert 20 < len(found.boxes) <= 64
+    with OpCount() as slow:
+        boxes, ious = slow_refinement(head, x, found, image_index, step_size=20.0)
+    assert slow.syncs  # the counter sees them
+    # as on a GPU
+    monkeypatch.setattr("iounet.models.iou_roi_head.refine_boxes", partial(refine_boxes, keep_shape=True))
+    trace = []
+    head.refine(x, found, image_index, lamb=20.0, trace=trace)
+    torch.testing.assert_close(trace[-1], (boxes, ious), rtol=0, atol=1e-10)
+    moved = [(after[0] != before[0]).any(1) for before, after in pairwise(trace)]
+    assert moved[0].any()
+    assert not moved[-1].all()  # early stops are among them
+    fast = OpCount()
+
+    def counted(*args, **kwargs):
+        with fast:
+            return refine_boxes(*args, **kwargs, keep_shape=True)
+
+    with OpCount() as around:  # with the choice of rows before, and the order after
+        head.refine(x, found, image_index, lamb=20.0)
+    assert not around.syncs
+    monkeypatch.setattr("iounet.models.iou_roi_head.refine_boxes", counted)
+    head.refine(x, found, image_index, lamb=20.0)
+    assert sum(fast.ops.values()) <= 200, fast.ops.most_common()
+    assert sum(around.ops.values()) <= 235, around.ops.most_common()
+    assert sum(slow.ops.values()) > 350
