@@ -51,8 +51,8 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
     )
     if any(timed["device"] == "cpu" for timed, *_ in blocks):
         caption += (
-            " On a CPU *ratio* flatters IoU-Net: half of Faster R-CNN's time may be mmcv's RoIAlign, which is many "
-            "times slower there than PrRoIPool."
+            " On a CPU *ratio* flatters IoU-Net where the baseline's RoIAlign takes longer than PrRoIPool; the ratio "
+            "without RoI pooling does not."
         )
     return Table(KEY, "Inference speed", caption, COLUMNS, tuple(rows))
 

@@ -11,8 +11,6 @@ from torch import Tensor
 NO_GRADIENT = (
     "predict_iou has no gradient with respect to the boxes: pool with PrRoIPool (RoIAlign does not pass one on)"
 )
-# On a CPU, up to so many boxes the time goes by the number of operations; dropping those that stopped adds some.
-_FEW_BOXES = 64
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 PredictWithGradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -52,8 +50,8 @@ def refine_boxes(
             gradients ``Tensor[K', 4]``. ``None``: by autograd from ``predict_iou``, which then only serves the last
             position.
         keep_shape: compute stopped boxes along, under a mask, instead of dropping them. The result is the same, up to
-            rounding. ``None``: on a GPU, where choosing rows would make the host wait for the device in every step,
-            and on a CPU for a few boxes.
+            rounding. ``None``: only on a GPU, where choosing rows would make the host wait for the device in every
+            step.
         trace: if given, ``num_steps + 1`` pairs ``(boxes, ious)`` of all K boxes are appended: the start, then the
             state after each step. A stopped box stays as it is.
 
@@ -73,7 +71,7 @@ def refine_boxes(
             trace.extend([(boxes, ious)] * (num_steps + 1))
         return boxes, ious
     if keep_shape is None:
-        keep_shape = boxes.device.type != "cpu" or len(boxes) <= _FEW_BOXES
+        keep_shape = boxes.device.type != "cpu"
     model = _Model(predict_iou, predict_with_gradient)
     ascend = _ascend_all if keep_shape else _ascend_moving
     with torch.no_grad():
