@@ -329,7 +329,6 @@ def log_report(suite: Json, report: Path, uses: Sequence[str]) -> str | None:
 
     def fill(run: Any) -> None:
         import pandas as pd
-
         import wandb
 
         tables, figures = sorted(report.glob("tables/*.csv")), sorted(report.glob("figures/*.png"))
