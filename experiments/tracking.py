@@ -211,7 +211,8 @@ def log_evaluation(
     uses = [dataset_artifact(suite, origin["dataset_fingerprint"])]
     if group == variant:
         uses.insert(0, checkpoint_artifact(suite, variant, seed, origin["checkpoint_sha256"]))
-    first, shown = next(iter(results.values())), list(dict.fromkeys(["off", own if own in results else [*results][-1]]))
+    names = list(results)  # `off` is the first, where all settings were evaluated
+    first, shown = results[names[0]], list(dict.fromkeys([names[0], own if own in results else names[-1]]))
     settings = {"split": split, "images": first["images"], "uses": uses, **origin, **machine}
 
     def fill(run: Any) -> None:

@@ -120,6 +120,8 @@ def test_every_result_is_there_and_fits_the_others(workspace):
         assert evaluation["checkpoint_sha256"] == run["checkpoint"]["sha256"]
         assert (evaluation["split"], evaluation["images"]) == ("val", 12)
         assert (workspace.results / f"val/winner/{setting}.matches.json.gz").is_file()
+    for log in (workspace.results.parent / "logs").glob("*.log"):
+        assert "untracked" not in log.read_text(), f"{log.name}: a stage went untracked"
     assert Config.fromfile(str(workspace.results / "best.py")).runner.max_epochs == 2
 
 
