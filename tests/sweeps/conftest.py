@@ -31,7 +31,7 @@ BLOCK = {
     "trials": 5,
     "epochs": 2,
     "sampler": {"startup_trials": 2},
-    "heartbeat": 1,
+    "heartbeat": 3,  # a trial is dead after four: a busy machine must not starve a living one for as long
 }
 
 
@@ -99,12 +99,12 @@ class Team:
         self.started += team
         return team
 
-    def wait(self, team, timeout=90):
+    def wait(self, team, timeout=250):
         for process in team:
             process.join(timeout)
             assert process.exitcode == 0, f"exit code {process.exitcode}"
 
-    def wait_for_running(self, number, timeout=60):
+    def wait_for_running(self, number, timeout=200):
         """Waits until so many trials are running; returns them."""
         deadline = time.monotonic() + timeout
         while True:
