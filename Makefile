@@ -36,8 +36,9 @@ coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; 
 test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (root; apt-get install slurm-wlm munge)
 	pytest -rs tests/workflow/test_slurm.py
 
-bench: env ## Precise RoI Pooling beside its peers: ratios, side by side in one process
-	python -m tests.ops.bench_prroi_pool
+bench: env ## Precise RoI Pooling and a training iteration beside their peers: ratios, side by side in one process
+	python -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool.json
+	python -m tests.experiments.bench_training --out results/bench/training.json
 
 dashboard: env ## Optuna's dashboard on the studies of `shapes` (or of OPTUNA_STORAGE), at http://localhost:8080
 	optuna-dashboard "$${OPTUNA_STORAGE:-results/shapes/sweep/journal.log}"

@@ -136,6 +136,7 @@ def main():
         peak = f"{row['peak_bytes'] / 1e6:.0f} | {row['iounet_peak_ratio']:.2f}"
         print(f"| {name} | {row['milliseconds']:.0f} | {ratio} | {peak} |")
     if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         context = {"threads": 1, "rounds": options.rounds, "hardware": hardware(), "versions": versions()}
         write_json(options.out, {**context, "training": result})
 

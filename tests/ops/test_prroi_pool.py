@@ -324,6 +324,40 @@ def test_autocast_computes_in_float(device, function):
     assert actual[3].dtype == torch.bfloat16
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_captured_in_a_cuda_graph_and_replayed_with_other_rois(layout):
+    inputs, rois, levels = make_problem(16, torch.float32, "cuda")
+    inputs = [x.contiguous(memory_format=layout) for x in inputs]
+    expected = value_and_gradients(prroi_pool_multilevel, inputs, rois.flip(0), levels.flip(0))
+    grad = torch.randn(len(rois), 16, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    grad = grad.to(rois)
+
+    def all_three():
+        arguments = (grad, inputs, rois, levels, SCALES)
+        output = prroi_pool_multilevel(inputs, rois, levels, (7, 5), SCALES)
+        ops = torch.ops.iounet
+        return [output, ops.prroi_pool_coordinate_gradient(*arguments), *ops.prroi_pool_feature_gradient(*arguments)]
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        torch.cuda.set_sync_debug_mode("error")  # nothing may wait for the device
+        try:
+            all_three()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = all_three()
+    rois.copy_(rois.flip(0))
+    levels.copy_(levels.flip(0))
+    graph.replay()
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_module(device):
     layer = PrRoIPool((3, 5), spatial_scale=0.25)

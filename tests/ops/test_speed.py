@@ -4,10 +4,22 @@ import shutil
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from iounet.ops import _extension, prroi_pool
-from tests.ops import reference_loop
-from tests.ops.bench_prroi_pool import SCALE, interleaved, make_inputs
+from iounet.ops import _extension, prroi_pool, prroi_pool_multilevel
+from tests.ops import bench_prroi_pool, reference_loop
+from tests.ops.bench_prroi_pool import (
+    LAYOUTS,
+    SCALE,
+    check,
+    compare,
+    interleaved,
+    make_inputs,
+    one_level,
+    pyramid,
+    ratios,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
 
@@ -33,7 +45,7 @@ def test_forward_is_at_least_five_times_faster_than_the_loop():
         return reference_loop.forward(planar, rois, 7, SCALE)
 
     torch.testing.assert_close(ours(), peer(), rtol=1e-3, atol=1e-4)
-    _, _, (_, median, _) = interleaved(ours, peer, rounds=20)
+    _, median, _ = ratios(*interleaved([ours, peer], rounds=20))
     assert median >= 5
 
 
@@ -52,3 +64,76 @@ def test_gradients_equal_the_loop(gradient):
     else:
         expected = reference_loop.coordinate_gradient(grad, planar, output.detach(), rois, SCALE)
         torch.testing.assert_close(leaf.grad, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_bench_checks_before_it_times(monkeypatch):
+    problem = one_level(4, 8)
+    check(problem)
+    check(pyramid(num_rois=20, channels=8))
+    oracle = bench_prroi_pool.prroi_pool_reference
+    monkeypatch.setattr(bench_prroi_pool, "prroi_pool_reference", lambda *a: 1.001 * oracle(*a))
+    with pytest.raises(AssertionError, match="NHWC: off by"):
+        next(compare(2, {"tiny": lambda: problem}))
+
+
+def test_the_bench_covers_every_layout_and_peer():
+    rows = list(compare(2, {"tiny": lambda: one_level(4, 8), "levels": lambda: pyramid(num_rois=20, channels=8)}))
+    for shape in ("tiny", "levels"):
+        found = {(row["what"], row["layout"], row["peer"].partition(" ")[0]) for row in rows if row["shape"] == shape}
+        aligned = {(what, layout, "roi_align") for what in ("forward", "feature gradient") for layout in LAYOUTS}
+        assert aligned <= found
+        assert {what for what, _, peer in found if peer == "loop"} == set(bench_prroi_pool.WHATS)
+    assert all(row["ratio"]["quartile_1"] <= row["ratio"]["median"] <= row["ratio"]["quartile_3"] for row in rows)
+
+
+def peak_bytes(function):
+    """What a call allocates: the largest sum of what is held at one time."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        result = function()
+    held = peak = 0
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    del result
+    return peak
+
+
+class CountOps(TorchDispatchMode):
+    """Names of the operators that are dispatched."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_operators_and_bytes_of_a_call_do_not_depend_on_levels_or_layout():
+    problem = pyramid(num_rois=50, channels=16)
+    maps = [feature.contiguous(memory_format=torch.channels_last) for feature in problem.maps]
+    arguments = (maps, problem.rois, problem.levels, 7, problem.scales)
+    with CountOps() as forward:
+        output = prroi_pool_multilevel(*arguments)
+    assert forward.names == ["iounet.prroi_pool.default"]
+    small = 64 * 1024  # RoIs in float64, and what PyTorch keeps beside
+    assert peak_bytes(lambda: prroi_pool_multilevel(*arguments)) <= output.nbytes + small
+    map_bytes = sum(feature.nbytes for feature in maps)
+    planar = (problem.maps, *arguments[1:])
+    assert peak_bytes(lambda: prroi_pool_multilevel(*planar)) <= output.nbytes + map_bytes + small
+
+    # Only what is asked for: a gradient to the RoIs allocates no map.
+    leaf = problem.rois.clone().requires_grad_()
+    output = prroi_pool_multilevel(maps, leaf, *arguments[2:])
+    with CountOps() as backward:
+        output.backward(problem.grad, retain_graph=True)
+    assert [name for name in backward.names if "iounet" in name] == ["iounet.prroi_pool_coordinate_gradient.default"]
+    leaf.grad = None
+    assert peak_bytes(lambda: output.backward(problem.grad, retain_graph=True)) <= small
+    leaves = [feature.clone().requires_grad_() for feature in maps]
+    output = prroi_pool_multilevel(leaves, *arguments[1:])
+    with CountOps() as backward:
+        output.backward(problem.grad)
+    assert [name for name in backward.names if "iounet" in name] == ["iounet.prroi_pool_feature_gradient.default"]

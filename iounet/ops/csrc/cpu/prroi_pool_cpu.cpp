@@ -214,24 +214,59 @@ int64_t grain_size(const Rois& rois) {
   return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, values));
 }
 
+// R rows of cells summed into the column of bins q.
+template <int R, typename V, int N, typename T>
+void sum_column(const T* row, int64_t row_size, int64_t channels, const Axis<T>& x, int q, V (&sums)[R][N]) {
+  constexpr int lanes = sizeof(V) / sizeof(T);
+  const T* weights = x.weights_of(q);
+  for (int j = x.begins[q]; j < x.ends[q]; ++j) {
+    const T* cell = row + j * channels;
+    for (int r = 0; r < R; ++r) {
+      for (int n = 0; n < N; ++n) sums[r][n] += weights[j] * load<V>(cell + r * row_size + n * lanes);
+    }
+  }
+}
+
 template <typename V, int N, typename T>
 void forward_block(const T* image, int64_t width, int64_t channels, const Axis<T>& y, const Axis<T>& x, V* output) {
   std::fill(output, output + y.count * x.count * N, V{});
-  constexpr int lanes = sizeof(V) / sizeof(T);
+  const int64_t row_size = width * channels;
   BinsOfCell rows;
-  for (int i = y.begin; i < y.end; ++i) {
+  int i = y.begin;
+  // Two rows at a time, as far as registers go: most bins that one belongs to are the other's too, and are then read
+  // and written once for both.
+  for (; N <= 4 && i + 1 < y.end; i += 2) {
     rows.advance(y, i);
-    const T* row = image + i * width * channels;
+    BinsOfCell next = rows;
+    next.advance(y, i + 1);
     for (int q = 0; q < x.count; ++q) {
-      const T* weights = x.weights_of(q);
-      V sum[N] = {};
-      for (int j = x.begins[q]; j < x.ends[q]; ++j) {
-        for (int n = 0; n < N; ++n) sum[n] += weights[j] * load<V>(row + j * channels + n * lanes);
+      V sums[2][N] = {};
+      sum_column(image + i * row_size, row_size, channels, x, q, sums);
+      for (int p = rows.first; p < next.last; ++p) {
+        V* bin = output + (p * x.count + q) * N;
+        const bool in_first = p < rows.last;
+        const bool in_second = p >= next.first;
+        if (in_first && in_second) {
+          const T first = y.weights_of(p)[i];
+          const T second = y.weights_of(p)[i + 1];
+          for (int n = 0; n < N; ++n) bin[n] += first * sums[0][n] + second * sums[1][n];
+        } else if (in_first || in_second) {
+          const T weight = y.weights_of(p)[in_first ? i : i + 1];
+          for (int n = 0; n < N; ++n) bin[n] += weight * (in_first ? sums[0][n] : sums[1][n]);
+        }
       }
+    }
+    rows = next;
+  }
+  for (; i < y.end; ++i) {
+    rows.advance(y, i);
+    for (int q = 0; q < x.count; ++q) {
+      V sums[1][N] = {};
+      sum_column(image + i * row_size, row_size, channels, x, q, sums);
       for (int p = rows.first; p < rows.last; ++p) {
         const T weight = y.weights_of(p)[i];
         V* bin = output + (p * x.count + q) * N;
-        for (int n = 0; n < N; ++n) bin[n] += weight * sum[n];
+        for (int n = 0; n < N; ++n) bin[n] += weight * sums[0][n];
       }
     }
   }
