@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from reports.style import BLUE, GREY, INK, MARKERS, ORANGE, SKY, colours, panels
 from reports.tables import THIS_RUN
@@ -203,15 +203,26 @@ def draw_step_sizes(frame: pd.DataFrame, box_side: float | None) -> Figure:
             panel.plot(x[best], own["AP"][best], linestyle="", marker="o", markersize=11, markerfacecolor="none",
                        markeredgecolor=palette[variant], markeredgewidth=1.2)  # fmt: skip
         steps = sorted(set(frame.loc[frame["source"] == source, "step_size"]))
+        labelled = _apart(steps)
         panel.set_xscale("log")
-        panel.xaxis.set_major_locator(FixedLocator(steps))
-        panel.xaxis.set_minor_locator(NullLocator())
+        panel.xaxis.set_major_locator(FixedLocator(labelled))
+        panel.xaxis.set_minor_locator(FixedLocator([step for step in steps if step not in labelled]))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         relative = box_side if source == THIS_RUN else None
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _, side=relative: _step_label(value, side)))
         below = f" (below: in % of the median box side, {relative:.0f} px)" if relative else ""
         panel.set(title=source, xlabel=f"λ{below}", ylabel="AP")
     variant_legend(figure, palette, markers=True)
     return figure
+
+
+def _apart(steps: Sequence[float], ratio: float = 1.4) -> list[float]:
+    """Those of ascending values whose labels have room on a logarithmic axis."""
+    kept: list[float] = []
+    for step in steps:
+        if not kept or step >= ratio * kept[-1]:
+            kept.append(step)
+    return kept
 
 
 def _step_label(step: float, box_side: float | None) -> str:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from reports import curves
+from reports import curves, figures
 from reports.bootstrap import Matches
 from reports.figures import draw_improvement
 from reports.published import load_published
@@ -135,3 +135,9 @@ def test_colours_are_distinct_and_stable():
     palette = colours(["faster_rcnn", "samp1000_lw5.0", "mine", "yours"])
     assert len(set(palette.values())) == 4
     assert palette["samp1000_lw5.0"] == colours(["samp1000_lw5.0"])["samp1000_lw5.0"]
+
+
+def test_labels_of_a_logarithmic_axis_have_room():
+    assert figures._apart([0.15, 0.3, 0.5, 0.6, 0.9, 1, 2, 3]) == [0.15, 0.3, 0.5, 0.9, 2, 3]
+    assert figures._apart([0.5, 1, 2, 3]) == [0.5, 1, 2, 3]
+    assert figures._apart([]) == []
