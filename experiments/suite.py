@@ -59,6 +59,8 @@ def check_suite(data: Any, source: str = "suite") -> dict[str, Any]:
     """Fills in the schema's defaults (in a copy) and checks the suite. Raises `SuiteError`."""
     schema = yaml.safe_load(SCHEMA.read_text())
     data = json.loads(json.dumps(data))
+    if isinstance(data, dict) and data.get("sweep", {}) is None:
+        del data["sweep"]  # a file laid over a suite can only set a key, not take it away
     errors = sorted(_DefaultsValidator(schema).iter_errors(data), key=lambda e: list(map(str, e.absolute_path)))
     if errors:
         lines = [f"  - {'.'.join(map(str, e.absolute_path)) or 'top level'}: {e.message}" for e in errors]

@@ -58,6 +58,13 @@ def test_a_typo_is_named(change, message):
         check_suite(tiny(**change), source="mine.yaml")
 
 
+def test_a_file_laid_over_a_suite_can_take_the_sweep_away():
+    over = yaml.safe_load(Path("experiments/quick.yaml").read_text())
+    suite = check_suite({**yaml.safe_load(Path("experiments/shapes.yaml").read_text()), **over})
+    assert "sweep" not in suite
+    assert suite["seeds"] == [0]
+
+
 def test_a_missing_suite_names_those_that_exist(tmp_path):
     with pytest.raises(SuiteError, match="no such suite file; experiments/ has .*shapes.yaml"):
         load_suite(tmp_path / "none.yaml")
