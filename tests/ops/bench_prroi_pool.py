@@ -31,7 +31,7 @@ WHATS = ("forward", "coordinate gradient", "feature gradient", "both gradients")
 LAYOUTS = ("NHWC", "NCHW", "NHWC + conversions")
 # The loop takes seconds for a large problem: it and ours are then timed on the first RoIs only, of so many cells times
 # channels in all. (With few RoIs on the large maps of a pyramid, clearing it takes most of a feature gradient's time.)
-LOOP_WORK = 9e6
+LOOP_WORK = 5e6
 ops = torch.ops.iounet
 
 
