@@ -236,7 +236,9 @@ def test_constraints_pin_everything_that_is_asked_for():
     assert lines[0].startswith("# ") and "make lock" in lines[0]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;]+", line) for line in lines[1:])
     pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines[1:]}
-    asked = [line.split("#")[0].strip() for line in (ENVIRONMENT / "requirements.txt").read_text().splitlines()]
+    asked = [
+        re.split(r"[#\[]", line)[0].strip() for line in (ENVIRONMENT / "requirements.txt").read_text().splitlines()
+    ]
     (first,) = re.findall(r"-c .*constraints\.txt\" (torch .*)", (ENVIRONMENT / "setup.sh").read_text())
     asked += first.split()
     assert len(asked) > 20
