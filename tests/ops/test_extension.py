@@ -49,6 +49,7 @@ def finish(process):
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_processes_build_once_and_a_killed_one_blocks_nobody(tmp_path):
     environment = {"IOUNET_CACHE_DIR": str(tmp_path / "cache")}
     victim = start(POOL, **environment)

@@ -136,6 +136,7 @@ def test_a_comment_retrains_nothing(workspace):
     assert "Nothing to be done" in workspace.snakemake("all", "-n")[1]
 
 
+@pytest.mark.slow
 def test_a_changed_config_retrains_its_variant_only_through_a_kill_of_everything(workspace):
     config = workspace.folder / "tiny_iounet.py"
     config.write_text(config.read_text() + "optimizer = dict(lr=0.001)\n")
