@@ -2,14 +2,6 @@
 
 _base_ = ["iounet.py"]
 channels = 256
-threshold_half = dict(
-    type="MaxIoUAssigner",
-    pos_iou_thr=0.5,
-    neg_iou_thr=0.5,
-    min_pos_iou=0.5,
-    match_low_quality=True,
-    ignore_iof_thr=-1,
-)
 model = dict(
     type="MaskRCNN",
     roi_head=dict(
@@ -29,7 +21,7 @@ model = dict(
             loss_mask=dict(type="CrossEntropyLoss", use_mask=True, loss_weight=1.0),
         ),
     ),
-    train_cfg=dict(rcnn=dict(bbox_assigner=threshold_half, mask_size=28)),
+    train_cfg=dict(rcnn=dict(bbox_assigner=dict(match_low_quality=True), mask_size=28)),
     test_cfg=dict(rcnn=dict(mask_thr_binary=0.5)),
 )
 image_size = (1333, 800)
