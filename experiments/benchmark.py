@@ -68,16 +68,9 @@ class Detector:
     """A trained detector under one inference setting, called as `mmdet`'s own testing calls it."""
 
     def __init__(self, model: Any, setting: Setting) -> None:
-        from mmcv import ConfigDict
+        from experiments.inference import test_cfg_of
 
-        self.model = model
-        self.test_cfg = ConfigDict({key: value for key, value in model.roi_head.test_cfg.items() if key != "iou"})
-        if setting.guide is not None:
-            branch = model.roi_head.test_cfg.iou
-            self.test_cfg.iou = ConfigDict(nms={**branch.nms, "guide": setting.guide})
-            if setting.step_size is not None:
-                refine = {**branch.refine, "lamb": setting.step_size, "t": setting.num_steps}
-                self.test_cfg.iou["refine"] = ConfigDict(refine)
+        self.model, self.test_cfg = model, test_cfg_of(model.roi_head.test_cfg, setting)
 
     def __call__(self, images: Any, metas: list[dict[str, Any]]) -> list[list[Any]]:
         """Per image and class `ndarray[M, 5]` of (x1, y1, x2, y2, score)."""

@@ -82,23 +82,30 @@ def _detect_batch(
     if diagnostics is not None:
         diagnostics.add(head, features, metas, image_ids, candidates, ious)
     for setting in settings:
+        own = test_cfg_of(cfg, setting)
         if setting.guide is None:
-            r_cnn = ConfigDict({key: value for key, value in cfg.items() if key != "iou"})
-            boxes, labels = head.simple_test_bboxes(features, metas, proposals, r_cnn, rescale=True)
+            boxes, labels = head.simple_test_bboxes(features, metas, proposals, own, rescale=True)
             rows = [(b[:, :4], b[:, 4], classes, None) for b, classes in zip(boxes, labels, strict=True)]
         else:
-            refine = None
-            if setting.step_size is not None:
-                refine = {**(cfg.iou.get("refine") or {}), "lamb": setting.step_size, "t": setting.num_steps}
-            nms = {**cfg.iou.nms, "guide": setting.guide}
             limits = {"score_thr": cfg.score_thr, "max_per_img": cfg.max_per_img}
-            detections = head.select(features, candidates, ious, **nms, **limits, refine=refine)
+            detections = head.select(features, candidates, ious, **own.iou.nms, **limits, refine=own.iou.get("refine"))
             rows = [
                 (d.boxes / d.boxes.new_tensor(meta["scale_factor"]), d.scores, d.labels, d.ious)
                 for d, meta in zip(detections, metas, strict=True)
             ]
         for image_id, row in zip(image_ids, rows, strict=True):
             _append(found[setting.name], image_id, category_ids, *row)
+
+
+def test_cfg_of(cfg: Any, setting: Setting) -> ConfigDict:
+    """A detector's `test_cfg.rcnn` with an inference setting in place of its own IoU branch."""
+    own = ConfigDict({key: value for key, value in cfg.items() if key != "iou"})
+    if setting.guide is not None:
+        own.iou = ConfigDict(nms={**cfg.iou.nms, "guide": setting.guide})
+        if setting.step_size is not None:
+            refine = {**(cfg.iou.get("refine") or {}), "lamb": setting.step_size, "t": setting.num_steps}
+            own.iou.refine = ConfigDict(refine)
+    return own
 
 
 def _append(
