@@ -107,13 +107,7 @@ class Results:
         row = self.evaluation(variant, seed, setting)
         source = row["source"].removesuffix(".json") + ".matches.json.gz"
         if source not in self._matches:
-            path = self.root / source
-            matches = Matches.from_json(read_json(path), path)
-            recomputed = float(average_precision(matches, whole(matches)).mean())
-            if abs(recomputed - row["AP"]) > AGREEMENT:
-                stated = f"metrics.AP is {row['AP']:.4f} in {row['source']}"
-                raise ReportError(f"{path}: AP {recomputed:.4f} from the matches, but {stated}")
-            self._matches[source] = matches
+            self._matches[source] = load_matches(self.root / source, row["AP"], row["source"])
         return self._matches[source]
 
 
@@ -136,6 +130,21 @@ def read_json(path: Path) -> Any:
         raise MissingResult(f"{path}: no such file") from None
     except (OSError, EOFError, ValueError) as error:
         raise ReportError(f"{path}: damaged, cannot be read ({error}); delete it and evaluate again") from None
+
+
+def load_matches(path: Path, stated: float | None, where: str) -> Matches:
+    """A matches file, checked against the AP in [0, 1] that an evaluation file, `where`, states.
+
+    Raises:
+        MissingResult: it does not exist.
+        ReportError: it is damaged, or gives another AP.
+    """
+    matches = Matches.from_json(read_json(path), path)
+    recomputed = float(average_precision(matches, whole(matches)).mean())
+    if stated is None or abs(recomputed - stated) > AGREEMENT:
+        shown = "null" if stated is None else f"{stated:.4f}"
+        raise ReportError(f"{path}: AP {recomputed:.4f} from the matches, but metrics.AP is {shown} in {where}")
+    return matches
 
 
 def need(data: Any, key: str, path: Path) -> Any:

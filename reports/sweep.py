@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.bootstrap import Matches, average_precision, draw_image_weights, whole
+from reports.bootstrap import Matches, average_precision, draw_image_weights
 from reports.cells import POINTS, per_seed
-from reports.collect import AGREEMENT, METRICS, Results, need, read_json
+from reports.collect import METRICS, Results, load_matches, need, read_json
 from reports.errors import MissingResult, NotInSuite, ReportError
 from reports.run_tables import format_duration, headline_setting
 from reports.statistics import LEVEL, RESAMPLES, bootstrap_interval
@@ -116,7 +116,9 @@ def load_sweep(results: Results) -> Sweep | None:
         for setting in dict.fromkeys(summary["settings"].values()):
             file = folder / "val" / side / f"{setting}.json"
             evaluations[side, setting] = _evaluation(file, results, setting)
-            matches[side, setting] = _matches(file, evaluations[side, setting])
+            matches_file = file.with_name(f"{setting}.matches.json.gz")
+            stated = evaluations[side, setting]["metrics"]["AP"]
+            matches[side, setting] = load_matches(matches_file, stated, file.name)
     return Sweep(
         summary=summary,
         best=best,
@@ -153,15 +155,6 @@ def _evaluation(path: Path, results: Results, setting: str) -> Any:
     for key in ("seed", "variant", "checkpoint_sha256", "config_hash", "git_commit", "wandb_run_id"):
         need(data, key, path)
     return data
-
-
-def _matches(path: Path, evaluation: Mapping[str, Any]) -> Matches:
-    file = path.with_name(path.stem + ".matches.json.gz")
-    matches = Matches.from_json(read_json(file), file)
-    recomputed, stated = float(average_precision(matches, whole(matches)).mean()), evaluation["metrics"]["AP"]
-    if stated is None or abs(recomputed - stated) > AGREEMENT:
-        raise ReportError(f"{file}: AP {recomputed:.4f} from the matches, but metrics.AP is {stated} in {path.name}")
-    return matches
 
 
 def difference(sweep: Sweep, left: tuple[str, str], right: tuple[str, str], resamples: int | None = None) -> Difference:
