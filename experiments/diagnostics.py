@@ -72,7 +72,7 @@ class Diagnostics:
             metas: mmdet's, per image.
             image_ids: per image.
             candidates: `head.candidates` of the batch.
-            ious: `Tensor[K, C]`, `head.score` of the candidates.
+            ious: `Tensor[K, C]`, of `head.score` of the candidates.
         """
         cfg, classes = head.test_cfg, candidates.class_scores.shape[1]
         factors = candidates.boxes.new_tensor(np.stack([meta["scale_factor"] for meta in metas]))
@@ -90,7 +90,8 @@ class Diagnostics:
         for name, (guide, threshold) in NMS.items():
             options = {**cfg.iou.nms, "guide": guide, "score_thr": cfg.score_thr}
             options |= {} if threshold is None else {"iou_threshold": threshold}
-            kept, image = suppress(candidates, ious, **options)
+            kept, rows = suppress(candidates, ious, **options)
+            image = candidates.image_index[rows]
             true, nearest = nearest_iou(kept.boxes / factors[image], image * classes + kept.labels, truth, truth_keys)
             self._survivors[name].append(_numpy(true[true >= POSITIVE]))
             if name == "guided":

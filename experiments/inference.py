@@ -75,12 +75,12 @@ def _detect_batch(
     proposals = model.rpn_head.simple_test_rpn(features, metas)
     head, cfg = model.roi_head, model.roi_head.test_cfg
     candidates: Any = None
-    ious: Any = None
+    predicted: Any = None
     if diagnostics is not None or any(setting.guide is not None for setting in settings):
         candidates = head.candidates(features, proposals, metas)
-        ious = head.score(features, candidates)
+        predicted = head.score(features, candidates)
     if diagnostics is not None:
-        diagnostics.add(head, features, metas, image_ids, candidates, ious)
+        diagnostics.add(head, features, metas, image_ids, candidates, predicted.ious)
     for setting in settings:
         own = test_cfg_of(cfg, setting)
         if setting.guide is None:
@@ -88,7 +88,8 @@ def _detect_batch(
             rows = [(b[:, :4], b[:, 4], classes, None) for b, classes in zip(boxes, labels, strict=True)]
         else:
             limits = {"score_thr": cfg.score_thr, "max_per_img": cfg.max_per_img}
-            detections = head.select(features, candidates, ious, **own.iou.nms, **limits, refine=own.iou.get("refine"))
+            refine = own.iou.get("refine")
+            detections = head.select(features, candidates, predicted, **own.iou.nms, **limits, refine=refine)
             rows = [
                 (d.boxes / d.boxes.new_tensor(meta["scale_factor"]), d.scores, d.labels, d.ious)
                 for d, meta in zip(detections, metas, strict=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from iounet.ops import ascent_step_
 
 NO_GRADIENT = (
     "predict_iou has no gradient with respect to the boxes: pool with PrRoIPool (RoIAlign does not pass one on)"
@@ -27,6 +28,7 @@ def refine_boxes(
     omega_2: float = -0.01,
     *,
     predict_with_gradient: PredictWithGradient | None = None,
+    start: tuple[Tensor, Tensor] | None = None,
     keep_shape: bool | None = None,
     trace: Trace | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -40,15 +42,17 @@ def refine_boxes(
     Args:
         predict_iou: called as ``predict_iou(boxes, labels)`` with K' ≤ K of the boxes and their labels (in order);
             returns ``Tensor[K']``, each value differentiable in its own box and independent of the other boxes.
-        boxes: ``Tensor[K, 4]`` in pixels.
+        boxes: ``Tensor[K, 4]`` in pixels; or ``Tensor[K, 5]`` RoIs, whose first column (the image index) is handed to
+            ``predict_iou`` and back as it is.
         labels: ``LongTensor[K]``, passed on to ``predict_iou``: a class, or any other index that it needs per box.
         step_size: λ. The paper uses 0.5.
         num_steps: T, the largest number of steps.
         omega_1: early-stop threshold.
         omega_2: tolerance of degradation; negative.
         predict_with_gradient: called like ``predict_iou`` wherever a step follows; returns the same IoUs and their
-            gradients ``Tensor[K', 4]``. ``None``: by autograd from ``predict_iou``, which then only serves the last
-            position.
+            gradients, of the shape of the boxes. ``None``: by autograd from ``predict_iou``, which then only serves the
+            last position.
+        start: what ``predict_with_gradient`` would return for ``boxes`` and ``labels``, where it is known already.
         keep_shape: compute stopped boxes along, under a mask, instead of dropping them. The result is the same, up to
             rounding. ``None``: only on a GPU, where choosing rows would make the host wait for the device in every
             step.
@@ -56,7 +60,7 @@ def refine_boxes(
             state after each step. A stopped box stays as it is.
 
     Returns:
-        ``Tensor[K, 4]`` boxes and ``Tensor[K]`` their predicted IoUs, in the order of the input.
+        ``Tensor[K, 4 or 5]`` boxes and ``Tensor[K]`` their predicted IoUs, in the order of the input.
 
     Raises:
         ValueError: if ``num_steps`` is negative, or ``predict_iou`` returns another shape than ``[K']`` or is not
@@ -72,104 +76,67 @@ def refine_boxes(
         return boxes, ious
     if keep_shape is None:
         keep_shape = boxes.device.type != "cpu"
-    model = _Model(predict_iou, predict_with_gradient)
-    ascend = _ascend_all if keep_shape else _ascend_moving
+
+    def predict(boxes: Tensor, labels: Tensor, differentiate: bool) -> tuple[Tensor, Tensor]:
+        return _predict(predict_iou, predict_with_gradient, boxes, labels, differentiate)
+
     with torch.no_grad():
-        return ascend(model, boxes, labels, _Rule(step_size, num_steps, omega_1, omega_2), trace)
+        iou, gradient = predict(boxes, labels, num_steps > 0) if start is None else start
+        position, ious, rows = boxes, iou, None  # rows: which boxes are still here; None: all of them
+        if trace is not None:
+            trace.append((boxes.clone(), ious.clone()))
+        stopped = torch.zeros_like(labels, dtype=torch.bool)
+        previous = None
+        for step in range(num_steps):
+            ascent_step_(position, stopped, gradient, iou, previous, step_size, omega_1, omega_2)
+            if not keep_shape and step > 0:
+                (kept,) = torch.where(~stopped)
+                if len(kept) < len(position):
+                    rows, ious = (kept, ious.clone()) if rows is None else (rows[kept], ious)
+                    labels, position, iou, stopped = (t[kept] for t in (labels, position, iou, stopped))
+                if len(position) == 0:
+                    if trace is not None:
+                        trace.extend([trace[-1]] * (num_steps - step))
+                    break
+            previous = iou
+            iou, gradient = predict(position, labels, step + 1 < num_steps)
+            if rows is None:
+                ious = iou
+            else:
+                boxes[rows], ious[rows] = position, iou
+            if trace is not None:
+                trace.append((boxes.clone(), ious.clone()))
+        return boxes, ious
 
 
-class _Rule(NamedTuple):
-    step_size: float
-    num_steps: int
-    omega_1: float
-    omega_2: float
-
-    def stops(self, change: Tensor) -> Tensor:
-        """Which boxes stop after their predicted IoU changed by so much (written so that NaN does not stop one)."""
-        return (change.abs() < self.omega_1) | (change < self.omega_2)
-
-
-class _Model(NamedTuple):
-    predict_iou: Predict
-    predict_with_gradient: PredictWithGradient | None
-
-    def __call__(self, boxes: Tensor, labels: Tensor, differentiate: bool) -> tuple[Tensor, Tensor]:
-        """IoUs and, if asked for, their gradients (else something without meaning)."""
-        if not differentiate:
-            ious = gradient = self.predict_iou(boxes, labels).detach()
-        elif self.predict_with_gradient is not None:
-            ious, gradient = self.predict_with_gradient(boxes, labels)
-        else:
-            leaf = boxes.detach().requires_grad_()
-            with torch.enable_grad():
-                ious = self.predict_iou(leaf, labels)
-            gradient = gradient_of(ious, leaf, torch.ones_like(ious))
-            ious = ious.detach()
-        if ious.shape != boxes.shape[:1]:
-            raise ValueError(f"predict_iou must return shape [{len(boxes)}], one IoU per box, got {list(ious.shape)}")
-        return ious, gradient
+def _predict(
+    predict_iou: Predict,
+    predict_with_gradient: PredictWithGradient | None,
+    boxes: Tensor,
+    labels: Tensor,
+    differentiate: bool,
+) -> tuple[Tensor, Tensor]:
+    """IoUs and, if asked for, their gradients (else something without meaning)."""
+    if not differentiate:
+        ious = gradient = predict_iou(boxes, labels).detach()
+    elif predict_with_gradient is not None:
+        ious, gradient = predict_with_gradient(boxes, labels)
+    else:
+        leaf = boxes.detach().requires_grad_()
+        with torch.enable_grad():
+            ious = predict_iou(leaf, labels)
+        gradient = gradient_of(ious, leaf, torch.ones_like(ious))
+        ious = ious.detach()
+    if ious.shape != boxes.shape[:1]:
+        raise ValueError(f"predict_iou must return shape [{len(boxes)}], one IoU per box, got {list(ious.shape)}")
+    return ious, gradient
 
 
-def gradient_of(output: Tensor, input: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of ``(output × weight).sum()`` to ``input``. Raises ``ValueError`` if there is none."""
+def gradient_of(output: Tensor, boxes: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of ``(output × weight).sum()`` to ``boxes``. Raises ``ValueError`` if there is none."""
     gradient = None
     if output.requires_grad:
-        (gradient,) = torch.autograd.grad(output, input, weight, allow_unused=True)
+        (gradient,) = torch.autograd.grad(output, boxes, weight, allow_unused=True)
     if gradient is None:
         raise ValueError(NO_GRADIENT)
     return gradient
-
-
-def _ascend_all(
-    model: _Model, boxes: Tensor, labels: Tensor, rule: _Rule, trace: Trace | None
-) -> tuple[Tensor, Tensor]:
-    """All boxes in every step, those that stopped by a step of zero: nothing waits for a value. Moves ``boxes``.
-
-    A stopped box is where it was, so its IoU comes out as it was.
-    """
-    low, high, corners = boxes[:, :2], boxes[:, 2:], boxes.view(-1, 2, 2)
-    stopped = torch.zeros_like(labels, dtype=torch.bool)
-    stays = stopped[:, None, None]
-    size = torch.empty_like(low, memory_format=torch.contiguous_format)
-    sizes = size[:, None]
-    ious, gradient = model(boxes, labels, rule.num_steps > 0)
-    if trace is not None:
-        trace.append((boxes.clone(), ious))
-    for step in range(rule.num_steps):
-        torch.sub(high, low, out=size)
-        step_taken = (gradient.reshape(-1, 2, 2) * sizes).masked_fill_(stays, 0)
-        corners.add_(step_taken, alpha=rule.step_size)
-        old = ious
-        ious, gradient = model(boxes, labels, step + 1 < rule.num_steps)
-        stopped |= rule.stops(ious - old)
-        if trace is not None:
-            trace.append((boxes.clone(), ious))
-    return boxes, ious
-
-
-def _ascend_moving(
-    model: _Model, boxes: Tensor, labels: Tensor, rule: _Rule, trace: Trace | None
-) -> tuple[Tensor, Tensor]:
-    """Only the boxes that have not stopped: less to compute, and the host looks which those are. Moves ``boxes``."""
-    rows = torch.arange(len(boxes), device=boxes.device)
-    position = boxes
-    iou, gradient = model(position, labels, rule.num_steps > 0)
-    ious = iou.clone()
-    if trace is not None:
-        trace.append((boxes.clone(), ious.clone()))
-    for step in range(rule.num_steps):
-        if len(rows) == 0:
-            if trace is not None:
-                trace.extend([trace[-1]] * (rule.num_steps - step))
-            break
-        size = (position[:, 2:] - position[:, :2]).repeat(1, 2)
-        position = torch.add(position, gradient * size, alpha=rule.step_size)
-        old = iou
-        iou, gradient = model(position, labels, step + 1 < rule.num_steps)
-        boxes[rows], ious[rows] = position, iou
-        if trace is not None:
-            trace.append((boxes.clone(), ious.clone()))
-        if step + 1 < rule.num_steps:
-            (kept,) = torch.where(~rule.stops(iou - old))
-            rows, labels, position, iou, gradient = (t[kept] for t in (rows, labels, position, iou, gradient))
-    return boxes, ious

@@ -182,8 +182,6 @@ class CascadeIoURoIHead(CascadeRoIHead, IoURoIHead):
         mean = torch.stack(logits).mean(0)
         return list(zip(rois.split(counts), mean.split(counts), result["bbox_pred"].split(counts), strict=True))
 
-    def _levels(self, x: Sequence[Tensor]) -> Sequence[Tensor]:
-        return x[: self.iou_roi_extractor.num_inputs]
-
-    def _pool(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
-        return self.iou_roi_extractor(self._levels(x), rois)
+    @property
+    def _extractor(self) -> Any:
+        return self.iou_roi_extractor

@@ -67,7 +67,7 @@ def suppress(
         score_thr: smallest class score.
 
     Returns:
-        Detections image by image, highest score first, and ``LongTensor[M]`` their images.
+        Detections image by image, highest score first, and ``LongTensor[M]``: which of the candidates they are.
     """
     scores, num_classes = candidates.class_scores, candidates.class_scores.shape[1]
     if multiclass:
@@ -88,7 +88,7 @@ def suppress(
     by_image = image_index[keep].argsort(stable=True)
     keep, kept_scores = keep[by_image], kept_scores[by_image]
     box, label = box[keep], label[keep]
-    return Detections(candidates.boxes[box], kept_scores, label, ious[box, label]), image_index[keep]
+    return Detections(candidates.boxes[box], kept_scores, label, ious[box, label]), box
 
 
 def rank_in_image(image_index: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmcv.runner import BaseModule, auto_fp16, force_fp32
@@ -14,6 +14,18 @@ from mmdet.models.builder import build_loss
 from torch import Tensor, nn
 
 _LOSSES = "dict(type='SmoothL1Loss') or dict(type='CrossEntropyLoss', use_sigmoid=True)"
+
+
+class Prediction(NamedTuple):
+    """What an IoU head makes of K RoIs.
+
+    Attributes:
+        ious: ``Tensor[K, num_classes]``.
+        hidden: ``Tensor[K, width]`` per hidden layer: from these, :meth:`LabelledIoU.gradient` needs no second pass.
+    """
+
+    ious: Tensor
+    hidden: list[Tensor]
 
 
 @HEADS.register_module()
@@ -70,7 +82,6 @@ class IoUHead(BaseModule):
         self.shared_fcs = nn.ModuleList([nn.Linear(*pair) for pair in pairwise(widths)])
         self.fc_iou = nn.Linear(widths[-1], 1 if class_agnostic else num_classes)
 
-    @auto_fp16()
     def forward(self, features: Tensor) -> Tensor:
         """Raw outputs.
 
@@ -81,11 +92,7 @@ class IoUHead(BaseModule):
             ``Tensor[K, num_classes]``, or ``Tensor[K, 1]`` if class-agnostic, in the precision of the weights: the
             refinement compares changes of 0.001, which half precision does not resolve.
         """
-        hidden = features.flatten(1)
-        for layer in self.shared_fcs:
-            hidden = layer(hidden).relu()
-        with torch.autocast(hidden.device.type, enabled=False):
-            return self.fc_iou(hidden.to(self.fc_iou.weight.dtype))
+        return self._last(self._hidden(features))
 
     def decode(self, raw: Tensor) -> Tensor:
         """IoUs of raw outputs, of any shape. From ``SmoothL1Loss`` they may lie somewhat outside [0, 1]."""
@@ -105,6 +112,11 @@ class IoUHead(BaseModule):
         if labels is not None:
             return self.decode(self._read(raw, labels))
         return self.decode(raw).expand(-1, self.num_classes)
+
+    def predict(self, features: Tensor) -> Prediction:
+        """:meth:`predict_iou` for every class, with the activations on the way."""
+        hidden = self._hidden(features)
+        return Prediction(self.decode(self._last(hidden)).expand(-1, self.num_classes), hidden)
 
     def of_labels(self, labels: Tensor) -> LabelledIoU:
         """:meth:`predict_iou` of these labels, with its gradient in closed form."""
@@ -132,6 +144,17 @@ class IoUHead(BaseModule):
         target = target_ious if self._is_logit else (target_ious - self.mean) / self.std
         loss = self.loss_iou(raw, target, avg_factor=count)
         return {"loss_iou": loss, "iou_error": (self.decode(raw.detach()) - target_ious).abs().sum() / count}
+
+    @auto_fp16()
+    def _hidden(self, features: Tensor) -> list[Tensor]:
+        hidden = [features.flatten(1)]
+        for layer in self.shared_fcs:
+            hidden.append(layer(hidden[-1]).relu())
+        return hidden[1:]
+
+    def _last(self, hidden: Sequence[Tensor]) -> Tensor:
+        with torch.autocast(hidden[-1].device.type, enabled=False):
+            return self.fc_iou(hidden[-1].to(self.fc_iou.weight.dtype))
 
     def _read(self, raw: Tensor, labels: Tensor) -> Tensor:
         """``Tensor[K]``: the output of each RoI's class."""
@@ -180,23 +203,42 @@ class LabelledIoU:
     def with_gradient(self, features: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Predicted IoUs ``Tensor[K']``, and ``Tensor[K', C, h, w]``: the gradient of each to its own features."""
         with torch.autocast(features.device.type, enabled=False):
-            ious, hidden, gradient = self._forward(features, rows)
-            if self._is_logit:
-                gradient = gradient * (ious * (1 - ious))[:, None]
+            ious, hidden = self._forward(features, rows)
+        return ious, self.gradient(ious, hidden, rows).view(features.shape)
+
+    @torch.no_grad()
+    def gradient(self, ious: Tensor, hidden: Sequence[Tensor], rows: Tensor | None = None) -> Tensor:
+        """The gradient of predicted IoUs to the features that gave them.
+
+        Args:
+            ious: ``Tensor[K']``.
+            hidden: ``Tensor[K', width]`` per hidden layer: its activations.
+            rows: as above.
+
+        Returns:
+            ``Tensor[K', C · h · w]``.
+        """
+        gradient = _of_rows(self._weight, rows)
+        if self._is_logit:
+            gradient = gradient * (ious * (1 - ious))[:, None]
+        with torch.autocast(gradient.device.type, enabled=False):
             for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
                 gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
                 gradient = torch.mm(gradient, weight)
-        return ious, gradient.view(features.shape).to(features.dtype)
+        return gradient
 
-    def _forward(self, features: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor], Tensor]:
-        last, bias = (self._weight, self._bias) if rows is None else (self._weight[rows], self._bias[rows])
+    def _forward(self, features: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         hidden: list[Tensor] = []
-        activation = features.flatten(1).to(last.dtype)
-        for _, transposed, layer_bias in self._layers:
-            activation = torch.addmm(layer_bias, activation, transposed).relu_()
+        activation = features.flatten(1).to(self._weight.dtype)
+        for _, transposed, bias in self._layers:
+            activation = torch.addmm(bias, activation, transposed).relu_()
             hidden.append(activation)
-        ious = (activation * last).sum(1) + bias
-        return (ious.sigmoid() if self._is_logit else ious), hidden, last
+        ious = (activation * _of_rows(self._weight, rows)).sum(1) + _of_rows(self._bias, rows)
+        return (ious.sigmoid() if self._is_logit else ious), hidden
+
+
+def _of_rows(tensor: Tensor, rows: Tensor | None) -> Tensor:
+    return tensor if rows is None else tensor[rows]
 
 
 def _predicts_logits(loss_iou: Mapping[str, Any]) -> bool:

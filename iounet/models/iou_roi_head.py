@@ -16,10 +16,12 @@ from mmdet.models.builder import build_head
 from torch import Tensor
 
 from iounet.core.boxes import box_iou, clip_boxes
-from iounet.core.refine import gradient_of, refine_boxes
+from iounet.core.refine import refine_boxes
 from iounet.core.roi_generator import RoIGenerator
 from iounet.models._test_cfg import read_iou_cfg
 from iounet.models.detections import Candidates, Detections, rank_in_image, suppress
+from iounet.models.iou_head import Prediction
+from iounet.models.prroi_extractor import PrRoIExtractor
 
 
 @HEADS.register_module()
@@ -179,9 +181,9 @@ class IoURoIHead(StandardRoIHead):
         nms, refine = branch
         score_thr, max_per_img = rcnn_test_cfg.score_thr, rcnn_test_cfg.max_per_img
         candidates = self.candidates(x, proposals, img_metas, score_thr)
-        ious = self.score(x, candidates)
+        predicted = self.score(x, candidates)
         detections = self.select(
-            x, candidates, ious, **nms, score_thr=score_thr, refine=refine, max_per_img=max_per_img
+            x, candidates, predicted, **nms, score_thr=score_thr, refine=refine, max_per_img=max_per_img
         )
         boxes = [image.boxes for image in detections]
         if rescale:
@@ -224,16 +226,16 @@ class IoURoIHead(StandardRoIHead):
         return Candidates(boxes[possible], class_scores[possible], image_index[possible], len(proposal_list))
 
     @torch.no_grad()
-    def score(self, x: Sequence[Tensor], candidates: Candidates) -> Tensor:
-        """``Tensor[K, C]``: the predicted IoU of every candidate, for every class."""
-        return self.iou_head.predict_iou(self._pool(x, _as_rois(candidates.image_index, candidates.boxes)))
+    def score(self, x: Sequence[Tensor], candidates: Candidates) -> Prediction:
+        """The predicted IoU of every candidate, for every class."""
+        return self.iou_head.predict(self._pool(x, _as_rois(candidates.image_index, candidates.boxes)))
 
     @torch.no_grad()
     def select(
         self,
         x: Sequence[Tensor],
         candidates: Candidates,
-        ious: Tensor,
+        predicted: Prediction,
         *,
         multiclass: bool = True,
         iou_threshold: float = 0.5,
@@ -247,7 +249,7 @@ class IoURoIHead(StandardRoIHead):
         Args:
             x: feature maps.
             candidates: of :meth:`candidates`, with a ``score_thr`` no higher than the one here.
-            ious: of :meth:`score`.
+            predicted: of :meth:`score`.
             multiclass: see :func:`iounet.models.detections.suppress`, also for the next three.
             iou_threshold: NMS.
             guide: NMS.
@@ -258,16 +260,18 @@ class IoURoIHead(StandardRoIHead):
         Returns:
             :class:`Detections` per image, highest score first.
         """
-        detections, image_index = suppress(
+        detections, rows = suppress(
             candidates,
-            ious,
+            predicted.ious,
             multiclass=multiclass,
             iou_threshold=iou_threshold,
             guide=guide,
             score_thr=score_thr,
         )
+        image_index = candidates.image_index[rows]
         if refine is not None:
-            detections, image_index = self.refine(x, detections, image_index, **refine)
+            hidden = [layer[rows] for layer in predicted.hidden]
+            detections, image_index = self.refine(x, detections, image_index, hidden=hidden, **refine)
         if max_per_img >= 0:
             first = rank_in_image(image_index) < max_per_img
             detections, image_index = detections.take(first), image_index[first]
@@ -287,6 +291,7 @@ class IoURoIHead(StandardRoIHead):
         omega_2: float = -0.01,
         lamb: float = 0.5,
         use_iou_score: bool = True,
+        hidden: Sequence[Tensor] | None = None,
         trace: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Detections, Tensor]:
         """Refine the first boxes of each image; see :func:`iounet.core.refine_boxes`. The others are dropped.
@@ -301,6 +306,8 @@ class IoURoIHead(StandardRoIHead):
             omega_2: stop a box after a step that changes its IoU by less than this, downwards (negative).
             lamb: λ, the step size.
             use_iou_score: multiply the scores with the IoUs predicted at the refined positions.
+            hidden: ``Tensor[M, width]`` per layer, of the pass that predicted ``detections.ious``: it is then not
+                repeated for the first step.
             trace: see :func:`iounet.core.refine_boxes`; its rows are the first ``pre_refine`` rows of each image.
 
         Returns:
@@ -309,41 +316,51 @@ class IoURoIHead(StandardRoIHead):
         if len(image_index) > pre_refine:  # else there are no more of any image
             (first,) = torch.where(rank_in_image(image_index) < pre_refine)
             detections, image_index = detections.take(first), image_index[first]
+            hidden = None if hidden is None else [layer[first] for layer in hidden]
         # Features are constants here; in this layout they are pooled time and again without being copied.
         x = [level.detach().contiguous(memory_format=torch.channels_last) for level in self._levels(x)]
-        images, model = image_index[:, None].to(detections.boxes.dtype), self.iou_head.of_labels(detections.labels)
+        rois = _as_rois(image_index, detections.boxes)
+        labels, pool = detections.labels, self._extractor
+        model = self.iou_head.of_labels(labels)
 
         def some(rows: Tensor) -> Tensor | None:  # which of the boxes: None for all
-            return None if len(rows) == len(images) else rows
+            return None if len(rows) == len(labels) else rows
 
-        def rois(boxes: Tensor, rows: Tensor | None) -> Tensor:
-            return torch.cat([images if rows is None else images[rows], boxes], dim=1)
+        def predict_iou(rois: Tensor, rows: Tensor) -> Tensor:
+            return model(pool(x, rois), some(rows))
 
-        def predict_iou(boxes: Tensor, rows: Tensor) -> Tensor:
-            return model(self._pool(x, rois(boxes, some(rows))), some(rows))
+        def predict_with_gradient(rois: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            ious, gradient = model.with_gradient(pool(x, rois), some(rows))
+            return ious, pool.coordinate_gradient(x, rois, gradient)
 
-        def predict_with_gradient(boxes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            leaf = rois(boxes, some(rows)).requires_grad_()
-            with torch.enable_grad():
-                pooled = self._pool(x, leaf)
-            ious, gradient = model.with_gradient(pooled, some(rows))
-            return ious, gradient_of(pooled, leaf, gradient)[:, 1:]
+        def predict_by_autograd(rois: Tensor, rows: Tensor) -> Tensor:
+            return self.iou_head.predict_iou(pool(x, rois), labels[rows])
 
-        boxes, ious = refine_boxes(
-            predict_iou,
-            detections.boxes,
-            torch.arange(len(images), device=images.device),
+        start = None
+        closed_form = isinstance(pool, PrRoIExtractor)
+        # Of half precision, what was predicted before cannot be compared with what follows to within omega_1.
+        if closed_form and t > 0 and hidden is not None and hidden[0].dtype == rois.dtype:
+            gradient = model.gradient(detections.ious, hidden)
+            start = detections.ious, pool.coordinate_gradient(x, rois, gradient)
+        states: list[tuple[Tensor, Tensor]] = []
+        rois, ious = refine_boxes(
+            predict_iou if closed_form else predict_by_autograd,
+            rois,
+            torch.arange(len(rois), device=rois.device),
             step_size=lamb,
             num_steps=t,
             omega_1=omega_1,
             omega_2=omega_2,
-            predict_with_gradient=predict_with_gradient,
-            trace=trace,
+            predict_with_gradient=predict_with_gradient if closed_form else None,
+            start=start,
+            trace=None if trace is None else states,
         )
+        if trace is not None:
+            trace.extend((state[:, 1:], predicted) for state, predicted in states)
         scores = detections.scores * ious if use_iou_score else detections.scores
         order = scores.argsort(descending=True, stable=True)
         order = order[image_index[order].argsort(stable=True)]
-        return Detections(boxes, scores, detections.labels, ious).take(order), image_index[order]
+        return Detections(rois[:, 1:], scores, detections.labels, ious).take(order), image_index[order]
 
     def aug_test(self, *args: Any, **kwargs: Any) -> Any:
         """As in mmdet with the IoU branch off; not there with the branch on."""
@@ -362,11 +379,16 @@ class IoURoIHead(StandardRoIHead):
             )
         return super().async_simple_test(*args, **kwargs)
 
+    @property
+    def _extractor(self) -> Any:
+        """Of the IoU branch."""
+        return self.bbox_roi_extractor
+
     def _levels(self, x: Sequence[Tensor]) -> Sequence[Tensor]:
-        return x[: self.bbox_roi_extractor.num_inputs]
+        return x[: self._extractor.num_inputs]
 
     def _pool(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
-        return self.bbox_roi_extractor(self._levels(x), rois)
+        return self._extractor(self._levels(x), rois)
 
 
 def _assigns_each_roi_alone(assigner: Any, sampler: Any) -> bool:

@@ -11,6 +11,7 @@ from mmcv.runner import force_fp32
 from mmdet.models import ROI_EXTRACTORS, SingleRoIExtractor
 from torch import Tensor, nn
 
+from iounet.core.refine import NO_GRADIENT
 from iounet.ops import PrRoIPool, prroi_pool_multilevel
 
 _OURS = ("PrRoIPool2D", "PrRoIPool")
@@ -92,6 +93,29 @@ class PrRoIExtractor(SingleRoIExtractor):
             rois = self.roi_rescale(rois, roi_scale_factor)
         scales = [layer.spatial_scale for layer in self.roi_layers[: len(feats)]]
         return prroi_pool_multilevel(feats, rois, levels, self.roi_layers[0].output_size, scales)
+
+    @torch.no_grad()
+    def coordinate_gradient(self, feats: Sequence[Tensor], rois: Tensor, grad_output: Tensor) -> Tensor:
+        """The gradient of ``(forward(feats, rois) × grad_output).sum()`` to the RoIs, without a forward pass.
+
+        Args:
+            feats: ``Tensor[N, C, H, W]`` per level.
+            rois: ``Tensor[K, 5]``.
+            grad_output: of the shape of the output, or with its last three dimensions flattened.
+
+        Returns:
+            ``Tensor[K, 5]``; 0 for the image index.
+
+        Raises:
+            ValueError: if the RoI layer does not pass a gradient on to the RoIs.
+        """
+        layer = self.roi_layers[0]
+        if not isinstance(layer, PrRoIPool):
+            raise ValueError(NO_GRADIENT)
+        grad_output = grad_output.view(len(rois), feats[0].shape[1], *layer.output_size)
+        levels = self.map_roi_levels(rois, len(feats))
+        scales = [layer.spatial_scale for layer in self.roi_layers[: len(feats)]]
+        return torch.ops.iounet.prroi_pool_coordinate_gradient(grad_output, list(feats), rois, levels, scales)
 
 
 def _output_size(layer_type: str, arguments: Mapping[str, Any]) -> tuple[int, int]:

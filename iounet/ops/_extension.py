@@ -28,8 +28,8 @@ from torch import Tensor
 
 _SOURCE_DIR = Path(__file__).parent / "csrc"
 _SOURCES = {
-    "cpu": ["prroi_pool.cpp", "cpu/prroi_pool_cpu.cpp"],
-    "cuda": ["cuda/prroi_pool_cuda.cpp", "cuda/prroi_pool_cuda.cu"],
+    "cpu": ["prroi_pool.cpp", "cpu/prroi_pool_cpu.cpp", "ascent.cpp"],
+    "cuda": ["cuda/prroi_pool_cuda.cpp", "cuda/prroi_pool_cuda.cu", "cuda/ascent_cuda.cpp", "cuda/ascent_cuda.cu"],
 }
 _BUILD_SECONDS = {"cpu": 15, "cuda": 40}
 # OpenMP is only compiled for, not linked: the calls then bind to the runtime that torch has loaded, so that
@@ -239,6 +239,7 @@ def _register() -> None:
     torch.library.register_fake("iounet::prroi_pool_feature_gradient", _fake_feature_gradient)
     torch.library.register_fake("iounet::prroi_pool_coordinate_gradient", _fake_coordinate_gradient)
     torch.library.register_autograd("iounet::prroi_pool", _backward, setup_context=_setup_context)
+    torch.library.register_fake("iounet::ascent_step_", _fake_ascent_step)
     for name in ("prroi_pool_feature_gradient", "prroi_pool_coordinate_gradient"):
         torch.library.register_autograd(f"iounet::{name}", _no_second_derivative)
     for device_type in ("cpu", "cuda"):
@@ -269,6 +270,19 @@ def _fake_coordinate_gradient(
     grad_output: Tensor, inputs: list[Tensor], rois: Tensor, levels: Tensor | None, spatial_scales: list[float]
 ) -> Tensor:
     return torch.empty_like(rois, memory_format=torch.contiguous_format)
+
+
+def _fake_ascent_step(
+    boxes: Tensor,
+    stopped: Tensor,
+    gradient: Tensor,
+    ious: Tensor,
+    previous: Tensor | None,
+    step_size: float,
+    omega_1: float,
+    omega_2: float,
+) -> None:
+    """Writes to its arguments only."""
 
 
 def _setup_context(ctx, inputs, output) -> None:

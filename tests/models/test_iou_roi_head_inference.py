@@ -319,27 +319,29 @@ def test_every_kind_of_head_is_read_in_ious(config, batch, proposals, loss, clas
     with torch.no_grad():
         x = detector.extract_feat(batch["img"])
     candidates = head.candidates(x, proposals, batch["img_metas"])
-    ious = head.score(x, candidates)
+    predicted = head.score(x, candidates)
+    ious = predicted.ious
     assert ious.shape == (len(candidates.boxes), NUM_CLASSES)
     torch.testing.assert_close((ious == ious[:, :1]).all(), torch.tensor(class_agnostic))
     if loss == "CrossEntropyLoss":
         assert 0 < ious.min() < ious.max() < 1
-    for index, image in enumerate(head.select(x, candidates, ious, refine={"t": 2})):
+    for index, image in enumerate(head.select(x, candidates, predicted, refine={"t": 2})):
         rois = torch.cat([torch.full((len(image.boxes), 1), float(index)), image.boxes], dim=1)
-        predicted = head.iou_head.predict_iou(head.bbox_roi_extractor(x[:3], rois), image.labels)
-        torch.testing.assert_close(image.ious, predicted, rtol=0, atol=1e-4)
+        expected = head.iou_head.predict_iou(head.bbox_roi_extractor(x[:3], rois), image.labels)
+        torch.testing.assert_close(image.ious, expected, rtol=0, atol=1e-4)
 
 
 def test_nothing_given_is_changed_and_no_parameter_gets_a_gradient(scene):
     head, x, metas, proposals = scene
     given = copy.deepcopy((list(x), metas, proposals))
     candidates = head.candidates(x, proposals, metas)
-    ious = head.score(x, candidates)
-    before = copy.deepcopy((candidates, ious))
-    results = head.select(x, candidates, ious, refine=REFINE)
+    predicted = head.score(x, candidates)
+    before = copy.deepcopy((candidates, predicted))
+    results = head.select(x, candidates, predicted, refine=REFINE)
     torch.testing.assert_close((list(x), proposals), (given[0], given[2]), rtol=0, atol=0)
     torch.testing.assert_close(list(candidates[:3]), list(before[0][:3]), rtol=0, atol=0)
-    assert torch.equal(ious, before[1])
+    torch.testing.assert_close(list(predicted.hidden), before[1].hidden, rtol=0, atol=0)
+    assert torch.equal(predicted.ious, before[1].ious)
     assert all(parameter.grad is None for parameter in head.parameters())
     assert not any(field.requires_grad for image in results for field in image)
 
@@ -458,7 +460,9 @@ def slow_refinement(head, x, detections, image_index, **refine):
 def test_refinement_is_fast_in_counts_that_noise_cannot_move(scene, monkeypatch):
     head, x, metas, proposals = scene
     candidates = head.candidates(x, proposals, metas)
-    found, image_index = suppress(candidates, head.score(x, candidates))
+    predicted = head.score(x, candidates)
+    found, rows = suppress(candidates, predicted.ious)
+    image_index = candidates.image_index[rows]
     first = torch.cat([(image_index == image).nonzero()[:20, 0] for image in range(3)])
     found, image_index = found.take(first), image_index[first]
     assert 20 < len(found.boxes) <= 64
