@@ -12,7 +12,7 @@ from mmdet.models import ROI_EXTRACTORS, SingleRoIExtractor
 from torch import Tensor, nn
 
 from iounet.core.refine import NO_GRADIENT
-from iounet.ops import PrRoIPool, prroi_pool_multilevel
+from iounet.ops import PrRoIPool, prroi_pool_coordinate_gradient, prroi_pool_multilevel
 
 _OURS = ("PrRoIPool2D", "PrRoIPool")
 
@@ -43,7 +43,10 @@ class PrRoIExtractor(SingleRoIExtractor):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(roi_layer, out_channels, featmap_strides, finest_scale, init_cfg)
-        self._areas: dict[Any, Tensor] = {}
+        self._scales = [1 / stride for stride in featmap_strides]
+        # The smallest area on each level but the first, where mmdet's level is ⌊log₂(√area / scale + 1e-6)⌋.
+        self._level_areas = [(finest_scale * (2.0**level - 1e-6)) ** 2 for level in range(1, len(featmap_strides))]
+        self._bounds: dict[Any, Tensor] = {}
 
     def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[int]) -> nn.ModuleList:
         """One layer per level; see the class for ``layer_cfg``."""
@@ -61,15 +64,10 @@ class PrRoIExtractor(SingleRoIExtractor):
         """As in mmdet, with a box turned inside out on the first level: its √area is NaN, which indexes anything."""
         _, low, high = rois.detach().split([1, 2, 2], dim=1)
         area = torch.prod(high - low, dim=1)
-        return torch.bucketize(area, self._level_areas(num_levels, area), right=True)
-
-    def _level_areas(self, num_levels: int, like: Tensor) -> Tensor:
-        """``Tensor[num_levels - 1]``: the smallest area on each level but the first, ⌊log₂(√area / scale + 1e-6)⌋."""
-        key = (num_levels, like.device, like.dtype)
-        if key not in self._areas:
-            bounds = [(self.finest_scale * (2.0**level - 1e-6)) ** 2 for level in range(1, num_levels)]
-            self._areas[key] = torch.tensor(bounds, dtype=like.dtype, device=like.device)
-        return self._areas[key]
+        key = (num_levels, area.device, area.dtype)
+        if key not in self._bounds:
+            self._bounds[key] = torch.tensor(self._level_areas[: num_levels - 1], dtype=area.dtype, device=area.device)
+        return torch.bucketize(area, self._bounds[key], right=True)
 
     @force_fp32(apply_to=("feats",), out_fp16=True)
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
@@ -88,11 +86,14 @@ class PrRoIExtractor(SingleRoIExtractor):
                 # mmcv's CPU kernels read channels_last memory as if it were contiguous.
                 feats = [feat.contiguous() for feat in feats]
             return super().forward(feats, rois, roi_scale_factor)
-        levels = self.map_roi_levels(rois, len(feats))
-        if roi_scale_factor is not None:
+        num_levels = len(feats)
+        levels: Tensor | None = None
+        level_areas: list[float] | None = self._level_areas[: num_levels - 1]
+        if roi_scale_factor is not None:  # it does not change the level
+            levels, level_areas = self.map_roi_levels(rois, num_levels), None
             rois = self.roi_rescale(rois, roi_scale_factor)
-        scales = [layer.spatial_scale for layer in self.roi_layers[: len(feats)]]
-        return prroi_pool_multilevel(feats, rois, levels, self.roi_layers[0].output_size, scales)
+        size, scales = self.roi_layers[0].output_size, self._scales[:num_levels]
+        return prroi_pool_multilevel(feats, rois, levels, size, scales, level_areas)
 
     @torch.no_grad()
     def coordinate_gradient(self, feats: Sequence[Tensor], rois: Tensor, grad_output: Tensor) -> Tensor:
@@ -112,10 +113,11 @@ class PrRoIExtractor(SingleRoIExtractor):
         layer = self.roi_layers[0]
         if not isinstance(layer, PrRoIPool):
             raise ValueError(NO_GRADIENT)
-        grad_output = grad_output.view(len(rois), feats[0].shape[1], *layer.output_size)
-        levels = self.map_roi_levels(rois, len(feats))
-        scales = [layer.spatial_scale for layer in self.roi_layers[: len(feats)]]
-        return torch.ops.iounet.prroi_pool_coordinate_gradient(grad_output, list(feats), rois, levels, scales)
+        num_levels, size = len(feats), layer.output_size
+        height, width = (size, size) if isinstance(size, int) else size
+        grad_output = grad_output.view(len(rois), feats[0].shape[1], height, width)
+        scales, level_areas = self._scales[:num_levels], self._level_areas[: num_levels - 1]
+        return prroi_pool_coordinate_gradient(grad_output, feats, rois, None, scales, level_areas)
 
 
 def _output_size(layer_type: str, arguments: Mapping[str, Any]) -> tuple[int, int]:

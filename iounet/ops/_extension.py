@@ -28,10 +28,10 @@ from torch import Tensor
 
 _SOURCE_DIR = Path(__file__).parent / "csrc"
 _SOURCES = {
-    "cpu": ["prroi_pool.cpp", "cpu/prroi_pool_cpu.cpp", "ascent.cpp"],
+    "cpu": ["prroi_pool.cpp", "prroi_pool_autograd.cpp", "cpu/prroi_pool_cpu.cpp", "ascent.cpp"],
     "cuda": ["cuda/prroi_pool_cuda.cpp", "cuda/prroi_pool_cuda.cu", "cuda/ascent_cuda.cpp", "cuda/ascent_cuda.cu"],
 }
-_BUILD_SECONDS = {"cpu": 15, "cuda": 40}
+_BUILD_SECONDS = {"cpu": 30, "cuda": 40}
 # OpenMP is only compiled for, not linked: the calls then bind to the runtime that torch has loaded, so that
 # torch.set_num_threads() governs this library's threads too.
 _CXX_FLAGS = ["-O3", "-march=native", "-fopenmp", "-Wno-psabi"]
@@ -234,14 +234,11 @@ def _ninja_on_path() -> Iterator[None]:
 
 
 def _register() -> None:
-    """Adds to the loaded operators what they need for autograd, torch.compile and autocast."""
+    """Adds to the loaded operators what they need for torch.compile and autocast."""
     torch.library.register_fake("iounet::prroi_pool", _fake_forward)
     torch.library.register_fake("iounet::prroi_pool_feature_gradient", _fake_feature_gradient)
     torch.library.register_fake("iounet::prroi_pool_coordinate_gradient", _fake_coordinate_gradient)
-    torch.library.register_autograd("iounet::prroi_pool", _backward, setup_context=_setup_context)
     torch.library.register_fake("iounet::ascent_step_", _fake_ascent_step)
-    for name in ("prroi_pool_feature_gradient", "prroi_pool_coordinate_gradient"):
-        torch.library.register_autograd(f"iounet::{name}", _no_second_derivative)
     for device_type in ("cpu", "cuda"):
         torch.library.register_autocast("iounet::prroi_pool", device_type, torch.float32)
 
@@ -253,12 +250,18 @@ def _fake_forward(
     pooled_height: int,
     pooled_width: int,
     spatial_scales: list[float],
+    level_areas: list[float] | None = None,
 ) -> Tensor:
     return inputs[0].new_empty(rois.shape[0], inputs[0].shape[1], pooled_height, pooled_width)
 
 
 def _fake_feature_gradient(
-    grad_output: Tensor, inputs: list[Tensor], rois: Tensor, levels: Tensor | None, spatial_scales: list[float]
+    grad_output: Tensor,
+    inputs: list[Tensor],
+    rois: Tensor,
+    levels: Tensor | None,
+    spatial_scales: list[float],
+    level_areas: list[float] | None = None,
 ) -> list[Tensor]:
     def layout(x: Tensor) -> torch.memory_format:
         return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
@@ -267,7 +270,12 @@ def _fake_feature_gradient(
 
 
 def _fake_coordinate_gradient(
-    grad_output: Tensor, inputs: list[Tensor], rois: Tensor, levels: Tensor | None, spatial_scales: list[float]
+    grad_output: Tensor,
+    inputs: list[Tensor],
+    rois: Tensor,
+    levels: Tensor | None,
+    spatial_scales: list[float],
+    level_areas: list[float] | None = None,
 ) -> Tensor:
     return torch.empty_like(rois, memory_format=torch.contiguous_format)
 
@@ -283,23 +291,3 @@ def _fake_ascent_step(
     omega_2: float,
 ) -> None:
     """Writes to its arguments only."""
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    features, rois, levels, _, _, ctx.spatial_scales = inputs
-    ctx.save_for_backward(rois, levels, *features)
-
-
-def _backward(ctx, grad_output: Tensor):
-    rois, levels, *features = ctx.saved_tensors
-    arguments = (grad_output, features, rois, levels, ctx.spatial_scales)
-    features_needed, rois_needed = ctx.needs_input_grad[:2]
-    feature_gradients = [None] * len(features)
-    if any(features_needed):
-        feature_gradients = torch.ops.iounet.prroi_pool_feature_gradient(*arguments)
-    coordinate_gradient = torch.ops.iounet.prroi_pool_coordinate_gradient(*arguments) if rois_needed else None
-    return feature_gradients, coordinate_gradient, None, None, None, None
-
-
-def _no_second_derivative(ctx, *grads):
-    raise NotImplementedError("prroi_pool: second derivatives are not implemented")

@@ -54,6 +54,13 @@ def _pool_map(feature: Tensor, boxes: Tensor, pooled_height: int, pooled_width: 
     return torch.einsum("kpcw,kqw->kcpq", rows, weights_x)
 
 
+def _levels_by_area(rois: Tensor, level_areas: Sequence[float]) -> Tensor:
+    """Number of areas that a RoI's own reaches, in float32 where the RoIs are of half precision."""
+    boxes = rois[:, 1:] if rois.dtype == torch.float64 else rois[:, 1:].float()
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return torch.bucketize(area, torch.tensor(level_areas, dtype=area.dtype, device=area.device), right=True)
+
+
 def _check_values(rois: Tensor, batch_size: int, levels: Tensor | None, num_levels: int) -> None:
     """Raises for the values that the compiled CPU kernel refuses, in the same words."""
     finite = rois.isfinite().all(dim=1)
@@ -81,6 +88,7 @@ def prroi_pool_reference(
     levels: Tensor | None,
     output_size: tuple[int, int],
     spatial_scales: Sequence[float],
+    level_areas: Sequence[float] | None = None,
 ) -> Tensor:
     """Precise RoI Pooling by two dense matrix products per RoI (arXiv 1807.11590, eqs. 3 to 5).
 
@@ -89,9 +97,10 @@ def prroi_pool_reference(
     Args:
         inputs: one Tensor[N, C, Hl, Wl] per level.
         rois: Tensor[K, 5], (batch index, x1, y1, x2, y2) in image pixels.
-        levels: LongTensor[K], the level of every RoI; None: all are of level 0.
+        levels: LongTensor[K], the level of every RoI; None: by ``level_areas``, or all are of level 0.
         output_size: (ph, pw).
         spatial_scales: cells per image pixel, one per level.
+        level_areas: smallest area, in square pixels, on each level but the first.
 
     Returns:
         Tensor[K, C, ph, pw].
@@ -104,7 +113,9 @@ def prroi_pool_reference(
     if torch.is_autocast_enabled(device_type):
         with torch.autocast(device_type, enabled=False):
             rois, *inputs = (x if x.dtype == torch.float64 else x.float() for x in (rois, *inputs))
-            return prroi_pool_reference(inputs, rois, levels, output_size, spatial_scales)
+            return prroi_pool_reference(inputs, rois, levels, output_size, spatial_scales, level_areas)
+    if level_areas is not None:
+        levels = _levels_by_area(rois.detach(), level_areas)
     batch_size, channels = inputs[0].shape[:2]
     if device_type == "cpu":
         _check_values(rois.detach(), batch_size, levels, len(inputs))

@@ -20,8 +20,8 @@ def ascent_step_(
 ) -> None:
     """Stop the boxes whose last step changed their IoU too little or for the worse; move the others. In place.
 
-    A box stops where ``|ious − previous| < omega_1`` or ``ious − previous < omega_2``; NaN does not stop one. A box that
-    has not stopped moves by ``step_size × gradient × (w, h, w, h)``. The host never waits for a value.
+    A box stops where ``|ious − previous| < omega_1`` or ``ious − previous < omega_2``; NaN does not stop one. A
+    box that has not stopped moves by ``step_size × gradient × (w, h, w, h)``. The host never waits for a value.
 
     Args:
         boxes: contiguous ``Tensor[K, D]``, float32 or float64, D ≥ 4; the last four columns are x1, y1, x2, y2 in

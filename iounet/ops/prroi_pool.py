@@ -6,6 +6,7 @@ Shapes: N images, C channels, L levels, K RoIs, (ph, pw) bins per RoI.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,7 @@ def prroi_pool_multilevel(
     levels: Tensor | None,
     output_size: int | tuple[int, int],
     spatial_scales: Sequence[float],
+    level_areas: Sequence[float] | None = None,
 ) -> Tensor:
     """Precise RoI Pooling from a feature pyramid, each RoI from a level of its own, in one call.
 
@@ -67,25 +69,68 @@ def prroi_pool_multilevel(
     Args:
         inputs: L tensors Tensor[N, C, Hl, Wl], of one dtype and device.
         rois: Tensor[K, 5], (batch index, x1, y1, x2, y2) in image pixels.
-        levels: LongTensor[K], the index into ``inputs`` for every RoI; None, if there is one level only.
+        levels: LongTensor[K], the index into ``inputs`` for every RoI; None, if there is one level only, or if
+            ``level_areas`` are given.
         output_size: (ph, pw), or one int for both.
         spatial_scales: cells per image pixel for each of the L levels.
+        level_areas: L - 1 ascending areas in square pixels, to choose the levels by: a RoI's level is the number of
+            them that are not above its own area (x2 - x1) * (y2 - y1), as :func:`torch.bucketize` with ``right=True``
+            counts. Both are in the dtype of ``rois``, or float32 if that is of half precision.
 
     Returns:
         Tensor[K, C, ph, pw] of the dtype of ``inputs``, in the order of ``rois``.
 
     Raises:
         TypeError: as :func:`prroi_pool`.
-        ValueError: as :func:`prroi_pool`; also if the levels differ in N or C, ``levels`` or ``spatial_scales`` is of
-            the wrong length, or (on the CPU only) ``levels`` is not in 0 ... L-1.
+        ValueError: as :func:`prroi_pool`; also if the levels differ in N or C, ``levels``, ``spatial_scales`` or
+            ``level_areas`` is of the wrong length, both or neither of ``levels`` and ``level_areas`` are given for
+            several levels, the areas do not ascend, or (on the CPU only) ``levels`` is not in 0 ... L-1.
     """
     inputs = list(inputs)
     pooled = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     spatial_scales = [float(scale) for scale in spatial_scales]
-    _check_arguments(inputs, rois, levels, pooled, spatial_scales)
+    level_areas = None if level_areas is None else [float(area) for area in level_areas]
+    _check_arguments(inputs, rois, levels, pooled, spatial_scales, level_areas)
     if _extension.available(rois.device.type):
-        return torch.ops.iounet.prroi_pool(inputs, rois, levels, pooled[0], pooled[1], spatial_scales)
-    return prroi_pool_reference(inputs, rois, levels, (pooled[0], pooled[1]), spatial_scales)
+        return torch.ops.iounet.prroi_pool(inputs, rois, levels, *pooled, spatial_scales, level_areas)
+    return prroi_pool_reference(inputs, rois, levels, (pooled[0], pooled[1]), spatial_scales, level_areas)
+
+
+@torch.no_grad()
+def prroi_pool_coordinate_gradient(
+    grad_output: Tensor,
+    inputs: Sequence[Tensor],
+    rois: Tensor,
+    levels: Tensor | None,
+    spatial_scales: Sequence[float],
+    level_areas: Sequence[float] | None = None,
+) -> Tensor:
+    """The gradient of ``(prroi_pool_multilevel(...) * grad_output).sum()`` to ``rois``, without a forward pass.
+
+    Args:
+        grad_output: Tensor[K, C, ph, pw].
+        inputs: as for :func:`prroi_pool_multilevel`, like the rest.
+        rois: see there.
+        levels: see there.
+        spatial_scales: see there.
+        level_areas: see there.
+
+    Returns:
+        Tensor[K, 5] of the dtype of ``rois``; 0 for the batch index.
+
+    Raises:
+        TypeError: as :func:`prroi_pool_multilevel`.
+        ValueError: likewise; also if ``grad_output`` is not of the output's shape.
+    """
+    inputs = list(inputs)
+    if _extension.available(rois.device.type):
+        arguments = (grad_output, inputs, rois, levels, spatial_scales, level_areas)
+        return torch.ops.iounet.prroi_pool_coordinate_gradient(*arguments)
+    leaf, (height, width) = rois.detach().requires_grad_(), grad_output.shape[2:]
+    with torch.enable_grad():
+        output = prroi_pool_multilevel(inputs, leaf, levels, (height, width), spatial_scales, level_areas)
+    (gradient,) = torch.autograd.grad(output, leaf, grad_output.to(output.dtype))
+    return gradient
 
 
 class PrRoIPool(nn.Module):
@@ -111,6 +156,7 @@ def _check_arguments(
     levels: Tensor | None,
     output_size: tuple[int, ...],
     spatial_scales: list[float],
+    level_areas: list[float] | None,
 ) -> None:
     """Raises for everything that can be seen without reading a tensor's values."""
     autocast = torch.is_autocast_enabled(rois.device.type)  # casts all to one dtype afterwards
@@ -147,9 +193,19 @@ def _check_arguments(
         raise ValueError(
             f"prroi_pool: rois must have shape (K, 5): batch index, x1, y1, x2, y2; got {list(rois.shape)}"
         )
+    if level_areas is not None:
+        if levels is not None:
+            raise ValueError("prroi_pool: levels and level_areas exclude each other")
+        if len(level_areas) != len(inputs) - 1:
+            raise ValueError(
+                f"prroi_pool: got {len(level_areas)} level_areas for {len(inputs)} feature maps; there must be one less"
+            )
+        if not all(low <= high for low, high in pairwise((0.0, *level_areas))):
+            raise ValueError(f"prroi_pool: level_areas must be ascending and not negative, got {level_areas}")
+        return
     if levels is None:
         if len(inputs) > 1:
-            raise ValueError(f"prroi_pool: levels must be given for {len(inputs)} feature maps")
+            raise ValueError(f"prroi_pool: levels or level_areas must be given for {len(inputs)} feature maps")
         return
     if levels.dtype != torch.int64:
         raise TypeError(f"prroi_pool: levels must be torch.int64, got {levels.dtype}")

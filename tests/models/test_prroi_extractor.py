@@ -2,9 +2,10 @@ import pytest
 import torch
 from mmdet.models import SingleRoIExtractor
 from mmdet.models.builder import build_roi_extractor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from iounet.models import PrRoIExtractor
-from iounet.ops import prroi_pool
+from iounet.ops import _extension, prroi_pool, prroi_pool_multilevel
 
 OURS = {"type": "PrRoIPool2D", "pooled_height": 7, "pooled_width": 5}
 STRIDES = [4, 8, 16, 32]
@@ -59,6 +60,27 @@ def test_levels_are_mmdets():
     ours, theirs = build(finest_scale=40), SingleRoIExtractor({"type": "RoIAlign", "output_size": 7}, 3, STRIDES, 40)
     assert torch.equal(ours.map_roi_levels(boxes, 4), theirs.map_roi_levels(boxes, 4))
     assert ours.map_roi_levels(boxes, 4).unique().tolist() == [0, 1, 2, 3]
+
+
+def test_levels_are_chosen_inside_one_operator():
+    feats, rois, extractor = features(), rois_of_every_level(), build()
+    rois[1, 3:] = rois[1, 1:3] + 56 * (2 - 1e-6)  # on the bound of level 1, give or take the last digit
+    rois[0, 3] = -50.0
+    names = []
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            names.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    extractor(feats, rois)  # builds the kernel
+    with Record():
+        pooled = extractor(feats, rois)
+    levels = extractor.map_roi_levels(rois, 4)
+    scales = [1 / stride for stride in STRIDES]
+    assert torch.equal(pooled, prroi_pool_multilevel(feats, rois, levels, (7, 5), scales))
+    if _extension.available("cpu"):
+        assert names == ["iounet.prroi_pool.default"]
 
 
 def test_a_box_turned_inside_out_goes_to_the_first_level():

@@ -28,7 +28,7 @@ def emulate(tmp_path_factory):
     return ctypes.CDLL(str(library)).emulate
 
 
-def run(emulate, which, inputs, rois, levels, grad_output, result, descending):
+def run(emulate, which, inputs, rois, levels, grad_output, result, descending, level_areas):
     count = len(inputs)
     arguments = [
         which,
@@ -43,7 +43,8 @@ def run(emulate, which, inputs, rois, levels, grad_output, result, descending):
         7,
         5,
         ctypes.c_void_p(rois.data_ptr()),
-        ctypes.c_void_p(levels.data_ptr()),
+        None if levels is None else ctypes.c_void_p(levels.data_ptr()),
+        level_areas and (ctypes.c_double * len(level_areas))(*level_areas),
         ctypes.c_int64(len(rois)),
         ctypes.c_void_p(grad_output.data_ptr()),
         ctypes.c_void_p(result.data_ptr()),
@@ -51,16 +52,16 @@ def run(emulate, which, inputs, rois, levels, grad_output, result, descending):
     assert emulate(*arguments) == 0, "threads parted at a barrier (1) or shared memory was overrun (2)"
 
 
-def kernel_results(emulate, inputs, rois, levels, weights, descending):
+def kernel_results(emulate, inputs, rois, levels, weights, descending, level_areas=None):
     """Output, gradient to rois, gradients to the inputs."""
     maps = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
     gradients = [torch.zeros_like(x) for x in maps]
     grad_output = weights.to(rois.dtype).contiguous(memory_format=torch.channels_last)
     output = torch.full_like(weights, float("nan"), dtype=rois.dtype)
     coordinates = torch.full_like(rois, float("nan"))
-    run(emulate, 0, maps, rois, levels, grad_output, output, descending)
-    run(emulate, 1, gradients, rois, levels, grad_output, output, descending)
-    run(emulate, 2, maps, rois, levels, grad_output, coordinates, descending)
+    run(emulate, 0, maps, rois, levels, grad_output, output, descending, level_areas)
+    run(emulate, 1, gradients, rois, levels, grad_output, output, descending, level_areas)
+    run(emulate, 2, maps, rois, levels, grad_output, coordinates, descending, level_areas)
     return [output, coordinates, *gradients]
 
 
@@ -75,6 +76,20 @@ def test_equals_oracle(emulate, descending, dtype, tolerance, channels):
     for ours, theirs in zip(actual, expected, strict=True):
         unit = theirs.abs().amax(dim=tuple(range(1, theirs.dim())), keepdim=True).clamp(min=1e-2)
         assert ((ours.double() - theirs).abs() / unit).max() <= tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_level_by_area(emulate, dtype):
+    inputs, _, _ = make_problem(1, dtype)
+    boxes = torch.rand(5, 4, dtype=dtype, generator=torch.Generator().manual_seed(0)) * 20
+    rois = torch.cat([torch.zeros(5, 1, dtype=dtype), boxes[:, :2], boxes[:, :2] + 5 + boxes[:, 2:]], dim=1)
+    weights = torch.ones(5, 1, 7, 5, dtype=torch.float64)
+    area = (rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])
+    bound = area.median()  # reached by one of them exactly
+    expected = kernel_results(emulate, inputs, rois, (area >= bound).long(), weights, False)
+    actual = kernel_results(emulate, inputs, rois, None, weights, False, [bound.item()])
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_unusable_rois_give_zero_and_touch_nothing(emulate):

@@ -154,8 +154,28 @@ MULTILEVEL = {
     ),
     "no levels": (
         ValueError,
-        "levels must be given for 2 feature maps",
+        "levels or level_areas must be given for 2 feature maps",
         lambda: prroi_pool_multilevel([features(), features()], rois(), None, 7, [1.0, 0.5]),
+    ),
+    "levels and areas": (
+        ValueError,
+        "levels and level_areas exclude each other",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), torch.tensor([0]), 7, [1.0, 0.5], [9.0]),
+    ),
+    "too many areas": (
+        ValueError,
+        "got 2 level_areas for 2 feature maps; there must be one less",
+        lambda: prroi_pool_multilevel([features(), features()], rois(), None, 7, [1.0, 0.5], [9.0, 16.0]),
+    ),
+    "areas that descend": (
+        ValueError,
+        "level_areas must be ascending and not negative, got [9.0, 4.0]",
+        lambda: prroi_pool_multilevel([features()] * 3, rois(), None, 7, [1.0, 0.5, 0.25], [9, 4]),
+    ),
+    "NaN as an area": (
+        ValueError,
+        "level_areas must be ascending and not negative, got [nan]",
+        lambda: prroi_pool_multilevel([features()] * 2, rois(), None, 7, [1.0, 0.5], [float("nan")]),
     ),
     "levels of another dtype": (
         TypeError,
@@ -213,8 +233,13 @@ def test_direct_calls_of_the_operators_are_checked(path):
         ops.prroi_pool([features()], rois(), None, 7, 7, [])
     with pytest.raises(ValueError, match="output_size must be positive"):
         ops.prroi_pool([features()], rois(), None, 0, 7, [1.0])
-    with pytest.raises(ValueError, match="levels must be given"):
+    with pytest.raises(ValueError, match="levels or level_areas must be given"):
         ops.prroi_pool([features(), features()], rois(), None, 7, 7, [1.0, 1.0])
+    with pytest.raises(ValueError, match="levels and level_areas exclude each other"):
+        ops.prroi_pool([features()], rois(), torch.tensor([0]), 7, 7, [1.0], [])
+    for areas in ([], [4.0, 9.0, 16.0], [9.0, 4.0]):
+        with pytest.raises(ValueError, match="level_areas must be one ascending value less than there are maps"):
+            ops.prroi_pool([features()] * 3, rois(), None, 7, 7, [1.0] * 3, areas)
     with pytest.raises(TypeError, match="levels must be torch.int64"):
         ops.prroi_pool([features()], rois(), torch.zeros(1), 7, 7, [1.0])
     with pytest.raises(ValueError, match=r"levels must have shape \(K,\)"):

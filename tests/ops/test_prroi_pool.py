@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import iounet.ops
-from iounet.ops import PrRoIPool, _extension, prroi_pool, prroi_pool_multilevel
+from iounet.ops import PrRoIPool, _extension, prroi_pool, prroi_pool_coordinate_gradient, prroi_pool_multilevel
 from iounet.ops._reference import prroi_pool_reference
 from tests.ops.test_reference import BOXES
 
@@ -240,6 +240,80 @@ def test_level_without_a_roi():
     assert second.any()
 
 
+def chosen_levels(function, rois, level_areas):
+    """The level that each RoI, inside a map of 100 cells of 1 pixel, is pooled from; -1: none."""
+    maps = [torch.full((1, 1, 100, 100), level + 1, dtype=rois.dtype, device=rois.device) for level in range(4)]
+    maps = [x.requires_grad_() for x in maps]
+    output = function(maps, rois, None, (2, 2), [1.0] * 4, level_areas)[:, 0]
+    for level, gradient in enumerate(torch.autograd.grad(output.sum(), maps)):
+        assert round(gradient.sum().item()) == 4 * (output[:, 0, 0].round() == level + 1).sum()
+    return (output.amax(dim=(1, 2)) - 1).round().long()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("function", [prroi_pool_multilevel, prroi_pool_reference], ids=["kernel", "fallback"])
+def test_level_by_area_is_bucketize(device, dtype, function):
+    generator = torch.Generator().manual_seed(0)
+    corner = 1 + 40 * torch.rand(60, 2, dtype=dtype, generator=generator)
+    boxes = torch.cat([corner, corner + 1 + 50 * torch.rand(60, 2, dtype=dtype, generator=generator)], dim=1)
+    rois = torch.cat([torch.zeros(60, 1, dtype=dtype), boxes], dim=1).to(device)
+    area = (rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])
+    # Bounds that are reached exactly: in float32, areas in float64 would be on either side of them.
+    bounds = area.sort().values
+    for index in range(10, 50, 3):
+        level_areas = bounds[[index - 10, index, index + 10]]
+        expected = torch.bucketize(area, level_areas, right=True)
+        assert len(expected.unique()) == 4 - (index == 10)
+        assert torch.equal(chosen_levels(function, rois, level_areas.tolist()), expected)
+        above = torch.nextafter(level_areas, level_areas + 1)
+        expected = torch.bucketize(area, above, right=True)
+        assert torch.equal(chosen_levels(function, rois, above.tolist()), expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("function", [prroi_pool_multilevel, prroi_pool_reference], ids=["kernel", "fallback"])
+def test_boxes_inside_out_are_of_no_level(device, function):
+    rows = [[0, 5, 5, 9, 9], [0, 9, 5, 5, 9], [0, 9, 9, 5, 5], [0, 5, 5, 5, 9], [0, 5, 5, 25, 25]]
+    rois = torch.tensor(rows, dtype=torch.float32, device=device)
+    assert chosen_levels(function, rois, [16.0, 100.0, 500.0]).tolist() == [1, -1, -1, -1, 2]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_level_by_area_of_half_precision_is_in_float(device, dtype):
+    # The area is 121 x 63.5 = 7683.5, which neither type holds.
+    rois = torch.tensor([[0, 1, 2, 122, 65.5]], dtype=dtype, device=device)
+    side = torch.tensor([[0, 1, 2, 122, 65.5]], dtype=dtype).float()[0]
+    area = ((side[3] - side[1]) * (side[4] - side[2])).item()
+    maps = [torch.full((1, 1, 130, 130), level, dtype=dtype, device=device) for level in range(2)]
+    for function in (prroi_pool_multilevel, prroi_pool_reference):
+        assert function(maps, rois, None, (1, 1), [1.0, 1.0], [area]).item() == 1
+        assert function(maps, rois, None, (1, 1), [1.0, 1.0], [area + 0.25]).item() == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_level_by_area_of_nan_gives_zero_on_cuda():
+    rois = torch.tensor([[0, 5, float("nan"), 9, 9], [0, 5, 5, 25, 25]], device="cuda")
+    assert chosen_levels(prroi_pool_multilevel, rois, [16.0, 100.0, 500.0]).tolist() == [-1, 2]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_level_by_area_has_the_gradients_of_given_levels(device):
+    inputs, rois, _ = make_problem(device=device)
+    area = (rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])
+    bound = area.clamp(min=0).median().item()
+    expected = value_and_gradients(prroi_pool_multilevel, inputs, rois, (area >= bound).long())
+
+    def by_area(inputs, rois, levels, output_size, scales):
+        return prroi_pool_multilevel(inputs, rois, None, output_size, scales, [bound])
+
+    for function in (by_area, torch.compile(by_area, fullgraph=True, backend="aot_eager")):
+        actual = value_and_gradients(function, inputs, rois, None)
+        for ours, theirs in zip(actual, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("num_threads", [2, 3, 8])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_same_bits_for_any_number_of_threads(num_threads, dtype):
@@ -281,6 +355,9 @@ def test_second_derivative_is_refused():
     (gradient,) = torch.autograd.grad(prroi_pool(features, rois, 3).sum(), rois, create_graph=True)
     with pytest.raises(NotImplementedError, match="second derivatives are not implemented"):
         gradient.sum().backward()
+    (gradient,) = torch.autograd.grad(prroi_pool(features, rois, 3).sum(), features, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivatives are not implemented"):
+        torch.autograd.grad(gradient.sum(), rois)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -294,6 +371,30 @@ def test_opcheck(device):
     leaves = [x.requires_grad_() for x in (*inputs, rois)]
     torch.library.opcheck(ops.prroi_pool, (leaves[:2], leaves[2], levels, 7, 7, SCALES))
     torch.library.opcheck(ops.prroi_pool, (leaves[:1], leaves[2], None, 3, 2, SCALES[:1]))
+    torch.library.opcheck(ops.prroi_pool, (leaves[:2], leaves[2], None, 7, 7, SCALES, [300.0]))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("needed", ["inputs", "rois", "neither"])
+def test_compiled_gradients_are_those_asked_for(device, needed):
+    inputs, rois, levels = make_problem(device=device)
+    leaves = {"inputs": inputs, "rois": [rois], "neither": []}[needed]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    compiled = torch.compile(prroi_pool_multilevel, fullgraph=True, backend="aot_eager")
+    output = compiled(inputs, rois, levels, 7, SCALES)
+    expected = prroi_pool_multilevel(inputs, rois, levels, 7, SCALES)
+    assert torch.equal(output, expected)
+    assert output.requires_grad == bool(leaves)
+    if not leaves:
+        return
+    with torch.profiler.profile() as profile:
+        actual = torch.autograd.grad(output.sum(), leaves)
+    for ours, theirs in zip(actual, torch.autograd.grad(expected.sum(), leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    names = {event.name for event in profile.events()}
+    assert ("iounet::prroi_pool_feature_gradient" in names) == (needed == "inputs")
+    assert ("iounet::prroi_pool_coordinate_gradient" in names) == (needed == "rois")
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -370,8 +471,27 @@ def test_module(device):
     assert all(p.dtype == torch.float64 for p in model.parameters())
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("by_area", [True, False])
+def test_the_coordinate_gradient_alone_is_that_of_autograd(device, compiled, by_area, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(_extension, "available", lambda _: False)
+    inputs, rois, levels = make_problem(4, torch.float64, device)
+    place = (None, SCALES, [200.0]) if by_area else (levels, SCALES)
+    leaf = rois.clone().requires_grad_()
+    output = prroi_pool_multilevel(inputs, leaf, place[0], (7, 5), *place[1:])
+    weights = torch.randn(output.shape, dtype=output.dtype, generator=torch.Generator().manual_seed(2)).to(device)
+    (expected,) = torch.autograd.grad(output, leaf, weights)
+    assert expected.abs().max() > 0.1
+    gradient = prroi_pool_coordinate_gradient(weights, inputs, rois, *place)
+    assert not gradient.requires_grad
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-12)
+
+
 def test_names():
-    assert sorted(iounet.ops.__all__) == ["PrRoIPool", "prroi_pool", "prroi_pool_multilevel"]
+    assert {"PrRoIPool", "prroi_pool", "prroi_pool_multilevel"} <= set(iounet.ops.__all__)
+    assert all(callable(getattr(iounet.ops, name)) for name in iounet.ops.__all__)
 
 
 coordinates = st.floats(-20, 40, allow_subnormal=False)

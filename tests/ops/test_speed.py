@@ -1,6 +1,7 @@
 """The compiled CPU kernel against the reference loop: same results, several times faster."""
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -137,3 +138,29 @@ def test_operators_and_bytes_of_a_call_do_not_depend_on_levels_or_layout():
     with CountOps() as backward:
         output.backward(problem.grad)
     assert [name for name in backward.names if "iounet" in name] == ["iounet.prroi_pool_feature_gradient.default"]
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_call_runs_little_python(needed):
+    # The autograd of the operator is in C++: in Python it took longer than a small problem's pooling.
+    problem = pyramid(num_rois=2, channels=4)
+    maps = [feature.requires_grad_(needed) for feature in problem.maps]
+    areas = [112.0**2, 224.0**2, 448.0**2]
+    functions = []
+
+    def record(frame, event, argument):
+        if event == "call":
+            functions.append(frame.f_code.co_qualname)
+
+    def call():
+        output = prroi_pool_multilevel(maps, problem.rois, None, 7, problem.scales, areas)
+        if needed:
+            output.grad_fn(problem.grad)
+
+    call()
+    sys.setprofile(record)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    assert len(functions) <= 16, functions

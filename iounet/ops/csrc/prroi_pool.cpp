@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "cpu/prroi_pool_cpu.h"
+#include "prroi_pool_math.h"
 
 namespace iounet {
 namespace {
@@ -15,10 +16,12 @@ namespace {
 class CheckedRois {
  public:
   CheckedRois(at::TensorList inputs, const at::Tensor& rois, const std::optional<at::Tensor>& levels,
-              int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales)
+              int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales,
+              std::optional<at::ArrayRef<double>> level_areas)
       : used(inputs.size(), false), rois_(rois.to(at::kDouble).contiguous()) {
-    check_arguments(inputs, rois, levels, pooled_height, pooled_width, spatial_scales);
+    check_arguments(inputs, rois, levels, pooled_height, pooled_width, spatial_scales, level_areas);
     if (levels.has_value()) levels_ = levels->contiguous();
+    if (level_areas.has_value()) levels_ = levels_by_area(rois.scalar_type(), *level_areas);
     view = {rois_.const_data_ptr<double>(),
             levels_.defined() ? levels_.const_data_ptr<int64_t>() : nullptr,
             rois.size(0),
@@ -47,6 +50,17 @@ class CheckedRois {
   std::vector<bool> used;  // levels that have a RoI
 
  private:
+  at::Tensor levels_by_area(at::ScalarType type, at::ArrayRef<double> level_areas) const {
+    const at::Tensor levels = at::empty({rois_.size(0)}, rois_.options().dtype(at::kLong));
+    const double* rows = rois_.const_data_ptr<double>();
+    const auto level = type == at::kDouble ? level_of<double> : level_of<float>;
+    for (int64_t k = 0; k < rois_.size(0); ++k) {
+      levels.mutable_data_ptr<int64_t>()[k] =
+          level(rows + 5 * k, level_areas.data(), static_cast<int>(level_areas.size()));
+    }
+    return levels;
+  }
+
   at::Tensor rois_, levels_;
 };
 
@@ -74,8 +88,9 @@ std::vector<cpu::Level<T>> as_levels(const std::vector<at::Tensor>& maps, at::Ar
 }
 
 at::Tensor forward(at::TensorList inputs, const at::Tensor& rois, const std::optional<at::Tensor>& levels,
-                   int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales) {
-  const CheckedRois checked(inputs, rois, levels, pooled_height, pooled_width, spatial_scales);
+                   int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales,
+                   std::optional<at::ArrayRef<double>> level_areas) {
+  const CheckedRois checked(inputs, rois, levels, pooled_height, pooled_width, spatial_scales, level_areas);
   const at::ScalarType type = compute_type(inputs[0]);
   const at::Tensor output =
       at::empty({rois.size(0), inputs[0].size(1), pooled_height, pooled_width}, inputs[0].options().dtype(type));
@@ -89,9 +104,11 @@ at::Tensor forward(at::TensorList inputs, const at::Tensor& rois, const std::opt
 }
 
 std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::TensorList inputs, const at::Tensor& rois,
-                                         const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales) {
+                                         const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales,
+                                         std::optional<at::ArrayRef<double>> level_areas) {
   check_grad_output(grad_output, inputs, rois);
-  const CheckedRois checked(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales);
+  const CheckedRois checked(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales,
+                            level_areas);
   const at::ScalarType type = compute_type(inputs[0]);
   const at::Tensor grad = grad_output.to(type).contiguous();
   std::vector<at::Tensor> gradients;
@@ -111,9 +128,11 @@ std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::Tens
 }
 
 at::Tensor coordinate_gradient(const at::Tensor& grad_output, at::TensorList inputs, const at::Tensor& rois,
-                               const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales) {
+                               const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales,
+                               std::optional<at::ArrayRef<double>> level_areas) {
   check_grad_output(grad_output, inputs, rois);
-  const CheckedRois checked(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales);
+  const CheckedRois checked(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales,
+                            level_areas);
   const at::ScalarType type = compute_type(inputs[0]);
   const at::Tensor grad = grad_output.to(type).contiguous();
   const at::Tensor gradient = at::empty({rois.size(0), 5}, rois.options().dtype(at::kDouble));
@@ -136,13 +155,13 @@ at::Tensor coordinate_gradient(const at::Tensor& grad_output, at::TensorList inp
 TORCH_LIBRARY(iounet, library) {
   library.def(
       "prroi_pool(Tensor[] inputs, Tensor rois, Tensor? levels, int pooled_height, int pooled_width, "
-      "float[] spatial_scales) -> Tensor");
+      "float[] spatial_scales, float[]? level_areas=None) -> Tensor");
   library.def(
       "prroi_pool_feature_gradient(Tensor grad_output, Tensor[] inputs, Tensor rois, Tensor? levels, "
-      "float[] spatial_scales) -> Tensor[]");
+      "float[] spatial_scales, float[]? level_areas=None) -> Tensor[]");
   library.def(
       "prroi_pool_coordinate_gradient(Tensor grad_output, Tensor[] inputs, Tensor rois, Tensor? levels, "
-      "float[] spatial_scales) -> Tensor");
+      "float[] spatial_scales, float[]? level_areas=None) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(iounet, CPU, library) {

@@ -3,18 +3,27 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace iounet {
 
 // For callers of torch.ops.iounet: iounet.ops.prroi_pool has raised its own, fuller messages before.
 inline void check_arguments(at::TensorList inputs, const at::Tensor& rois, const std::optional<at::Tensor>& levels,
-                            int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales) {
+                            int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales,
+                            std::optional<at::ArrayRef<double>> level_areas) {
   TORCH_CHECK_VALUE(!inputs.empty() && inputs.size() == spatial_scales.size(),
                     "prroi_pool: there must be one spatial scale per feature map");
   TORCH_CHECK_VALUE(pooled_height > 0 && pooled_width > 0, "prroi_pool: output_size must be positive");
   TORCH_CHECK_VALUE(rois.dim() == 2 && rois.size(1) == 5, "prroi_pool: rois must have shape (K, 5)");
-  TORCH_CHECK_VALUE(levels.has_value() || inputs.size() == 1, "prroi_pool: levels must be given for several maps");
+  TORCH_CHECK_VALUE(levels.has_value() || level_areas.has_value() || inputs.size() == 1,
+                    "prroi_pool: levels or level_areas must be given for several maps");
+  if (level_areas.has_value()) {
+    TORCH_CHECK_VALUE(!levels.has_value(), "prroi_pool: levels and level_areas exclude each other");
+    TORCH_CHECK_VALUE(
+        level_areas->size() + 1 == inputs.size() && std::is_sorted(level_areas->begin(), level_areas->end()),
+        "prroi_pool: level_areas must be one ascending value less than there are maps");
+  }
   for (const at::Tensor& input : inputs) {
     TORCH_CHECK_VALUE(input.dim() == 4 && input.size(0) == inputs[0].size(0) && input.size(1) == inputs[0].size(1),
                       "prroi_pool: all inputs must have 4 dimensions and agree in N and C");

@@ -4,6 +4,7 @@
 // write beyond the shared memory that the launch asks for.
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <vector>
@@ -117,10 +118,11 @@ int __syncthreads_or(int predicate) {
 }
 
 // which: 0 forward (writes result), 1 feature gradient (adds to the levels), 2 coordinate gradient (writes result).
+// roi_level or level_areas is null.
 extern "C" int emulate(int which, int is_double, int descending, int num_levels, void** data, const int* heights,
                        const int* widths, const double* scales, int batch_size, int channels, int pooled_height,
-                       int pooled_width, const void* rois, const int64_t* roi_level, int64_t num_rois,
-                       const void* grad_output, void* result) {
+                       int pooled_width, const void* rois, const int64_t* roi_level, const double* level_areas,
+                       int64_t num_rois, const void* grad_output, void* result) {
   iounet::cuda::Problem problem{};
   for (int i = 0; i < num_levels; ++i) problem.levels[i] = {data[i], heights[i], widths[i], scales[i]};
   problem.num_levels = num_levels;
@@ -130,6 +132,8 @@ extern "C" int emulate(int which, int is_double, int descending, int num_levels,
   problem.pooled_width = pooled_width;
   problem.rois = rois;
   problem.roi_level = roi_level;
+  problem.by_area = level_areas != nullptr;
+  if (problem.by_area) std::copy_n(level_areas, num_levels - 1, problem.level_areas);
   problem.num_rois = num_rois;
   problem.double_rois = is_double;
   return is_double ? run<double>(which, problem, grad_output, result, descending)

@@ -8,6 +8,8 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
+#include <algorithm>
+
 #include "../prroi_pool.h"
 
 namespace iounet {
@@ -32,7 +34,7 @@ class Arguments {
   // maps: of the sizes of inputs, with the channels innermost.
   Arguments(at::TensorList inputs, const std::vector<at::Tensor>& maps, const at::Tensor& rois,
             const std::optional<at::Tensor>& levels, int64_t pooled_height, int64_t pooled_width,
-            at::ArrayRef<double> spatial_scales)
+            at::ArrayRef<double> spatial_scales, std::optional<at::ArrayRef<double>> level_areas)
       : type(type_of(inputs[0])),
         rois_((rois.scalar_type() == at::kDouble ? rois : rois.to(at::kFloat)).contiguous()),
         maps_(maps) {
@@ -43,6 +45,8 @@ class Arguments {
                            static_cast<int>(inputs[i].size(3)), spatial_scales[i]};
     }
     if (levels.has_value()) levels_ = levels->contiguous();
+    problem.by_area = level_areas.has_value();
+    if (problem.by_area) std::copy(level_areas->begin(), level_areas->end(), problem.level_areas);
     problem.num_levels = static_cast<int>(inputs.size());
     problem.batch_size = static_cast<int>(inputs[0].size(0));
     problem.channels = static_cast<int>(inputs[0].size(1));
@@ -73,11 +77,13 @@ std::vector<at::Tensor> channels_last(at::TensorList inputs) {
 }
 
 at::Tensor forward(at::TensorList inputs, const at::Tensor& rois, const std::optional<at::Tensor>& levels,
-                   int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales) {
-  check_arguments(inputs, rois, levels, pooled_height, pooled_width, spatial_scales);
+                   int64_t pooled_height, int64_t pooled_width, at::ArrayRef<double> spatial_scales,
+                   std::optional<at::ArrayRef<double>> level_areas) {
+  check_arguments(inputs, rois, levels, pooled_height, pooled_width, spatial_scales, level_areas);
   compute_type(inputs[0]);
   const c10::DeviceGuard guard(rois.device());
-  const Arguments arguments(inputs, channels_last(inputs), rois, levels, pooled_height, pooled_width, spatial_scales);
+  const Arguments arguments(inputs, channels_last(inputs), rois, levels, pooled_height, pooled_width, spatial_scales,
+                            level_areas);
   const at::Tensor output =
       at::empty({rois.size(0), inputs[0].size(1), pooled_height, pooled_width}, inputs[0].options());
   if (arguments.empty()) return output;
@@ -87,10 +93,11 @@ at::Tensor forward(at::TensorList inputs, const at::Tensor& rois, const std::opt
 }
 
 std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::TensorList inputs, const at::Tensor& rois,
-                                         const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales) {
+                                         const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales,
+                                         std::optional<at::ArrayRef<double>> level_areas) {
   at::globalContext().alertNotDeterministic("prroi_pool_feature_gradient_cuda");
   check_grad_output(grad_output, inputs, rois);
-  check_arguments(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales);
+  check_arguments(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales, level_areas);
   const c10::DeviceGuard guard(rois.device());
   const at::Tensor grad = grad_output.to(inputs[0].scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
   std::vector<at::Tensor> gradients;
@@ -98,7 +105,7 @@ std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::Tens
     const auto options = input.options().dtype(compute_type(input));
     gradients.push_back(at::empty(input.sizes(), options, at::MemoryFormat::ChannelsLast).zero_());
   }
-  const Arguments arguments(inputs, gradients, rois, levels, grad.size(2), grad.size(3), spatial_scales);
+  const Arguments arguments(inputs, gradients, rois, levels, grad.size(2), grad.size(3), spatial_scales, level_areas);
   if (!arguments.empty()) {
     C10_CUDA_CHECK(cuda::feature_gradient(arguments.problem, arguments.type, grad.const_data_ptr(),
                                           c10::cuda::getCurrentCUDAStream()));
@@ -108,13 +115,15 @@ std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::Tens
 }
 
 at::Tensor coordinate_gradient(const at::Tensor& grad_output, at::TensorList inputs, const at::Tensor& rois,
-                               const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales) {
+                               const std::optional<at::Tensor>& levels, at::ArrayRef<double> spatial_scales,
+                               std::optional<at::ArrayRef<double>> level_areas) {
   check_grad_output(grad_output, inputs, rois);
-  check_arguments(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales);
+  check_arguments(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales, level_areas);
   compute_type(inputs[0]);
   const c10::DeviceGuard guard(rois.device());
   const at::Tensor grad = grad_output.to(inputs[0].scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
-  const Arguments arguments(inputs, channels_last(inputs), rois, levels, grad.size(2), grad.size(3), spatial_scales);
+  const Arguments arguments(inputs, channels_last(inputs), rois, levels, grad.size(2), grad.size(3), spatial_scales,
+                            level_areas);
   const auto type = arguments.problem.double_rois ? at::kDouble : at::kFloat;
   const at::Tensor gradient = at::empty({rois.size(0), 5}, rois.options().dtype(type));
   if (arguments.empty()) return gradient.zero_().to(rois.scalar_type());

@@ -31,9 +31,11 @@ struct Problem {
   int pooled_height;
   int pooled_width;
   const void* rois;          // K x 5, float or double: batch index, x1, y1, x2, y2 in image pixels
-  const int64_t* roi_level;  // K; null: all are of level 0
+  const int64_t* roi_level;  // K; null: by area, or all are of level 0
   int64_t num_rois;
   bool double_rois;
+  bool by_area;
+  double level_areas[kMaxLevels - 1];  // smallest area, in square pixels, on each level but the first
 };
 
 // Shared memory that the hungriest kernel needs; beyond kMaxSharedBytes there is no launch.

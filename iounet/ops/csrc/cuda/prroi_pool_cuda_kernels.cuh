@@ -124,7 +124,11 @@ struct Roi {
                                    : static_cast<const float*>(problem.rois)[5 * k + n];
       finite = finite && row[n] - row[n] == 0.0;
     }
-    const int64_t roi_level = problem.roi_level ? problem.roi_level[k] : 0;
+    int64_t roi_level = problem.roi_level ? problem.roi_level[k] : 0;
+    if (problem.by_area) {
+      roi_level = problem.double_rois ? level_of<double>(row, problem.level_areas, problem.num_levels - 1)
+                                      : level_of<float>(row, problem.level_areas, problem.num_levels - 1);
+    }
     usable = finite && roi_level >= 0 && roi_level < problem.num_levels && row[0] >= 0.0 &&
              row[0] < problem.batch_size && row[0] == floor(row[0]);
     bool empty = false;
