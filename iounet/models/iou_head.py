@@ -166,7 +166,7 @@ class LabelledIoU:
 
     As :meth:`IoUHead.predict_iou`, in the precision of the weights; only the labels' own rows of the last layer are
     computed, and the layers between them and the features are gone back through by their weights.
-    Nothing made here has an autograd graph.
+    Nothing made here has an autograd graph, as long as the features have none. To be used outside ``torch.autocast``.
 
     Args:
         head: its weights are used as they are now.
@@ -183,9 +183,8 @@ class LabelledIoU:
             weight, bias = weight * head.std, bias * head.std + head.mean
         self._weight, self._bias = weight[rows], bias[rows]
         fcs: Any = head.shared_fcs
-        self._layers = [(layer.weight, layer.weight.t(), layer.bias) for layer in fcs]
+        self._layers = [(layer.weight.detach(), layer.weight.t(), layer.bias.detach()) for layer in fcs]
 
-    @torch.no_grad()
     def __call__(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """Predicted IoUs.
 
@@ -196,17 +195,13 @@ class LabelledIoU:
         Returns:
             ``Tensor[K']``.
         """
-        with torch.autocast(features.device.type, enabled=False):
-            return self._forward(features, rows)[0]
+        return self._forward(features, rows)[0]
 
-    @torch.no_grad()
     def with_gradient(self, features: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Predicted IoUs ``Tensor[K']``, and ``Tensor[K', C, h, w]``: the gradient of each to its own features."""
-        with torch.autocast(features.device.type, enabled=False):
-            ious, hidden = self._forward(features, rows)
+        ious, hidden = self._forward(features, rows)
         return ious, self.gradient(ious, hidden, rows).view(features.shape)
 
-    @torch.no_grad()
     def gradient(self, ious: Tensor, hidden: Sequence[Tensor], rows: Tensor | None = None) -> Tensor:
         """The gradient of predicted IoUs to the features that gave them.
 
@@ -221,10 +216,9 @@ class LabelledIoU:
         gradient = _of_rows(self._weight, rows)
         if self._is_logit:
             gradient = gradient * (ious * (1 - ious))[:, None]
-        with torch.autocast(gradient.device.type, enabled=False):
-            for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
-                gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
-                gradient = torch.mm(gradient, weight)
+        for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
+            gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
+            gradient = torch.mm(gradient, weight)
         return gradient
 
     def _forward(self, features: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor]]:

@@ -318,7 +318,8 @@ class IoURoIHead(StandardRoIHead):
             detections, image_index = detections.take(first), image_index[first]
             hidden = None if hidden is None else [layer[first] for layer in hidden]
         # Features are constants here; in this layout they are pooled time and again without being copied.
-        x = [level.detach().contiguous(memory_format=torch.channels_last) for level in self._levels(x)]
+        dtype = detections.boxes.dtype
+        x = [level.detach().to(dtype, memory_format=torch.channels_last) for level in self._levels(x)]
         rois = _as_rois(image_index, detections.boxes)
         labels, pool = detections.labels, self._extractor
         model = self.iou_head.of_labels(labels)
@@ -336,25 +337,26 @@ class IoURoIHead(StandardRoIHead):
         def predict_by_autograd(rois: Tensor, rows: Tensor) -> Tensor:
             return self.iou_head.predict_iou(pool(x, rois), labels[rows])
 
-        start = None
         closed_form = isinstance(pool, PrRoIExtractor)
-        # Of half precision, what was predicted before cannot be compared with what follows to within omega_1.
-        if closed_form and t > 0 and hidden is not None and hidden[0].dtype == rois.dtype:
-            gradient = model.gradient(detections.ious, hidden)
-            start = detections.ious, pool.coordinate_gradient(x, rois, gradient)
+        start = None
         states: list[tuple[Tensor, Tensor]] = []
-        rois, ious = refine_boxes(
-            predict_iou if closed_form else predict_by_autograd,
-            rois,
-            torch.arange(len(rois), device=rois.device),
-            step_size=lamb,
-            num_steps=t,
-            omega_1=omega_1,
-            omega_2=omega_2,
-            predict_with_gradient=predict_with_gradient if closed_form else None,
-            start=start,
-            trace=None if trace is None else states,
-        )
+        with torch.autocast(rois.device.type, enabled=False):
+            # Of half precision, what was predicted before cannot be compared with what follows to within omega_1.
+            if closed_form and t > 0 and hidden is not None and hidden[0].dtype == rois.dtype:
+                gradient = model.gradient(detections.ious, hidden)
+                start = detections.ious, pool.coordinate_gradient(x, rois, gradient)
+            rois, ious = refine_boxes(
+                predict_iou if closed_form else predict_by_autograd,
+                rois,
+                torch.arange(len(rois), device=rois.device),
+                step_size=lamb,
+                num_steps=t,
+                omega_1=omega_1,
+                omega_2=omega_2,
+                predict_with_gradient=predict_with_gradient if closed_form else None,
+                start=start,
+                trace=None if trace is None else states,
+            )
         if trace is not None:
             trace.extend((state[:, 1:], predicted) for state, predicted in states)
         scores = detections.scores * ious if use_iou_score else detections.scores

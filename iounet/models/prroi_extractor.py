@@ -95,7 +95,6 @@ class PrRoIExtractor(SingleRoIExtractor):
         size, scales = self.roi_layers[0].output_size, self._scales[:num_levels]
         return prroi_pool_multilevel(feats, rois, levels, size, scales, level_areas)
 
-    @torch.no_grad()
     def coordinate_gradient(self, feats: Sequence[Tensor], rois: Tensor, grad_output: Tensor) -> Tensor:
         """The gradient of ``(forward(feats, rois) × grad_output).sum()`` to the RoIs, without a forward pass.
 

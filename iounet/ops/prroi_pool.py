@@ -96,7 +96,6 @@ def prroi_pool_multilevel(
     return prroi_pool_reference(inputs, rois, levels, (pooled[0], pooled[1]), spatial_scales, level_areas)
 
 
-@torch.no_grad()
 def prroi_pool_coordinate_gradient(
     grad_output: Tensor,
     inputs: Sequence[Tensor],

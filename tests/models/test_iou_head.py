@@ -205,16 +205,3 @@ def test_the_closed_form_equals_autograd(loss_iou, class_agnostic, fc_channels):
     some, part = head.of_labels(labels).with_gradient(features.detach()[rows], rows)
     torch.testing.assert_close((some, part), (ious[rows], own[rows]), rtol=0, atol=1e-14)
     torch.testing.assert_close(head.of_labels(labels)(features.detach()[rows], rows), some, rtol=0, atol=0)
-
-
-def test_the_closed_form_is_in_the_precision_of_the_weights():
-    head = build()
-    features, _, labels = example()
-    model = head.of_labels(labels)
-    expected, gradient = model.with_gradient(features.bfloat16().float())
-    with torch.autocast("cpu", torch.bfloat16):
-        ious, own = model.with_gradient(features.bfloat16())
-    assert ious.dtype == torch.float32
-    assert torch.equal(ious, expected)
-    assert own.dtype == torch.float32
-    assert torch.equal(own, gradient)

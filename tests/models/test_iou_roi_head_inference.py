@@ -425,6 +425,25 @@ def test_augmented_and_async_testing_say_no(detector, batch):
         detector.roi_head.async_simple_test()
 
 
+@torch.no_grad()
+def test_refinement_is_in_full_precision_under_autocast(batch, proposals):
+    detector = build(detector_config())
+    head, x = detector.roi_head, detector.extract_feat(batch["img"])
+    x = [level.bfloat16() for level in x]
+    candidates = head.candidates([level.float() for level in x], proposals, batch["img_metas"])
+    found, rows = suppress(candidates, head.score([level.float() for level in x], candidates).ious)
+    arguments = (found, candidates.image_index[rows])
+    expected, _ = head.refine([level.float() for level in x], *arguments, lamb=20.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        refined, _ = head.refine(x, *arguments, lamb=20.0)
+        hidden = [layer[rows] for layer in head.score(x, candidates).hidden]
+        assert hidden[0].dtype == torch.bfloat16  # too coarse to start from
+        started, _ = head.refine(x, *arguments, hidden=hidden, lamb=20.0)
+    assert not torch.equal(expected.boxes, found.boxes)
+    assert_same(refined, expected, atol=0)
+    assert_same(started, expected, atol=0)
+
+
 class OpCount(TorchDispatchMode):
     """Counts what is dispatched to ATen and to our own operators, views included."""
 
