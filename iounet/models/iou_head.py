@@ -183,7 +183,8 @@ class LabelledIoU:
             weight, bias = weight * head.std, bias * head.std + head.mean
         self._weight, self._bias = weight[rows], bias[rows]
         fcs: Any = head.shared_fcs
-        self._layers = [(layer.weight.detach(), layer.weight.t(), layer.bias.detach()) for layer in fcs]
+        own = [(layer.weight.detach(), layer.bias.detach()) for layer in fcs]
+        self._layers = [(weight, weight.t(), bias) for weight, bias in own]
 
     def __call__(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """Predicted IoUs.
