@@ -425,6 +425,26 @@ def test_augmented_and_async_testing_say_no(detector, batch):
         detector.roi_head.async_simple_test()
 
 
+class ForeignExtractor(torch.nn.Module):
+    """An extractor that only has autograd to offer."""
+
+    def __init__(self, own):
+        super().__init__()
+        self.own, self.num_inputs = own, own.num_inputs
+
+    def forward(self, feats, rois):
+        return self.own(feats, rois)
+
+
+@torch.no_grad()
+def test_any_extractor_that_is_differentiable_in_the_rois_serves(scene, monkeypatch):
+    head = scene[0]
+    expected = select(scene, refine=REFINE)
+    monkeypatch.setitem(head._modules, "bbox_roi_extractor", ForeignExtractor(head.bbox_roi_extractor))
+    for image, other in zip(select(scene, refine=REFINE), expected, strict=True):
+        assert_same(image, other)
+
+
 @torch.no_grad()
 def test_refinement_is_in_full_precision_under_autocast(batch, proposals):
     detector = build(detector_config())

@@ -155,8 +155,9 @@ def test_cuda_kernels_compile_and_register():
     code = POOL + (
         "from iounet.ops import _extension\n"
         "assert _extension.available('cuda')\n"
-        "for name in ('prroi_pool', 'prroi_pool_feature_gradient', 'prroi_pool_coordinate_gradient'):\n"
-        "    assert torch._C._dispatch_has_kernel_for_dispatch_key('iounet::' + name, 'CUDA')\n"
+        "for name in ('', '_feature_gradient', '_coordinate_gradient'):\n"
+        "    assert torch._C._dispatch_has_kernel_for_dispatch_key('iounet::prroi_pool' + name, 'CUDA')\n"
+        "assert torch._C._dispatch_has_kernel_for_dispatch_key('iounet::ascent_step_', 'CUDA')\n"
     )
     # One architecture is enough here; the library stays in the user's cache for the next time.
     finish(start(code, IOUNET_FORCE_CUDA="1", TORCH_CUDA_ARCH_LIST="9.0"))
