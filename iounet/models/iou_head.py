@@ -13,6 +13,8 @@ from mmdet.models import HEADS
 from mmdet.models.builder import build_loss
 from torch import Tensor, nn
 
+# What the hidden layers may be computed in at inference; None: the precision of the weights.
+FC_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _LOSSES = "dict(type='SmoothL1Loss') or dict(type='CrossEntropyLoss', use_sigmoid=True)"
 
 
@@ -84,6 +86,9 @@ class IoUHead(BaseModule):
         hidden = features.flatten(1)
         for layer in self.shared_fcs:
             hidden = layer(hidden).relu()
+        return self._last_layer(hidden)
+
+    def _last_layer(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             return self.fc_iou(hidden.to(self.fc_iou.weight.dtype))
 
@@ -91,24 +96,47 @@ class IoUHead(BaseModule):
         """IoUs of raw outputs, of any shape. From ``SmoothL1Loss`` they may lie somewhat outside [0, 1]."""
         return raw.sigmoid() if self._is_logit else raw * self.std + self.mean
 
-    def predict_iou(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+    def predict_iou(
+        self, features: Tensor, labels: Tensor | None = None, hidden_layers: HiddenLayers | None = None
+    ) -> Tensor:
         """Predicted IoUs, differentiable in the features.
 
         Args:
             features: ``Tensor[K, C, h, w]`` pooled features.
             labels: ``LongTensor[K]``: the class to read for each RoI.
+            hidden_layers: of :meth:`cast`, in place of the head's own; then nothing is differentiable.
 
         Returns:
             ``Tensor[K]`` with ``labels``, else ``Tensor[K, num_classes]``; class-agnostic, the same for all classes.
         """
-        raw = self(features)
+        raw = self(features) if hidden_layers is None else self._last_layer(hidden_layers.forward(features)[-1])
         if labels is not None:
             return self.decode(self._read(raw, labels))
         return self.decode(raw).expand(-1, self.num_classes)
 
-    def of_labels(self, labels: Tensor) -> LabelledIoU:
+    def of_labels(self, labels: Tensor, hidden_layers: HiddenLayers | None = None) -> LabelledIoU:
         """:meth:`predict_iou` of these labels, with its gradient in closed form."""
-        return LabelledIoU(self, labels)
+        return LabelledIoU(self, labels, hidden_layers)
+
+    def cast(self, fc_dtype: str) -> HiddenLayers | None:
+        """A copy of the hidden layers in another precision, for one inference: it does not follow the weights.
+
+        Args:
+            fc_dtype: one of ``FC_DTYPES``.
+
+        Returns:
+            ``None`` for ``'float32'``: the layers as they are.
+
+        Raises:
+            ValueError: for ``'float16'`` on a CPU that does not compute in it.
+        """
+        dtype, device = FC_DTYPES[fc_dtype], self.fc_iou.weight.device
+        if dtype is torch.float16 and device.type == "cpu" and not _cpu_computes_float16():
+            raise ValueError(
+                "test_cfg.rcnn.iou.fc_dtype='float16' is not possible here: this CPU has no float16 arithmetic and "
+                "would be many times slower than with float32; choose 'bfloat16' or 'float32', or use a GPU"
+            )
+        return None if dtype is None else HiddenLayers(self.shared_fcs, dtype)
 
     @force_fp32(apply_to=("raw",))
     def loss(self, raw: Tensor, target_ious: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -138,6 +166,40 @@ class IoUHead(BaseModule):
         return raw[:, 0] if self.class_agnostic else raw.gather(1, labels[:, None])[:, 0]
 
 
+class HiddenLayers:
+    """The fully connected layers between the pooled features and the last layer, and back; without autograd.
+
+    Args:
+        fcs: each followed by a ReLU. Their weights are used, or cast, as they are now.
+        dtype: precision of weights, activations and gradients; ``None``: that of the weights.
+    """
+
+    @torch.no_grad()
+    def __init__(self, fcs: Any, dtype: torch.dtype | None = None) -> None:
+        weights = [(layer.weight.to(dtype), layer.bias.to(dtype)) for layer in fcs]
+        self._layers = [(weight, weight.t(), bias) for weight, bias in weights]
+
+    @torch.no_grad()
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """The activation ``Tensor[K, width]`` of every layer for ``Tensor[K, C, h, w]`` pooled features."""
+        activation, hidden = features.flatten(1).to(self._layers[0][0].dtype), []
+        with torch.autocast(features.device.type, enabled=False):
+            for _, transposed, bias in self._layers:
+                activation = torch.addmm(bias, activation, transposed).relu_()
+                hidden.append(activation)
+        return hidden
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor, hidden: list[Tensor]) -> Tensor:
+        """From the gradient to the last activation, the one to the features, ``Tensor[K, C · h · w]``."""
+        gradient = gradient.to(hidden[-1].dtype)
+        with torch.autocast(gradient.device.type, enabled=False):
+            for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
+                gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
+                gradient = torch.mm(gradient, weight)
+        return gradient
+
+
 class LabelledIoU:
     """The predicted IoU of one label per RoI, and its gradient with respect to the pooled features.
 
@@ -148,10 +210,11 @@ class LabelledIoU:
     Args:
         head: its weights are used as they are now.
         labels: ``LongTensor[K]``.
+        hidden_layers: of :meth:`IoUHead.cast`, in place of the head's own.
     """
 
     @torch.no_grad()
-    def __init__(self, head: IoUHead, labels: Tensor) -> None:
+    def __init__(self, head: IoUHead, labels: Tensor, hidden_layers: HiddenLayers | None = None) -> None:
         rows = torch.zeros_like(labels) if head.class_agnostic else labels
         weight: Tensor = head.fc_iou.weight
         bias: Tensor = head.fc_iou.bias
@@ -159,8 +222,7 @@ class LabelledIoU:
         if not self._is_logit:  # the decoding is one with the last layer
             weight, bias = weight * head.std, bias * head.std + head.mean
         self._weight, self._bias = weight[rows], bias[rows]
-        fcs: Any = head.shared_fcs
-        self._layers = [(layer.weight, layer.weight.t(), layer.bias) for layer in fcs]
+        self._hidden = HiddenLayers(head.shared_fcs) if hidden_layers is None else hidden_layers
 
     @torch.no_grad()
     def __call__(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -173,30 +235,27 @@ class LabelledIoU:
         Returns:
             ``Tensor[K']``.
         """
-        with torch.autocast(features.device.type, enabled=False):
-            return self._forward(features, rows)[0]
+        return self._forward(features, rows)[0]
 
     @torch.no_grad()
     def with_gradient(self, features: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Predicted IoUs ``Tensor[K']``, and ``Tensor[K', C, h, w]``: the gradient of each to its own features."""
-        with torch.autocast(features.device.type, enabled=False):
-            ious, hidden, gradient = self._forward(features, rows)
-            if self._is_logit:
-                gradient = gradient * (ious * (1 - ious))[:, None]
-            for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
-                gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
-                gradient = torch.mm(gradient, weight)
+        ious, hidden, gradient = self._forward(features, rows)
+        if self._is_logit:
+            gradient = gradient * (ious * (1 - ious))[:, None]
+        gradient = self._hidden.backward(gradient, hidden)
         return ious, gradient.view(features.shape).to(features.dtype)
 
     def _forward(self, features: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor], Tensor]:
         last, bias = (self._weight, self._bias) if rows is None else (self._weight[rows], self._bias[rows])
-        hidden: list[Tensor] = []
-        activation = features.flatten(1).to(last.dtype)
-        for _, transposed, layer_bias in self._layers:
-            activation = torch.addmm(layer_bias, activation, transposed).relu_()
-            hidden.append(activation)
-        ious = (activation * last).sum(1) + bias
+        hidden = self._hidden.forward(features)
+        ious = (hidden[-1] * last).sum(1) + bias
         return (ious.sigmoid() if self._is_logit else ious), hidden, last
+
+
+def _cpu_computes_float16() -> bool:
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", None)
+    return supported is not None and supported()
 
 
 def _predicts_logits(loss_iou: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from iounet.core.refine import gradient_of, refine_boxes
 from iounet.core.roi_generator import RoIGenerator
 from iounet.models._test_cfg import read_iou_cfg
 from iounet.models.detections import Candidates, Detections, rank_in_image, suppress
+from iounet.models.iou_head import HiddenLayers
 
 
 @HEADS.register_module()
@@ -35,8 +36,9 @@ class IoURoIHead(StandardRoIHead):
         train_cfg: ``train_cfg.rcnn``: ``bbox_assigner``, ``bbox_sampler``, ``iou_assigner``, ``iou_sampler``,
             ``pos_weight``, ``debug``.
         test_cfg: ``test_cfg.rcnn``: as in mmdet, and ``iou = dict(nms=dict(multiclass, iou_threshold, guide),
-            refine=dict(pre_refine, t, omega_1, omega_2, lamb, use_iou_score))``. Without ``iou`` the head tests as
-            ``StandardRoIHead`` does; without ``refine`` there is NMS only.
+            refine=dict(pre_refine, t, omega_1, omega_2, lamb, use_iou_score), fc_dtype)``. Without ``iou`` the head
+            tests as ``StandardRoIHead`` does; without ``refine`` there is NMS only. ``fc_dtype`` ('float32' by default)
+            may be 'bfloat16' or 'float16': the precision of the IoU head's hidden layers, and of nothing else.
         pretrained: not used; mmdet passes it to every RoI head.
         init_cfg: as in mmdet.
 
@@ -176,10 +178,13 @@ class IoURoIHead(StandardRoIHead):
         branch = read_iou_cfg(rcnn_test_cfg)
         if branch is None:
             return super().simple_test_bboxes(x, img_metas, proposals, rcnn_test_cfg, rescale=rescale)
-        nms, refine = branch
+        nms, refine, fc_dtype = branch
+        hidden_layers = self.iou_head.cast(fc_dtype)
         score_thr, max_per_img = rcnn_test_cfg.score_thr, rcnn_test_cfg.max_per_img
         candidates = self.candidates(x, proposals, img_metas, score_thr)
-        ious = self.score(x, candidates)
+        ious = self.score(x, candidates, hidden_layers)
+        if refine is not None:
+            refine["hidden_layers"] = hidden_layers
         detections = self.select(
             x, candidates, ious, **nms, score_thr=score_thr, refine=refine, max_per_img=max_per_img
         )
@@ -224,9 +229,13 @@ class IoURoIHead(StandardRoIHead):
         return Candidates(boxes[possible], class_scores[possible], image_index[possible], len(proposal_list))
 
     @torch.no_grad()
-    def score(self, x: Sequence[Tensor], candidates: Candidates) -> Tensor:
-        """``Tensor[K, C]``: the predicted IoU of every candidate, for every class."""
-        return self.iou_head.predict_iou(self._pool(x, _as_rois(candidates.image_index, candidates.boxes)))
+    def score(self, x: Sequence[Tensor], candidates: Candidates, hidden_layers: HiddenLayers | None = None) -> Tensor:
+        """``Tensor[K, C]``: the predicted IoU of every candidate, for every class.
+
+        ``hidden_layers`` are those of :meth:`IoUHead.cast`, as in :meth:`refine`.
+        """
+        features = self._pool(x, _as_rois(candidates.image_index, candidates.boxes))
+        return self.iou_head.predict_iou(features, hidden_layers=hidden_layers)
 
     @torch.no_grad()
     def select(
@@ -287,6 +296,7 @@ class IoURoIHead(StandardRoIHead):
         omega_2: float = -0.01,
         lamb: float = 0.5,
         use_iou_score: bool = True,
+        hidden_layers: HiddenLayers | None = None,
         trace: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Detections, Tensor]:
         """Refine the first boxes of each image; see :func:`iounet.core.refine_boxes`. The others are dropped.
@@ -301,6 +311,7 @@ class IoURoIHead(StandardRoIHead):
             omega_2: stop a box after a step that changes its IoU by less than this, downwards (negative).
             lamb: λ, the step size.
             use_iou_score: multiply the scores with the IoUs predicted at the refined positions.
+            hidden_layers: of :meth:`IoUHead.cast`; ``None``: the head's own.
             trace: see :func:`iounet.core.refine_boxes`; its rows are the first ``pre_refine`` rows of each image.
 
         Returns:
@@ -311,7 +322,8 @@ class IoURoIHead(StandardRoIHead):
             detections, image_index = detections.take(first), image_index[first]
         # Features are constants here; in this layout they are pooled time and again without being copied.
         x = [level.detach().contiguous(memory_format=torch.channels_last) for level in self._levels(x)]
-        images, model = image_index[:, None].to(detections.boxes.dtype), self.iou_head.of_labels(detections.labels)
+        images = image_index[:, None].to(detections.boxes.dtype)
+        model = self.iou_head.of_labels(detections.labels, hidden_layers)
 
         def some(rows: Tensor) -> Tensor | None:  # which of the boxes: None for all
             return None if len(rows) == len(images) else rows
