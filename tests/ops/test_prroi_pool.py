@@ -137,6 +137,34 @@ def test_any_layout_gives_the_same(device, layout):
         assert all(g.is_contiguous(memory_format=torch.channels_last) for g in actual[2:])
 
 
+# Fewer and more channels than cells, whole and partial blocks of the conversion between the layouts.
+@pytest.mark.parametrize("shape", [(2, 70, 9, 15), (3, 130, 5, 7), (1, 33, 64, 67), (2, 64, 8, 16), (2, 17, 1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_layouts_are_converted_without_a_trace(shape, dtype, num_threads):
+    generator = torch.Generator().manual_seed(0)
+    planar = torch.randn(shape, generator=generator).to(dtype)
+    corner = torch.rand(40, 2, generator=generator) * torch.tensor([shape[3], shape[2]])
+    boxes = torch.cat([corner - 1, corner + 20 * torch.rand(40, 2, generator=generator)], dim=1)
+    rois = torch.cat([torch.arange(40.0)[:, None] % shape[0], boxes], dim=1)
+    rois = rois.double() if dtype == torch.float64 else rois
+    results = []
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(num_threads)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            leaves = [planar.contiguous(memory_format=layout).requires_grad_(), rois.clone().requires_grad_()]
+            output = prroi_pool(*leaves, 3)
+            gradients = torch.autograd.grad(output, leaves, torch.ones_like(output).cumsum(1))
+            assert gradients[0].is_contiguous(memory_format=layout)
+            results.append([output, *gradients])
+    finally:
+        torch.set_num_threads(before)
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.any()
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_incoming_gradient_may_be_strided(device):
     inputs, rois, levels = make_problem(6, device=device)

@@ -1,7 +1,9 @@
 """The compiled CPU kernel against the reference loop: same results, several times faster."""
 
+import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,6 +140,27 @@ def test_operators_and_bytes_of_a_call_do_not_depend_on_levels_or_layout():
     with CountOps() as backward:
         output.backward(problem.grad)
     assert [name for name in backward.names if "iounet" in name] == ["iounet.prroi_pool_feature_gradient.default"]
+
+
+def asks_for_large_pages(tensor):
+    """Whether the system is told so for the middle of a tensor's memory."""
+    middle = tensor.data_ptr() + tensor.nbytes // 2
+    found = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            found = int(match[1], 16) <= middle < int(match[2], 16)
+        elif found and line.startswith("VmFlags:"):
+            return "hg" in line.split()
+    return False
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="there are no large pages")
+def test_large_results_are_on_large_pages():
+    features, rois = make_inputs(100, 256)
+    assert asks_for_large_pages(prroi_pool(features, rois.repeat(3, 1), 7, SCALE))
+    features = torch.zeros(1, 256, 100, 167, requires_grad=True)
+    prroi_pool(features, rois, 7, SCALE).sum().backward()
+    assert asks_for_large_pages(features.grad)
 
 
 @pytest.mark.parametrize("needed", [False, True])

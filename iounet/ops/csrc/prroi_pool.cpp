@@ -5,6 +5,11 @@
 #include <torch/library.h>
 
 #include <cmath>
+#include <cstdint>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "cpu/prroi_pool_cpu.h"
 #include "prroi_pool_math.h"
@@ -64,11 +69,56 @@ class CheckedRois {
   at::Tensor rois_, levels_;
 };
 
+// Memory that is new to the process is mapped at its first use, a page at a time, which takes longer than the kernels
+// take to fill it. So ask for large pages, where the system leaves that to the program.
+at::Tensor empty(at::IntArrayRef sizes, at::TensorOptions options, at::MemoryFormat layout) {
+  at::Tensor tensor = at::empty(sizes, options, layout);
+#ifdef MADV_HUGEPAGE
+  constexpr size_t kPage = 4096;
+  constexpr size_t kLargePage = 2 << 20;
+  if (tensor.nbytes() >= 2 * kLargePage) {
+    const auto start = reinterpret_cast<uintptr_t>(tensor.mutable_data_ptr());
+    const uintptr_t first = (start + kPage - 1) / kPage * kPage;
+    madvise(reinterpret_cast<void*>(first), start + tensor.nbytes() - first, MADV_HUGEPAGE);  // advice: it may fail
+  }
+#endif
+  return tensor;
+}
+
+// A float or double tensor, of which `from` is the layout, in the other one; several times faster than contiguous().
+at::Tensor convert(const at::Tensor& tensor, at::MemoryFormat from, at::MemoryFormat to) {
+  const at::Tensor result = empty(tensor.sizes(), tensor.options(), to);
+  if (tensor.numel() == 0) return result;
+  const int64_t cells = tensor.size(2) * tensor.size(3);
+  const bool planar = from == at::MemoryFormat::Contiguous;
+  const int64_t height = planar ? tensor.size(1) : cells;
+  const int64_t width = planar ? cells : tensor.size(1);
+  if (tensor.scalar_type() == at::kDouble) {
+    cpu::transpose(tensor.const_data_ptr<double>(), tensor.size(0), height, width, result.mutable_data_ptr<double>());
+  } else {
+    cpu::transpose(tensor.const_data_ptr<float>(), tensor.size(0), height, width, result.mutable_data_ptr<float>());
+  }
+  return result;
+}
+
+at::Tensor to_channels_last(const at::Tensor& map) {
+  constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+  if (map.is_contiguous(kLast) || !map.is_contiguous()) return map.contiguous(kLast);
+  return convert(map, at::MemoryFormat::Contiguous, kLast);
+}
+
+// A gradient to features, which has its channels innermost, in the type and layout of the input.
+at::Tensor as_input(const at::Tensor& gradient, const at::Tensor& input) {
+  constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+  if (input.is_contiguous(kLast)) return gradient.to(input.scalar_type());
+  return convert(gradient, kLast, at::MemoryFormat::Contiguous).to(input.scalar_type());
+}
+
 // Maps with the channels innermost; those without a RoI are left out.
 std::vector<at::Tensor> channels_last(at::TensorList inputs, const std::vector<bool>& used) {
   std::vector<at::Tensor> maps(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (used[i]) maps[i] = inputs[i].to(compute_type(inputs[i])).contiguous(at::MemoryFormat::ChannelsLast);
+    if (used[i]) maps[i] = to_channels_last(inputs[i].to(compute_type(inputs[i])));
   }
   return maps;
 }
@@ -92,8 +142,8 @@ at::Tensor forward(at::TensorList inputs, const at::Tensor& rois, const std::opt
                    std::optional<at::ArrayRef<double>> level_areas) {
   const CheckedRois checked(inputs, rois, levels, pooled_height, pooled_width, spatial_scales, level_areas);
   const at::ScalarType type = compute_type(inputs[0]);
-  const at::Tensor output =
-      at::empty({rois.size(0), inputs[0].size(1), pooled_height, pooled_width}, inputs[0].options().dtype(type));
+  const at::Tensor output = empty({rois.size(0), inputs[0].size(1), pooled_height, pooled_width},
+                                  inputs[0].options().dtype(type), at::MemoryFormat::Contiguous);
   const std::vector<at::Tensor> maps = channels_last(inputs, checked.used);
   if (type == at::kDouble) {
     cpu::forward(checked.view, as_levels<const double>(maps, spatial_scales), output.mutable_data_ptr<double>());
@@ -113,7 +163,7 @@ std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::Tens
   const at::Tensor grad = grad_output.to(type).contiguous();
   std::vector<at::Tensor> gradients;
   for (const at::Tensor& input : inputs) {
-    gradients.push_back(at::empty(input.sizes(), input.options().dtype(type), at::MemoryFormat::ChannelsLast).zero_());
+    gradients.push_back(empty(input.sizes(), input.options().dtype(type), at::MemoryFormat::ChannelsLast).zero_());
   }
   const int batch_size = static_cast<int>(inputs[0].size(0));
   if (type == at::kDouble) {
@@ -123,7 +173,7 @@ std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::Tens
     cpu::feature_gradient(checked.view, grad.const_data_ptr<float>(), batch_size,
                           as_levels<float>(gradients, spatial_scales));
   }
-  for (size_t i = 0; i < inputs.size(); ++i) gradients[i] = like_input(gradients[i], inputs[i]);
+  for (size_t i = 0; i < inputs.size(); ++i) gradients[i] = as_input(gradients[i], inputs[i]);
   return gradients;
 }
 

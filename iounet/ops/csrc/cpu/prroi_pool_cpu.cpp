@@ -188,7 +188,7 @@ void transpose_tile(const T* values, int stride, T* result, int result_stride) {
 // result[j * result_stride + i] = values[i * stride + j] for i < height, j < width: between C x PP (a RoI's output) and
 // PP x block of channels (what the kernels work on). Element by element it would take longer than the pooling.
 template <typename T>
-void transpose(const T* values, int height, int width, int stride, T* result, int result_stride) {
+void transpose_block(const T* values, int height, int width, int stride, T* result, int result_stride) {
   int tiled_height = 0;
   int tiled_width = 0;
 #ifdef IOUNET_SHUFFLES
@@ -372,7 +372,7 @@ void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* out
         V* sums = reinterpret_cast<V*>(scratch.data());
         forward_block<V, N>(image + c, map.width, rois.channels, y, x, sums);
         constexpr int size = N * sizeof(V) / sizeof(T);
-        transpose(reinterpret_cast<const T*>(sums), bins, size, size, result + c * bins, bins);
+        transpose_block(reinterpret_cast<const T*>(sums), bins, size, size, result + c * bins, bins);
       });
     }
   });
@@ -436,7 +436,7 @@ void feature_gradient(const Rois& rois, const T* grad_output, int batch_size, co
         constexpr int N = decltype(block)::N;
         V* grads = reinterpret_cast<V*>(scratch.data());
         constexpr int size = N * sizeof(V) / sizeof(T);
-        transpose(grad + c * bins, size, bins, bins, reinterpret_cast<T*>(grads), size);
+        transpose_block(grad + c * bins, size, bins, bins, reinterpret_cast<T*>(grads), size);
         feature_gradient_block<V, N>(grads, begin, end, map.width, rois.channels, y, x, grads + bins * N, image + c);
       });
     }
@@ -463,7 +463,7 @@ void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& le
         constexpr int N = decltype(block)::N;
         V* grads = reinterpret_cast<V*>(scratch.data());
         constexpr int size = N * sizeof(V) / sizeof(T);
-        transpose(grad + c * bins, size, bins, bins, reinterpret_cast<T*>(grads), size);
+        transpose_block(grad + c * bins, size, bins, bins, reinterpret_cast<T*>(grads), size);
         V sums[4];
         coordinate_gradient_block<V, N>(image + c, map.width, rois.channels, y, x, grads, sums);
         for (int n = 0; n < 4; ++n) result[n + 1] += map.scale * sum_of_lanes<T>(sums[n]);
@@ -472,10 +472,32 @@ void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& le
   });
 }
 
-#define INSTANTIATE(T)                                                                         \
-  template void forward<T>(const Rois&, const std::vector<Level<const T>>&, T*);               \
-  template void feature_gradient<T>(const Rois&, const T*, int, const std::vector<Level<T>>&); \
-  template void coordinate_gradient<T>(const Rois&, const std::vector<Level<const T>>&, const T*, double*);
+template <typename T>
+void transpose(const T* values, int64_t count, int64_t height, int64_t width, T* result) {
+  // Along the longer side, which is that of the cells, in blocks; all channels of a block of cells then fit the cache.
+  constexpr int64_t kSide = 64;
+  const bool tall = height > width;
+  const int64_t blocks = ((tall ? height : width) + kSide - 1) / kSide;
+  at::parallel_for(0, count * blocks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t block = first; block < last; ++block) {
+      const int64_t matrix = block / blocks * height * width;
+      const int64_t start = block % blocks * kSide;
+      for (int64_t other = 0; other < (tall ? width : height); other += kSide) {
+        const int64_t i = tall ? start : other;
+        const int64_t j = tall ? other : start;
+        transpose_block(values + matrix + i * width + j, static_cast<int>(std::min(kSide, height - i)),
+                        static_cast<int>(std::min(kSide, width - j)), static_cast<int>(width),
+                        result + matrix + j * height + i, static_cast<int>(height));
+      }
+    }
+  });
+}
+
+#define INSTANTIATE(T)                                                                                      \
+  template void forward<T>(const Rois&, const std::vector<Level<const T>>&, T*);                            \
+  template void feature_gradient<T>(const Rois&, const T*, int, const std::vector<Level<T>>&);              \
+  template void coordinate_gradient<T>(const Rois&, const std::vector<Level<const T>>&, const T*, double*); \
+  template void transpose<T>(const T*, int64_t, int64_t, int64_t, T*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE
