@@ -35,7 +35,7 @@ def server():
 def run_sync(server, results, *arguments):
     environment = {**tracking.environment(), "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
     command = [sys.executable, "-m", "experiments.sync", "--results", str(results), "--entity", "me", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_results_copied_elsewhere_upload_whole_and_once(suite, server, tmp_path):
