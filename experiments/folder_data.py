@@ -23,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from experiments import tracking
@@ -219,16 +221,22 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 
 def _decoded_size(path: Path, remedy_of: Callable[[str], str] = lambda wanted: "") -> tuple[int, int]:
-    """(width, height) as training sees the image, that is, turned as its EXIF entry says; reads all of it."""
+    """(width, height) as training sees the image, that is, turned as its EXIF entry says; reads all of it.
+
+    Pillow notices a torn file, which OpenCV fills up in silence; OpenCV, which training uses, knows fewer formats.
+    """
     try:
         with Image.open(path) as image:
             image.load()
-            return ImageOps.exif_transpose(image).size
+            kind, size = image.format, ImageOps.exif_transpose(image).size
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         hint = f". {remedy_of('')}" if remedy_of("") else ""
         raise SuiteError(
             f"{path} cannot be decoded ({error}; {path.stat().st_size} bytes): delete it and fetch it again{hint}"
         ) from None
+    if cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
+        raise SuiteError(f"{path}: OpenCV, with which images are loaded, cannot read its format ({kind}): convert it")
+    return size
 
 
 def _link(link: Path, target: Path) -> None:

@@ -199,6 +199,17 @@ def test_a_truncated_image_is_named(copy, tmp_path):
         prepare(coco_block(copy), tmp_path / "out")
 
 
+def test_a_format_that_training_cannot_read_is_named(copy, tmp_path):
+    path = copy / "images/train/004.png"
+    with Image.open(path) as image:
+        image.convert("RGB").save(path, format="PPM")
+    prepare(coco_block(copy), tmp_path / "out")  # by what is in the file, not by its name
+    with Image.open(path) as image:
+        image.save(path, format="PCX")
+    with pytest.raises(SuiteError, match=r"004.png: OpenCV, .* cannot read its format \(PCX\): convert it"):
+        prepare(coco_block(copy), tmp_path / "out")
+
+
 def test_an_image_stored_rotated_is_noticed(copy, tmp_path):
     path = copy / "images/train/000.png"
     with Image.open(path) as image:
