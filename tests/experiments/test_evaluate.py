@@ -107,16 +107,13 @@ def test_a_checkpoint_of_another_model_is_named(tiny_suite, checkpoint):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (
-            ["square", "circle", "triangle", "star", "cross", "ring"],
-            "its class 1 is 'square', that of the data is 'circle'",
-        ),
-        (["circle", "square", "triangle", "star", "cross"], "its class 6 is none, that of the data is 'ring'"),
+        ("square circle triangle star cross ring", "its class 1 is 'square', that of the data is 'circle'"),
+        ("circle square triangle star cross", "its class 6 is none, that of the data is 'ring'"),
     ],
 )
 def test_classes_in_another_order_are_not_evaluated(tiny_suite, tiny_data, checkpoint, tmp_path, classes, message):
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    torch.save({"meta": {"CLASSES": classes}, "state_dict": state}, tmp_path / "epoch_12.pth")
+    torch.save({"meta": {"CLASSES": classes.split()}, "state_dict": state}, tmp_path / "epoch_12.pth")
     with pytest.raises(SuiteError, match=f"epoch_12.pth: {message}"):
         evaluate(
             tiny_suite,
