@@ -1,8 +1,9 @@
 """Annotations of a folder, COCO's JSON or Pascal VOC's XML, as one checked and normalised COCO table.
 
 A table is `{"images", "annotations", "categories"}` as in COCO's JSON, with what mmdet and pycocotools need in every
-entry, in the order of ids. Boxes keep their coordinates, also where they cross the border of the image; boxes without
-area, and boxes entirely off the image, can be neither learnt nor found: they are dropped and counted.
+entry, in the order of ids; annotations are numbered anew, from 1. Boxes keep their coordinates, also where they cross
+the border of the image; boxes without area, and boxes entirely off the image, can be neither learnt nor found: they are
+dropped and counted.
 """
 
 from __future__ import annotations
@@ -161,13 +162,11 @@ def _checked(table: Table, source: Path) -> Table:
     for kind in ("images", "annotations", "categories"):
         ids = [entry["id"] for entry in table[kind]]
         if len(set(ids)) != len(ids):
-            twice = next(i for i in ids if ids.count(i) > 1)
-            raise SuiteError(f"{source}: two {kind} have the id {twice}")
+            raise SuiteError(f"{source}: two {kind} have the id {_first_repeated(ids)}")
     for key, entries in (("name", table["categories"]), ("file_name", table["images"])):
         values = [entry[key] for entry in entries]
         if len(set(values)) != len(values):
-            twice = next(v for v in values if values.count(v) > 1)
-            raise SuiteError(f"{source}: {key} '{twice}' occurs twice")
+            raise SuiteError(f"{source}: {key} '{_first_repeated(values)}' occurs twice")
     images = {image["id"]: image for image in table["images"]}
     categories = {category["id"] for category in table["categories"]}
     kept, dropped = [], {"no_area": 0, "off_image": 0}
@@ -183,12 +182,19 @@ def _checked(table: Table, source: Path) -> Table:
             dropped["off_image"] += 1
         else:
             kept.append(annotation)
+    kept.sort(key=lambda a: a["id"])
     return {
         "images": sorted(table["images"], key=lambda i: i["id"]),
-        "annotations": sorted(kept, key=lambda a: a["id"]),
+        # numbered anew: to pycocotools a detection that matches the annotation 0 has no match
+        "annotations": [{**annotation, "id": number} for number, annotation in enumerate(kept, 1)],
         "categories": sorted(table["categories"], key=lambda c: c["id"]),
         "dropped": dropped,
     }
+
+
+def _first_repeated(values: Iterable[Any]) -> Any:
+    seen = set()
+    return next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
 
 
 def _need(entry: Any, key: str, kind: type, path: Path, what: str) -> Any:

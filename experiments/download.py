@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import shlex
 import shutil
 import sys
 import time
@@ -68,18 +69,24 @@ def catalogue(path: Path = CATALOGUE) -> dict[str, tuple[Path, list[RemoteFile]]
     }
 
 
-def remedy(dataset: str, wanted: str) -> str:
-    """Where a missing file of a data set comes from, as a sentence; `wanted` is its path below the set's folder."""
+def remedy(dataset: str, wanted: str, root: Path | None = None) -> str:
+    """Where a missing file of a data set comes from, as a sentence.
+
+    Args:
+        dataset: its name in the catalogue.
+        wanted: the file's path below the set's folder.
+        root: that folder, if it is not the catalogue's.
+    """
     known = catalogue()
     if dataset not in known:
         raise SuiteError(f"dataset.download: no '{dataset}' in {CATALOGUE.name}; it has {', '.join(known)}")
-    for file in known[dataset][1]:
+    default, files = known[dataset]
+    elsewhere = "" if root is None or root.resolve() == default.resolve() else f" --root {shlex.quote(str(root))}"
+    command = f"`python -m experiments.download --dataset {dataset}{elsewhere}`"
+    for file in files:
         if any(wanted == name or wanted.startswith(f"{name}/") for name in file.unpack):
-            return (
-                f"It comes with {file.url} ({size_text(file.bytes)}): "
-                f"`python -m experiments.download --dataset {dataset}` fetches it"
-            )
-    return f"`python -m experiments.download --dataset {dataset}` fetches the whole set"
+            return f"It comes with {file.url} ({size_text(file.bytes)}): {command} fetches it"
+    return f"{command} fetches the whole set"
 
 
 def size_text(size: float) -> str:

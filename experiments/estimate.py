@@ -1,10 +1,12 @@
 """What `snakemake` would run and how long it would take: `python -m experiments.estimate [TARGET…] [--configfile S]`.
 
-Times come from the benchmark files of the results folder where it has any, else from `recorded_times.yaml`, which
-`--record` writes from a finished run.
+Times come from the results folder where it has any, else from `recorded_times.yaml`, which `--record` writes from a
+finished run. Those of trainings are their own, kills and all, and without the wait for a GPU; those of other jobs are
+Snakemake's benchmarks.
 """
 
 import argparse
+import contextlib
 import csv
 import os
 import re
@@ -19,9 +21,12 @@ from typing import Any
 import yaml
 
 from experiments import provenance
-from experiments.files import atomic
+from experiments.files import atomic, read_json
+from experiments.gpus import visible_gpus
+from experiments.plan import Plan
 from experiments.suite import SuiteError, load_suite, results_dir
 
+TRAININGS = ("train", "pretraining")
 RECORDED = Path(__file__).with_name("recorded_times.yaml")
 
 
@@ -113,6 +118,18 @@ def measured(benchmarks: Path, families: Mapping[str, str]) -> dict[str, list[fl
     return found
 
 
+def trainings(results: Path, families: Mapping[str, str]) -> dict[str, list[float]]:
+    """Seconds of the finished trainings in a results folder, by kind."""
+    found: dict[str, list[float]] = {}
+    for path in [*results.glob("pretraining/run.json"), *sorted(results.glob("runs/*/seed*/run.json"))]:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            run = read_json(path)
+            if run["variant"] == "pretraining" or run["variant"] in families:
+                kind = f"train, {families[run['variant']]}" if run["variant"] in families else "pretraining"
+                found.setdefault(kind, []).append(float(run["wall_time_s"]))
+    return found
+
+
 def _seconds(path: Path) -> float | None:
     try:
         with path.open(newline="") as file:
@@ -122,7 +139,12 @@ def _seconds(path: Path) -> float | None:
 
 
 def estimate(
-    jobs: Iterable[Job], own: Mapping[str, list[float]], recorded: Mapping[str, float], cores: int
+    jobs: Iterable[Job],
+    own: Mapping[str, list[float]],
+    recorded: Mapping[str, float],
+    cores: int,
+    gpus: int = 0,
+    recorded_gpus: int = 1,
 ) -> list[Estimate]:
     """Times by kind of job, in the order in which the jobs are listed.
 
@@ -131,6 +153,8 @@ def estimate(
         own: seconds measured here, by kind.
         recorded: seconds measured on another machine, by kind.
         cores: of this machine; jobs of one thread run side by side on them.
+        gpus: of this machine; jobs that ask for GPUs run side by side as far as these last, one by one without any.
+        recorded_gpus: that each training in `recorded` took; on more GPUs it takes as much less time.
     """
     kinds: dict[str, list[Job]] = {}
     for job in jobs:
@@ -143,12 +167,16 @@ def estimate(
             seconds, source = statistics.median(own[kind]), f"median of {len(own[kind])} here"
         elif kind in recorded:
             seconds, source = recorded[kind], "recorded elsewhere"
-        at_once = max(1, cores // max(job.threads for job in same))
-        rows.append(Estimate(kind, len(same), seconds, min(at_once, len(same)), max(j.gpus for j in same), source))
+            if same[0].gpus and same[0].rule in TRAININGS:
+                seconds *= recorded_gpus / same[0].gpus
+        at_once = cores // max(job.threads for job in same)
+        if needed := max(job.gpus for job in same):
+            at_once = min(at_once, gpus // needed)
+        rows.append(Estimate(kind, len(same), seconds, min(max(1, at_once), len(same)), needed, source))
     return rows
 
 
-def render(rows: list[Estimate], cores: int) -> str:
+def render(rows: list[Estimate], cores: int, gpus: int = 0) -> str:
     """The plan as text."""
     if not rows:
         return "nothing to run: every result is there and up to date"
@@ -160,7 +188,8 @@ def render(rows: list[Estimate], cores: int) -> str:
     total = sum(row.wall for row in rows)
     unknown = [row.kind for row in rows if row.seconds is None]
     least = "at least " if unknown else "about "
-    lines.append(f"all of it: {least}{_duration(total)} on {cores} core{'s' if cores != 1 else ''}")
+    machine = f"{cores} core{'s' * (cores != 1)}" + (f" and {gpus} GPU{'s' * (gpus != 1)}" if gpus else "")
+    lines.append(f"all of it: {least}{_duration(total)} on {machine}")
     gpu_hours = sum((row.seconds or 0.0) * row.jobs * row.gpus for row in rows) / 3600
     if gpu_hours:
         lines.append(f"GPU-hours: {least}{gpu_hours:.0f}")
@@ -175,12 +204,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def record(suite: str, own: Mapping[str, list[float]]) -> None:
-    """Writes the medians of this machine into `recorded_times.yaml`, under the suite's name."""
+def record(suite: str, own: Mapping[str, list[float]], gpus: int) -> None:
+    """Writes the medians of this machine into `recorded_times.yaml`, under the suite's name; `gpus` of a training."""
     hardware = provenance.hardware()
     entry = {
         "machine": f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or 'no GPU'}",
         "commit": provenance.git_state()["git_commit"],
+        "gpus": gpus,
         "seconds": {kind: round(statistics.median(times), 1) for kind, times in own.items()},
     }
     known = read_recorded() | {suite: entry}
@@ -209,11 +239,11 @@ def main(arguments: list[str] | None = None) -> None:
     except SuiteError as error:
         sys.exit(f"error: {error}")
     families = {name: entry["family"] for name, entry in suite["variants"].items()}
-    own = measured(results_dir(suite) / "benchmarks", families)
+    own = measured(results_dir(suite) / "benchmarks", families) | trainings(results_dir(suite), families)
     if options.record:
         if not own:
-            sys.exit(f"error: {results_dir(suite)}/benchmarks has no times to record: run the suite first")
-        record(suite["suite"], own)
+            sys.exit(f"error: {results_dir(suite)} has no times to record: run the suite first")
+        record(suite["suite"], own, suite["resources"]["gpus"])
         return
     cores = options.cores or len(os.sched_getaffinity(0))
     command = ["snakemake", *options.targets, "--dry-run", "--nocolor", "--cores", str(cores)]
@@ -222,7 +252,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     recorded = read_recorded().get(suite["suite"], {})
     jobs = parse_dry_run(done.stdout + done.stderr, families)
-    print(render(estimate(jobs, own, recorded.get("seconds", {}), cores), cores))
+    gpus = len(visible_gpus(os.environ))
+    seconds, trained_on = recorded.get("seconds", {}), max(1, recorded.get("gpus", 1))
+    print(render(estimate(jobs, own, seconds, cores, gpus, trained_on), cores, gpus))
+    for lacking in Plan(suite).missing():
+        print(f"not there yet: {lacking}")
     if recorded:
         print(f"recorded elsewhere: {recorded['machine']}")
 

@@ -91,9 +91,11 @@ def _evaluate(
 
     cfg = resolve_config(suite, variant, changes)
     hashed = config_hash(cfg)
-    set_classes(cfg, dataset_classes(data_dir))
+    classes = dataset_classes(data_dir)
+    set_classes(cfg, classes)
     dataset = build_split(cfg, data_dir, split)
     model = load_model(cfg, checkpoint)
+    _require_classes(checkpoint, [*model.CLASSES], classes)  # type: ignore[misc]
     model = model.cuda() if torch.cuda.is_available() else model
     own, diagnostics = default_setting(cfg), None
     if own.step_size is not None and settings is None:
@@ -179,6 +181,18 @@ def _evaluate(
     index = {name: result["metrics"]["AP"] for name, result in results.items()}
     write_json(out / "evaluation.json", {**origin, "wandb_run_id": run_id, "seconds": round(seconds, 1), "AP": index})
     return results
+
+
+def _require_classes(checkpoint: Path, own: list[str], classes: list[str]) -> None:
+    """A foreign checkpoint may have as many classes in another order: its detections would be called by wrong names."""
+    if own != classes:
+        shared = min(len(own), len(classes))
+        at = next((i for i in range(shared) if own[i] != classes[i]), shared)
+        names = [f"'{names[at]}'" if at < len(names) else "none" for names in (own, classes)]
+        raise SuiteError(
+            f"{checkpoint}: its class {at + 1} is {names[0]}, that of the data is {names[1]}: "
+            "evaluate it on data with its own classes, in their order"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from experiments.plan import Plan
 
 plan = Plan(suite)
+for lacking in plan.missing():
+    logger.warning(f"not there yet: {lacking}")
 
 
 onstart:
@@ -146,8 +148,8 @@ if plan.speed:
         threads: all_cores  # so that nothing runs beside it; suite["speed"]["threads"] compute
         resources:
             **plan.gpus(most=1),
-            mem_mb=3000,
-            runtime=10,
+            mem_mb=TRAINING["mem_mb"],
+            runtime=TRAINING["runtime"],
         params:
             suite=plan.suite_file,
             content=plan.speed_hash(),

@@ -23,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from experiments import tracking
@@ -30,7 +32,7 @@ from experiments.annotations import SUFFIXES, Table, part_of, read_coco, read_vo
 from experiments.download import remedy
 from experiments.files import atomic, folder_lock, write_json
 from experiments.suite import SuiteError, load_suite, results_dir, unseen_split
-from experiments.weights import check_suite_weights
+from experiments.weights import check_suite_weights, missing_weights
 
 SAMPLE = 200  # images of a split that are decoded
 
@@ -90,6 +92,22 @@ def prepare(dataset: dict[str, Any], out: Path, workers: int = 1) -> dict[str, A
     return manifest
 
 
+def missing(dataset: dict[str, Any]) -> list[str]:
+    """What of a `dataset` block's files is not there, a message for each; only names are looked at."""
+    found: list[str] = []
+    try:
+        source = _Source(dataset)
+        for name, entry in dataset["splits"].items():
+            for part in source.parts(name) if "from" not in entry else ():
+                try:
+                    source.require(*part)
+                except SuiteError as error:
+                    found.append(str(error))
+    except SuiteError as error:
+        found.append(str(error))
+    return found
+
+
 def _cut(
     tables: dict[str, Table], contains: dict[str, list[str]], name: str, origin: str, take: float, held_out: str
 ) -> None:
@@ -122,25 +140,31 @@ class _Source:
         """Folder of a split's images."""
         return self.root / self.dataset["splits"][split].get("images", "JPEGImages")
 
+    def parts(self, split: str) -> list[tuple[Path, str, Callable[[Path], bool]]]:
+        """What a split must have: its images, its annotations, its list if it has one; arguments of `require`."""
+        entry = self.dataset["splits"][split]
+        annotations = self.root / entry.get("annotations", "Annotations")
+        test: Callable[[Path], bool] = Path.is_file if self.dataset["format"] == "coco" else Path.is_dir
+        found: list[tuple[Path, str, Callable[[Path], bool]]] = [(self.images(split), f"{split}.images", Path.is_dir)]
+        found.append((annotations, f"{split}.annotations", test))
+        if "list" in entry:
+            found.append((self.root / entry["list"], f"{split}.list", Path.is_file))
+        return found
+
     def table(self, split: str) -> Table:
         """A split's annotations; its files are there, its images counted."""
         entry = self.dataset["splits"][split]
-        folder = self._require(self.images(split), f"{split}.images", Path.is_dir)
+        folder, path, *lists = (self.require(*part) for part in self.parts(split))
 
         def image_size(name: str) -> tuple[int, int]:
-            return _decoded_size(self._require(folder / name, f"{split}.images", Path.is_file))
+            return _decoded_size(self.require(folder / name, f"{split}.images", Path.is_file))
 
         if self.dataset["format"] == "coco":
-            path = self._require(self.root / entry["annotations"], f"{split}.annotations", Path.is_file)
             table = read_coco(path, image_size, masks=self.dataset["masks"])
         else:
-            path = self._require(
-                self.root / entry.get("annotations", "Annotations"), f"{split}.annotations", Path.is_dir
-            )
             listed = None
-            if "list" in entry:
-                lines = self._require(self.root / entry["list"], f"{split}.list", Path.is_file).read_text("utf-8")
-                listed = [line.strip() for line in lines.splitlines() if line.strip()]
+            if lists:
+                listed = [line.strip() for line in lists[0].read_text("utf-8").splitlines() if line.strip()]
             files = {p.stem: p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
             table = read_voc(path, listed, files, image_size)
         found, wanted = len(table["images"]), entry.get("count", len(table["images"]))
@@ -173,7 +197,8 @@ class _Source:
                     )
         print(f"{split}: {len(table['images'])} images are there, {len(sample)} of them decoded", file=sys.stderr)
 
-    def _require(self, path: Path, key: str, test: Callable[[Path], bool]) -> Path:
+    def require(self, path: Path, key: str, test: Callable[[Path], bool]) -> Path:
+        """The path if it passes the test; else raises `SuiteError`."""
         if not test(path):
             raise SuiteError(f"{path} (dataset.splits.{key}) is missing. {self._remedy(self._below_root(path))}")
         return path
@@ -184,7 +209,7 @@ class _Source:
     def _remedy(self, wanted: str) -> str:
         elsewhere = "If the data are elsewhere, set dataset.root"
         if self.dataset.get("download"):
-            return f"{remedy(self.dataset['download'], wanted)}. {elsewhere}"
+            return f"{remedy(self.dataset['download'], wanted, self.root)}. {elsewhere}"
         return f"{elsewhere}, or the paths of dataset.splits, in the suite"
 
 
@@ -196,16 +221,22 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 
 def _decoded_size(path: Path, remedy_of: Callable[[str], str] = lambda wanted: "") -> tuple[int, int]:
-    """(width, height) as training sees the image, that is, turned as its EXIF entry says; reads all of it."""
+    """(width, height) as training sees the image, that is, turned as its EXIF entry says; reads all of it.
+
+    Pillow notices a torn file, which OpenCV fills up in silence; OpenCV, which training uses, knows fewer formats.
+    """
     try:
         with Image.open(path) as image:
             image.load()
-            return ImageOps.exif_transpose(image).size
+            kind, size = image.format, ImageOps.exif_transpose(image).size
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         hint = f". {remedy_of('')}" if remedy_of("") else ""
         raise SuiteError(
             f"{path} cannot be decoded ({error}; {path.stat().st_size} bytes): delete it and fetch it again{hint}"
         ) from None
+    if cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
+        raise SuiteError(f"{path}: OpenCV, with which images are loaded, cannot read its format ({kind}): convert it")
+    return size
 
 
 def _link(link: Path, target: Path) -> None:
@@ -238,6 +269,8 @@ def main(arguments: list[str] | None = None) -> None:
         suite = load_suite(options.spec)
         if "format" not in suite["dataset"]:
             raise SuiteError(f"{options.spec}: dataset has no `format`: its images are generated, not checked")
+        if lacking := missing(suite["dataset"]) + missing_weights(suite):
+            raise SuiteError("\n".join(lacking))
         check_suite_weights(suite)
         with folder_lock(options.out):
             manifest = prepare(suite["dataset"], options.out, options.workers)

@@ -1,8 +1,8 @@
 """Gives a command GPUs of its own: `python -m experiments.gpus COUNT COMMAND...`.
 
 Snakemake counts GPUs but does not say which one a job has. So each job takes slots, one lock file per GPU, under
-`iounet-gpus-<user>` in the folder for temporary files, sets CUDA_VISIBLE_DEVICES and becomes the command. The command
-inherits the locks, and the kernel frees them when its process ends, however it ends.
+`iounet-gpus-<user id>` in the folder for temporary files, sets CUDA_VISIBLE_DEVICES and becomes the command. The
+command inherits the locks, and the kernel frees them when its process ends, however it ends.
 
 The GPUs are those of CUDA_VISIBLE_DEVICES if that is set, else all of the machine's; inside a SLURM job those that
 SLURM gave it. Without any, the command runs as it is, on the CPU.
@@ -10,7 +10,6 @@ SLURM gave it. Without any, the command runs as it is, on the CPU.
 
 import contextlib
 import fcntl
-import getpass
 import os
 import subprocess
 import sys
@@ -36,7 +35,7 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
 
 def slots_folder(environment: Mapping[str, str]) -> Path:
     """Where the lock files are: one folder per user, and per SLURM job (each may count its GPUs from 0)."""
-    folder = Path(tempfile.gettempdir()) / f"iounet-gpus-{getpass.getuser()}"
+    folder = Path(tempfile.gettempdir()) / f"iounet-gpus-{os.getuid()}"  # a container's user may have no name
     return folder / f"slurm-{environment['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in environment else folder
 
 

@@ -8,8 +8,10 @@ import yaml
 from experiments.benchmark import VARIANTS as TIMED
 from experiments.benchmark import speed_rows
 from experiments.files import atomic
+from experiments.folder_data import missing
 from experiments.shapes_spec import digest, parse_spec
 from experiments.suite import config_hash, inference_settings, resolve_config, results_dir, training_hash
+from experiments.weights import missing_weights
 
 
 class Plan:
@@ -48,6 +50,12 @@ class Plan:
         if not path.is_file() or path.read_text() != self.suite_text:
             with atomic(path) as part:
                 part.write_text(self.suite_text)
+
+    def missing(self) -> list[str]:
+        """What the data check would miss first, a message for each; nothing once the data are made or checked."""
+        if "generator" in self.suite["dataset"] or Path(self.start["data"]).is_file():
+            return []
+        return missing(self.suite["dataset"]) + missing_weights(self.suite)
 
     def training_hash(self, variant: str) -> str:
         """What decides whether a variant is trained again."""

@@ -23,6 +23,17 @@ def check_suite_weights(suite: dict[str, Any]) -> None:
             checked.add(path)
 
 
+def missing_weights(suite: dict[str, Any]) -> list[str]:
+    """The backbone weights of a suite's variants that are not on this machine, a message for each."""
+    found: dict[str, None] = {}
+    for variant in suite["variants"]:
+        try:
+            backbone_weights(resolve_config(suite, variant), suite)
+        except SuiteError as error:
+            found[str(error)] = None
+    return list(found)
+
+
 def backbone_weights(cfg: Any, suite: dict[str, Any]) -> Path | None:
     """The file with the pretrained weights of a config's backbone; None for a backbone that starts from scratch.
 

@@ -142,7 +142,7 @@ def _set_aside(sweep: Sweep, study: optuna.Study, storage: BaseStorage, identity
             f"study '{sweep.study}' is being worked on with another {', '.join(changed)}: "
             "wait for its workers to end, or choose another sweep.name"
         )
-    aside = f"{sweep.study}__until_{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    aside = f"{sweep.study}__until_{datetime.now(timezone.utc):%Y%m%dT%H%M%S%fZ}"
     optuna.copy_study(from_study_name=sweep.study, from_storage=storage, to_storage=storage, to_study_name=aside)
     optuna.delete_study(study_name=sweep.study, storage=storage)
     print(f"study '{sweep.study}' had another {', '.join(changed)}: kept as '{aside}', begun anew", flush=True)

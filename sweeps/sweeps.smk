@@ -22,11 +22,11 @@ rule sweep_worker:
         worker="[0-9]+",
     conda:
         "../environment/conda.yaml"
-    threads: 1
+    threads: TRAINING["cpus"]
     resources:
         **plan.gpus(most=1),
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=TRAINING["mem_mb"],
+        runtime=max(240, TRAINING["runtime"]),  # of many trials, one after the other
     params:
         suite=plan.suite_file,
         content=searched.fingerprint() if searched else "",
@@ -50,8 +50,8 @@ rule sweep:
     threads: 1
     resources:
         **plan.gpus(most=1),
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=TRAINING["mem_mb"],
+        runtime=TRAINING["runtime"],
     params:
         suite=plan.suite_file,
         content=plan.evaluation_hash(searched.base) if searched else "",

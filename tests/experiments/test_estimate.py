@@ -3,7 +3,7 @@
 import csv
 
 from experiments import estimate as module
-from experiments.estimate import Job, estimate, measured, parse_dry_run, read_recorded, record, render
+from experiments.estimate import Job, estimate, measured, parse_dry_run, read_recorded, record, render, trainings
 
 FAMILIES = {"faster_rcnn": "baseline", "samp1000_lw5.0": "iounet"}
 DRY_RUN = """Building DAG of jobs...
@@ -42,7 +42,7 @@ def test_jobs_are_read_off_a_dry_run():
 def test_jobs_of_one_thread_share_the_cores():
     jobs = parse_dry_run(DRY_RUN, FAMILIES)
     own = {"train, baseline": [90.0, 100.0, 300.0]}
-    rows = estimate(jobs, own, {"pretraining": 400.0, "train, baseline": 1.0, "train, iounet": 60.0}, cores=2)
+    rows = estimate(jobs, own, {"pretraining": 400.0, "train, baseline": 1.0, "train, iounet": 60.0}, cores=2, gpus=2)
     assert [(row.kind, row.jobs, row.seconds, row.wall) for row in rows] == [
         ("pretraining", 1, 400.0, 400.0),
         ("train, baseline", 1, 100.0, 100.0),  # this machine's own median, not the recorded time
@@ -85,9 +85,36 @@ def test_benchmarks_are_grouped_by_kind(tmp_path):
 
 def test_recording_keeps_the_other_suites(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RECORDED", tmp_path / "recorded.yaml")
-    record("other", {"train": [1.0]})
-    record("mine", {"train, iounet": [1.0, 3.0]})
+    record("other", {"train": [1.0]}, gpus=0)
+    record("mine", {"train, iounet": [1.0, 3.0]}, gpus=2)
     found = read_recorded()
     assert found["mine"]["seconds"] == {"train, iounet": 2.0}
     assert found["other"]["seconds"] == {"train": 1.0}
-    assert found["mine"]["machine"]
+    assert found["mine"]["machine"] and found["mine"]["gpus"] == 2
+
+
+def test_jobs_with_gpus_run_side_by_side_as_far_as_the_gpus_last():
+    jobs = [Job("train", "train, iounet", "b.tsv", threads=4, gpus=2)] * 6
+    for cores, gpus, at_once in [(64, 4, 2), (64, 1, 1), (64, 0, 1), (4, 16, 1), (64, 64, 6)]:
+        (row,) = estimate(jobs, {"train, iounet": [3600.0]}, {}, cores, gpus)
+        assert (row.at_once, row.wall) == (at_once, 3600 * 6 / at_once)
+    assert "GPU-hours: about 12" in render([row], 64, 64)
+    assert "on 64 cores and 64 GPUs" in render([row], 64, 64)
+
+
+def test_a_training_on_more_gpus_than_were_recorded_takes_as_much_less_time():
+    jobs = [Job("train", "train, iounet", "b.tsv", gpus=4), Job("evaluate", "evaluate, iounet", "c.tsv", gpus=1)]
+    recorded = {"train, iounet": 8000.0, "evaluate, iounet": 100.0}
+    seconds = [[row.seconds for row in estimate(jobs, {}, recorded, 8, 8, trained_on)] for trained_on in (1, 2)]
+    assert seconds == [[2000.0, 100.0], [4000.0, 100.0]]
+    own = {"train, iounet": [500.0]}  # measured here, on as many as are asked for
+    assert estimate(jobs, own, recorded, 8, 8)[0].seconds == 500.0
+
+
+def test_a_trainings_time_is_its_own_not_that_of_its_last_job(tmp_path):
+    for folder, variant, seconds in [("pretraining", "pretraining", 9), ("runs/a/seed0", "faster_rcnn", 100)]:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "run.json").write_text(f'{{"variant": "{variant}", "wall_time_s": {seconds}}}')
+    (tmp_path / "runs/a/seed1").mkdir()
+    (tmp_path / "runs/a/seed1/run.json").write_text("{")
+    assert trainings(tmp_path, FAMILIES) == {"pretraining": [9.0], "train, baseline": [100.0]}

@@ -104,6 +104,28 @@ def test_a_checkpoint_of_another_model_is_named(tiny_suite, checkpoint):
         load_model(resolve_config(tiny_suite, "faster_rcnn"), checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("square circle triangle star cross ring", "its class 1 is 'square', that of the data is 'circle'"),
+        ("circle square triangle star cross", "its class 6 is none, that of the data is 'ring'"),
+    ],
+)
+def test_classes_in_another_order_are_not_evaluated(tiny_suite, tiny_data, checkpoint, tmp_path, classes, message):
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    torch.save({"meta": {"CLASSES": classes.split()}, "state_dict": state}, tmp_path / "epoch_12.pth")
+    with pytest.raises(SuiteError, match=f"epoch_12.pth: {message}"):
+        evaluate(
+            tiny_suite,
+            "samp1000_lw5.0",
+            0,
+            "val",
+            checkpoint=tmp_path / "epoch_12.pth",
+            data_dir=tiny_data,
+            out=tmp_path / "out",
+        )
+
+
 def test_a_file_that_is_no_run_is_named(tiny_suite, tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.pth")
     with pytest.raises(SuiteError, match="foreign.pth does not fit its config: 'state_dict'"):

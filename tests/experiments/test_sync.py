@@ -35,7 +35,7 @@ def server():
 def run_sync(server, results, *arguments):
     environment = {**tracking.environment(), "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
     command = [sys.executable, "-m", "experiments.sync", "--results", str(results), "--entity", "me", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_results_copied_elsewhere_upload_whole_and_once(suite, server, tmp_path):
@@ -202,6 +202,7 @@ def test_runs_of_untracked_stages_are_written_later(suite, tiny_data, tmp_path, 
 def test_an_evaluation_that_went_untracked_is_written_from_its_files(suite, tiny_data, tmp_path):
     import torch
 
+    from experiments.datasets import dataset_classes
     from experiments.evaluate import evaluate
     from experiments.suite import resolve_config
     from experiments.train import build_model
@@ -211,7 +212,8 @@ def test_an_evaluation_that_went_untracked_is_written_from_its_files(suite, tiny
     (root / "suite.yaml").write_text(yaml.safe_dump(suite))
     torch.manual_seed(0)
     model = build_model(resolve_config(suite, "samp1000_lw5.0"))
-    torch.save({"meta": {"classes": []}, "state_dict": model.state_dict()}, tmp_path / "checkpoint.pth")
+    meta = {"classes": dataset_classes(root / "data")}
+    torch.save({"meta": meta, "state_dict": model.state_dict()}, tmp_path / "checkpoint.pth")
     out = root / "evaluations/samp1000_lw5.0/seed0/val"
     place = {"data_dir": root / "data", "out": out, "checkpoint": tmp_path / "checkpoint.pth"}
     evaluate(suite, "samp1000_lw5.0", 0, "val", **place)

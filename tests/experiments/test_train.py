@@ -1,11 +1,8 @@
 """Training: determinism, a kill and its resume, what is refused."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -14,27 +11,31 @@ from mmcv.parallel import MMDataParallel
 from mmcv.runner import build_optimizer
 from mmdet.datasets import build_dataloader
 
+from experiments import tracking
 from experiments.datasets import build_training_set, checkpoint_or_error
 from experiments.metrics_log import METRICS, MetricsLog, read_metrics
 from experiments.runner import saved_states, seed_everything
 from experiments.suite import SuiteError, load_suite, resolve_config, training_hash
 from experiments.train import build_model, train
 from experiments.wandb_files import offline_runs, read_run
+from tests.experiments.stopping import wait_until_one_has_stopped
+
+STOPPING = ("tests.experiments.stopping", "6")  # of 8 iterations, in the second of two epochs
 
 
-def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn"):
+def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn", module=("experiments.train",)):
     """Command line of one training of the tiny suite."""
     (folder / "suite.yaml").write_text(yaml.safe_dump({k: v for k, v in suite.items() if k != "pretraining"}))
     return [
-        *(sys.executable, "-m", "experiments.train", "--suite", folder / "suite.yaml", "--variant", variant),
+        *(sys.executable, "-m", *module, "--suite", folder / "suite.yaml", "--variant", variant),
         *("--data-dir", tiny_data, "--work-dir", work_dir),
     ]
 
 
 def run(arguments, **kwargs):
-    environment = {**os.environ, "WANDB_MODE": "disabled"}
+    environment = {**tracking.environment(), "WANDB_MODE": "disabled"}
     return subprocess.run(
-        list(map(str, arguments)), env=environment, capture_output=True, text=True, timeout=300, **kwargs
+        list(map(str, arguments)), env=environment, capture_output=True, text=True, timeout=900, **kwargs
     )
 
 
@@ -63,20 +64,20 @@ def test_a_training_leaves_its_declared_files_only(finished):
 
 def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, tiny_suite, tiny_data, tmp_path):
     suite = {**tiny_suite, "results": str(tmp_path / "results")}
-    arguments = [str(a) for a in command(suite, tmp_path, tiny_data, tmp_path / "run")]
-    environment = {**os.environ, "WANDB_MODE": "offline"}
-    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not any(row["step"] > 4 for row in read_metrics(tmp_path / "run" / "metrics.jsonl")):
-        assert process.poll() is None, "the training ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    place = (suite, tmp_path, tiny_data, tmp_path / "run")
+    stopping, arguments = ([*map(str, command(*place, module=m))] for m in (STOPPING, ("experiments.train",)))
+    environment = {**tracking.environment(), "WANDB_MODE": "offline"}
+    process = subprocess.Popen(stopping, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_one_has_stopped(process, lambda: [process.pid])
+    finally:
+        process.kill()
+        process.wait()
+    assert read_metrics(tmp_path / "run" / METRICS)[-1]["step"] == 6
     assert [path.name for path in saved_states(tmp_path / "run")] == ["epoch_1.pth"]
     assert not (tmp_path / "run" / "checkpoint.pth").exists()
 
-    again = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=900)
     assert again.returncode == 0, again.stderr
     assert "continuing after epoch 1" in again.stderr
     expected, resumed = weights(finished), weights(tmp_path / "run")

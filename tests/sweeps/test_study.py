@@ -129,14 +129,17 @@ def test_a_trial_that_raises_ends_its_worker_and_is_tried_again(sweep, monkeypat
 
 
 def test_a_worker_killed_in_its_turn_does_not_stop_the_others(team, sweep):
+    held = team.context.Event()
+
     def hold():
         with studies.exclusive(sweep):
+            held.set()
             time.sleep(600)
 
     holder = team.context.Process(target=hold, daemon=True)
     holder.start()
     team.started.append(holder)
-    time.sleep(0.3)
+    assert held.wait(200)
     members = team.start(0)
     time.sleep(0.3)
     assert members[0].is_alive()

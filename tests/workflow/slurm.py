@@ -65,12 +65,16 @@ def output(*command):
 
 
 def _configuration(folder, host, cpus):
+    ports = _free_ports(2)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 - 512
     return f"""
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmdParameters=config_overrides
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -88,6 +92,15 @@ GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:{GPUS} State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """.lstrip()
+
+
+def _free_ports(count):
+    """Ports of the loopback that nobody listens on, another SLURM of this machine's least of all."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for own in sockets:
+            own.bind(("127.0.0.1", 0))
+        return [own.getsockname()[1] for own in sockets]
 
 
 def _start(stack, folder, command, **kwargs):
@@ -108,7 +121,7 @@ def _start(stack, folder, command, **kwargs):
 
 
 def _wait(ready, folder, what):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not ready():
         if time.monotonic() > deadline:
             logs = "\n".join(f"{p.name}: {p.read_text()[-2000:]}" for p in sorted(folder.glob("*.log")))

@@ -108,6 +108,37 @@ def test_a_checkpoint_of_mmdet_is_evaluated_too(finished, tmp_path):
     assert torch.equal(detector.roi_head.iou_head.fc_iou.weight, state["roi_head.iou_head.fc_iou.weight"])
 
 
+def test_a_dry_run_without_the_data_says_so_and_still_prints_the_plan(tmp_path):
+    snakemake = Path(sys.executable).with_name("snakemake")
+    command = [snakemake, "all", "-n", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path]
+    environment = {**os.environ, "PATH": f"{snakemake.parent}:{os.environ['PATH']}", "TORCH_HOME": str(tmp_path)}
+
+    def plan():
+        done = subprocess.run(
+            [*map(str, command), "--configfile", str(ROOT / "experiments/coco.yaml")],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            cwd=ROOT,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "rule train:" in done.stdout + done.stderr
+        return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("not there yet: ")]
+
+    data, weights = plan()
+    assert "data/coco (dataset.root) is no folder. `python -m experiments.download --dataset coco2017`" in data
+    assert "resnet50-0676ba61.pth is missing" in weights and "`make coco` fetches them" in weights
+    for name in ("annotations", "train2017", "val2017", "../../hub/checkpoints"):
+        (tmp_path / "data/coco" / name).mkdir(parents=True)
+    (tmp_path / "hub/checkpoints/resnet50-0676ba61.pth").touch()
+    assert [line.split(" (")[0].rsplit("/", 1)[1] for line in plan()] == [
+        "instances_train2017.json",
+        "instances_val2017.json",
+    ]
+
+
 @pytest.mark.slow
 def test_a_voc_folder_by_snakemake(tmp_path):
     """The whole workflow, and the report, on Pascal VOC's folders."""
