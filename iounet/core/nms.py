@@ -15,8 +15,10 @@ from iounet.core.boxes import box_iou
 
 GUIDES = ("rank", "weight", "none")
 
-# Pairs whose overlaps are computed at once (and at most one box's more): few enough to stay in a CPU's cache.
-_PAIRS_PER_CHUNK = 1 << 15
+# Pairs whose overlaps are computed at once (and at most one box's more): few enough to stay in a CPU's cache. On a GPU
+# more at once, since each chunk waits for the host.
+_PAIRS_PER_CHUNK = 1 << 14
+_CHUNKS_AT_ONCE_ON_GPU = 64
 
 
 @torch.no_grad()
@@ -65,57 +67,54 @@ def iou_guided_nms(
     order = guidance.argsort(descending=True, stable=True)
     if score_threshold is not None:
         order = order[scores[order] >= score_threshold]
-    order = order[labels[order].argsort(stable=True)]  # labels together, guide order within each
+    labels, by_label = labels[order].sort(stable=True)  # labels together, guide order within each
+    order = order[by_label]
 
-    suppressor = _suppressors(boxes[order].double(), labels[order], iou_threshold)
-    cluster_scores = scores[order].scatter_reduce(0, suppressor, scores[order], "amax")
-
-    kept = (suppressor == torch.arange(len(order), device=order.device)).nonzero()[:, 0]
-    kept = kept[order[kept].argsort()]
-    kept = kept[cluster_scores[kept].argsort(descending=True, stable=True)]
-    return order[kept], cluster_scores[kept]
+    owner = order[_suppressors(boxes[order].double(), labels, iou_threshold)]
+    cluster_scores = scores.scatter_reduce(0, owner, scores[order], "amax")
+    keep = order[owner == order].sort().values
+    keep = keep[cluster_scores[keep].argsort(descending=True, stable=True)]
+    return keep, cluster_scores[keep]
 
 
 def _suppressors(boxes: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
     """``LongTensor[N]``: the position of the box that suppresses each box, its own position for a kept one.
 
-    ``boxes`` come with equal labels side by side, each label in guide order.
+    ``boxes`` come with their labels ascending, each label in guide order.
     """
     position = torch.arange(len(boxes), device=boxes.device)
-    edges = list(_overlapping_pairs(boxes, labels, iou_threshold))
+    edges = list(_overlapping_pairs(boxes, labels, position, iou_threshold))
     first, second = (torch.cat(ends) for ends in zip(*edges, strict=True))
 
     # A box is kept unless a kept box before it overlaps it. Starting from "all kept", round n settles every box that is
     # decided by a chain of up to n boxes; the greedy result is the only fixed point.
-    kept = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    kept = torch.ones_like(position, dtype=torch.bool)
     while True:
-        suppressed = torch.zeros_like(kept).index_put((second[kept[first]],), kept.new_ones(()))
-        if torch.equal(suppressed, ~kept):
-            break
-        kept = ~suppressed
-
-    active = kept[first]
-    none = torch.full_like(position, len(boxes))
-    suppressor = none.scatter_reduce(0, second[active], first[active], "amin")
-    return torch.where(kept, position, suppressor)
+        active = torch.where(kept, position, len(boxes))
+        suppressor = position.scatter_reduce(0, second, active.index_select(0, first), "amin")
+        unmoved = suppressor == position
+        if torch.equal(unmoved, kept):
+            return suppressor
+        kept = unmoved
 
 
-def _overlapping_pairs(boxes: Tensor, labels: Tensor, iou_threshold: float) -> Iterator[tuple[Tensor, Tensor]]:
+def _overlapping_pairs(
+    boxes: Tensor, labels: Tensor, position: Tensor, iou_threshold: float
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(first, second)``, ``LongTensor[E]`` each: pairs of one label, first < second, that overlap too much."""
-    position = torch.arange(len(boxes), device=boxes.device)
-    _, sizes = labels.unique_consecutive(return_counts=True)
-    start = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-    before = position - start  # how many boxes of the same label precede each box: its pairs, with those boxes first
+    before = position - torch.searchsorted(labels, labels)  # boxes of the same label before each box: its pairs
     pairs_until = before.cumsum(0)
-    shift = start - (pairs_until - before)  # from a pair's number to its first box
+    shift = position - pairs_until  # from a pair's number to its first box
 
     total = int(pairs_until[-1]) if len(boxes) else 0
-    cuts = torch.arange(0, total, _PAIRS_PER_CHUNK, device=boxes.device)
+    chunk = _PAIRS_PER_CHUNK * (1 if boxes.is_cpu else _CHUNKS_AT_ONCE_ON_GPU)
+    cuts = torch.arange(0, total, chunk, device=boxes.device)[1:]
     rows = [0, *torch.searchsorted(pairs_until, cuts).tolist(), len(boxes)]
     done = 0
     for low, high in pairwise(rows):
         second = position[low:high].repeat_interleave(before[low:high])
         first = torch.arange(done, done + len(second), device=boxes.device) + shift.index_select(0, second)
         done += len(second)
-        overlapping = box_iou(boxes.index_select(0, first), boxes.index_select(0, second)) > iou_threshold
-        yield first[overlapping], second[overlapping]
+        overlap = box_iou(boxes.index_select(0, first), boxes.index_select(0, second))
+        (edge,) = torch.where(overlap > iou_threshold)
+        yield first.index_select(0, edge), second.index_select(0, edge)

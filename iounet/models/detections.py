@@ -77,18 +77,13 @@ def suppress(
         (box,) = (best >= score_thr).nonzero(as_tuple=True)
         label = best_label[box]
     image_index = candidates.image_index[box]
-    keep, kept_scores = iou_guided_nms(
-        candidates.boxes[box],
-        scores[box, label],
-        ious[box, label],
-        image_index * num_classes + label,
-        iou_threshold,
-        guide=guide,
-    )
-    by_image = image_index[keep].argsort(stable=True)
-    keep, kept_scores = keep[by_image], kept_scores[by_image]
-    box, label = box[keep], label[keep]
-    return Detections(candidates.boxes[box], kept_scores, label, ious[box, label]), box
+    boxes, ious = candidates.boxes[box], ious[box, label]
+    keys = image_index * num_classes + label
+    keep, kept_scores = iou_guided_nms(boxes, scores[box, label], ious, keys, iou_threshold, guide=guide)
+    if candidates.num_images > 1:
+        by_image = image_index[keep].argsort(stable=True)
+        keep, kept_scores = keep[by_image], kept_scores[by_image]
+    return Detections(boxes[keep], kept_scores, label[keep], ious[keep]), box[keep]
 
 
 def rank_in_image(image_index: Tensor) -> Tensor:

@@ -533,3 +533,17 @@ def test_refinement_is_fast_in_counts_that_noise_cannot_move(scene, monkeypatch)
     assert sum(around.ops.values()) <= 120, around.ops.most_common()
     assert fast.ops["prroi_pool"] == 6
     assert sum(slow.ops.values()) > 250
+
+
+@torch.no_grad()
+def test_nms_is_fast_in_counts_that_noise_cannot_move(scene):
+    head, x, metas, proposals = scene
+    one = [level[:1] for level in x]
+    candidates = head.candidates(one, proposals[:1], metas[:1])
+    ious = head.score(one, candidates).ious
+    with OpCount() as count:
+        found, _ = suppress(candidates, ious)
+    assert 5 < len(found.boxes) < len(candidates.boxes) * NUM_CLASSES
+    rounds = count.ops["equal"]  # of settling who is kept: as many as the longest chain of boxes needs
+    assert sum(count.ops.values()) <= 80 + 6 * rounds, count.ops.most_common()
+    assert sum(count.syncs.values()) <= 4 + rounds, count.syncs.most_common()
