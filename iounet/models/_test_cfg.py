@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from iounet.core.nms import GUIDES
+from iounet.models.iou_head import FC_DTYPES
 
 
 class _Key(NamedTuple):
@@ -36,14 +37,16 @@ _REFINE = {
     "lamb": _Key(0.5, "a number above 0", lambda value: _is_number(value) and value > 0),
     "use_iou_score": _Key(True, *_BOOL),
 }
+_BRANCH = {"fc_dtype": _Key("float32", " or ".join(map(repr, FC_DTYPES)), lambda value: value in tuple(FC_DTYPES))}
 
 
-def read_iou_cfg(rcnn_cfg: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
+def read_iou_cfg(rcnn_cfg: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any] | None, str] | None:
     """Keyword arguments of the IoU branch from ``test_cfg.rcnn``.
 
     Returns:
-        ``None`` if there is no ``iou`` (branch off); else those of NMS (``multiclass, iou_threshold, guide``) and those
-        of the refinement (``pre_refine, t, omega_1, omega_2, lamb, use_iou_score``), ``None`` without a ``refine``.
+        ``None`` if there is no ``iou`` (branch off); else those of NMS (``multiclass, iou_threshold, guide``), those of
+        the refinement (``pre_refine, t, omega_1, omega_2, lamb, use_iou_score``), ``None`` without a ``refine``, and
+        ``fc_dtype``.
 
     Raises:
         ValueError: naming the key, its value, and what is allowed.
@@ -52,10 +55,11 @@ def read_iou_cfg(rcnn_cfg: Mapping[str, Any] | None) -> tuple[dict[str, Any], di
     if cfg is None:
         return None
     name = "test_cfg.rcnn.iou"
-    _check_mapping(name, cfg, ("nms", "refine"))
+    _check_mapping(name, cfg, ("nms", "refine", *_BRANCH))
     nms = _read(f"{name}.nms", cfg.get("nms", {}), _NMS)
-    refine = cfg.get("refine")
-    return nms, None if refine is None else _read(f"{name}.refine", refine, _REFINE)
+    refine = None if cfg.get("refine") is None else _read(f"{name}.refine", cfg["refine"], _REFINE)
+    branch = _read(name, {key: value for key, value in cfg.items() if key in _BRANCH}, _BRANCH)
+    return nms, refine, branch["fc_dtype"]
 
 
 def _read(name: str, cfg: Any, keys: Mapping[str, _Key]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from mmdet.models import HEADS
 from mmdet.models.builder import build_loss
 from torch import Tensor, nn
 
+# What the hidden layers may be computed in at inference; None: the precision of the weights.
+FC_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _LOSSES = "dict(type='SmoothL1Loss') or dict(type='CrossEntropyLoss', use_sigmoid=True)"
 
 
@@ -22,10 +24,12 @@ class Prediction(NamedTuple):
     Attributes:
         ious: ``Tensor[K, num_classes]``.
         hidden: ``Tensor[K, width]`` per hidden layer: from these, :meth:`LabelledIoU.gradient` needs no second pass.
+        layers: that gave them, where they were not the head's own.
     """
 
     ious: Tensor
     hidden: list[Tensor]
+    layers: HiddenLayers | None = None
 
 
 @HEADS.register_module()
@@ -113,14 +117,38 @@ class IoUHead(BaseModule):
             return self.decode(self._read(raw, labels))
         return self.decode(raw).expand(-1, self.num_classes)
 
-    def predict(self, features: Tensor) -> Prediction:
-        """:meth:`predict_iou` for every class, with the activations on the way."""
-        hidden = self._hidden(features)
-        return Prediction(self.decode(self._last(hidden)).expand(-1, self.num_classes), hidden)
+    def predict(self, features: Tensor, layers: HiddenLayers | None = None) -> Prediction:
+        """:meth:`predict_iou` for every class, with the activations on the way; by layers of :meth:`cast` if given."""
+        if layers is None:
+            hidden = self._hidden(features)
+        else:
+            with torch.autocast(features.device.type, enabled=False):
+                hidden = layers.forward(features)
+        return Prediction(self.decode(self._last(hidden)).expand(-1, self.num_classes), hidden, layers)
 
-    def of_labels(self, labels: Tensor) -> LabelledIoU:
-        """:meth:`predict_iou` of these labels, with its gradient in closed form."""
-        return LabelledIoU(self, labels)
+    def of_labels(self, labels: Tensor, layers: HiddenLayers | None = None) -> LabelledIoU:
+        """:meth:`predict_iou` of these labels, with its gradient in closed form; by layers of :meth:`cast` if given."""
+        return LabelledIoU(self, labels, HiddenLayers(self.shared_fcs) if layers is None else layers)
+
+    def cast(self, fc_dtype: str) -> HiddenLayers | None:
+        """The hidden layers in another precision, for one inference: a copy, which does not follow the weights.
+
+        Args:
+            fc_dtype: one of ``FC_DTYPES``.
+
+        Returns:
+            ``None`` for ``'float32'``: the head's own do.
+
+        Raises:
+            ValueError: for ``'float16'`` on a CPU without arithmetic for it.
+        """
+        dtype = FC_DTYPES[fc_dtype]
+        if dtype is torch.float16 and self.fc_iou.weight.device.type == "cpu" and not _cpu_computes_float16():
+            raise ValueError(
+                "test_cfg.rcnn.iou.fc_dtype='float16' is not possible here: this CPU has no float16 arithmetic and "
+                "would be many times slower than with float32; choose 'bfloat16' or 'float32', or use a GPU"
+            )
+        return None if dtype is None else HiddenLayers(self.shared_fcs, dtype)
 
     @force_fp32(apply_to=("raw",))
     def loss(self, raw: Tensor, target_ious: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -161,20 +189,59 @@ class IoUHead(BaseModule):
         return raw[:, 0] if self.class_agnostic else raw.gather(1, labels[:, None])[:, 0]
 
 
+class HiddenLayers:
+    """The fully connected layers between the pooled features and the last layer, and the way back through them.
+
+    Nothing made here has an autograd graph, as long as the features have none. To be used outside ``torch.autocast``.
+
+    Args:
+        fcs: each is followed by a ReLU. Their weights are used, or cast, as they are now.
+        dtype: of weights, activations and gradients; ``None``: that of the weights.
+
+    Attributes:
+        dtype: the same.
+    """
+
+    @torch.no_grad()
+    def __init__(self, fcs: Any, dtype: torch.dtype | None = None) -> None:
+        weights = [(layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)) for layer in fcs]
+        self.dtype = weights[0][0].dtype
+        self._layers = [(weight, weight.t(), bias) for weight, bias in weights]
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """``Tensor[K, width]`` per layer, its activations for ``Tensor[K, C, h, w]`` pooled features."""
+        hidden = [features.flatten(1).to(self.dtype)]
+        for _, transposed, bias in self._layers:
+            hidden.append(torch.addmm(bias, hidden[-1], transposed).relu_())
+        return hidden[1:]
+
+    def backward(self, gradient: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        """From the gradient to the last activations, ``Tensor[K, width]``, to that to the features."""
+        gradient = gradient.to(self.dtype)
+        for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
+            gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
+            gradient = torch.mm(gradient, weight)
+        return gradient
+
+
 class LabelledIoU:
     """The predicted IoU of one label per RoI, and its gradient with respect to the pooled features.
 
-    As :meth:`IoUHead.predict_iou`, in the precision of the weights; only the labels' own rows of the last layer are
-    computed, and the layers between them and the features are gone back through by their weights.
+    As :meth:`IoUHead.predict_iou`, in the precision of the weights, and of the hidden layers within these; only the
+    labels' own rows of the last layer are computed.
     Nothing made here has an autograd graph, as long as the features have none. To be used outside ``torch.autocast``.
 
     Args:
         head: its weights are used as they are now.
         labels: ``LongTensor[K]``.
+        layers: the head's hidden layers.
+
+    Attributes:
+        layers: the same.
     """
 
     @torch.no_grad()
-    def __init__(self, head: IoUHead, labels: Tensor) -> None:
+    def __init__(self, head: IoUHead, labels: Tensor, layers: HiddenLayers) -> None:
         rows = torch.zeros_like(labels) if head.class_agnostic else labels
         weight: Tensor = head.fc_iou.weight
         bias: Tensor = head.fc_iou.bias
@@ -182,9 +249,7 @@ class LabelledIoU:
         if not self._is_logit:  # the decoding is one with the last layer
             weight, bias = weight * head.std, bias * head.std + head.mean
         self._weight, self._bias = weight[rows], bias[rows]
-        fcs: Any = head.shared_fcs
-        own = [(layer.weight.detach(), layer.bias.detach()) for layer in fcs]
-        self._layers = [(weight, weight.t(), bias) for weight, bias in own]
+        self.layers = layers
 
     def __call__(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """Predicted IoUs.
@@ -217,23 +282,21 @@ class LabelledIoU:
         gradient = _of_rows(self._weight, rows)
         if self._is_logit:
             gradient = gradient * (ious * (1 - ious))[:, None]
-        for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
-            gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
-            gradient = torch.mm(gradient, weight)
-        return gradient
+        return self.layers.backward(gradient, hidden).to(self._weight.dtype)
 
     def _forward(self, features: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        hidden: list[Tensor] = []
-        activation = features.flatten(1).to(self._weight.dtype)
-        for _, transposed, bias in self._layers:
-            activation = torch.addmm(bias, activation, transposed).relu_()
-            hidden.append(activation)
-        ious = (activation * _of_rows(self._weight, rows)).sum(1) + _of_rows(self._bias, rows)
+        hidden = self.layers.forward(features)
+        ious = (hidden[-1] * _of_rows(self._weight, rows)).sum(1) + _of_rows(self._bias, rows)
         return (ious.sigmoid() if self._is_logit else ious), hidden
 
 
 def _of_rows(tensor: Tensor, rows: Tensor | None) -> Tensor:
     return tensor if rows is None else tensor[rows]
+
+
+def _cpu_computes_float16() -> bool:
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", None)
+    return supported is not None and supported()
 
 
 def _predicts_logits(loss_iou: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from iounet.core.refine import refine_boxes
 from iounet.core.roi_generator import RoIGenerator
 from iounet.models._test_cfg import read_iou_cfg
 from iounet.models.detections import Candidates, Detections, rank_in_image, suppress
-from iounet.models.iou_head import Prediction
+from iounet.models.iou_head import HiddenLayers, Prediction
 from iounet.models.prroi_extractor import PrRoIExtractor
 
 
@@ -37,8 +37,9 @@ class IoURoIHead(StandardRoIHead):
         train_cfg: ``train_cfg.rcnn``: ``bbox_assigner``, ``bbox_sampler``, ``iou_assigner``, ``iou_sampler``,
             ``pos_weight``, ``debug``.
         test_cfg: ``test_cfg.rcnn``: as in mmdet, and ``iou = dict(nms=dict(multiclass, iou_threshold, guide),
-            refine=dict(pre_refine, t, omega_1, omega_2, lamb, use_iou_score))``. Without ``iou`` the head tests as
-            ``StandardRoIHead`` does; without ``refine`` there is NMS only.
+            refine=dict(pre_refine, t, omega_1, omega_2, lamb, use_iou_score), fc_dtype)``. Without ``iou`` the head
+            tests as ``StandardRoIHead`` does; without ``refine`` there is NMS only. ``fc_dtype`` ('float32' by default)
+            may be 'bfloat16' or 'float16': the precision of the IoU head's hidden layers, and of nothing else.
         pretrained: not used; mmdet passes it to every RoI head.
         init_cfg: as in mmdet.
 
@@ -178,10 +179,11 @@ class IoURoIHead(StandardRoIHead):
         branch = read_iou_cfg(rcnn_test_cfg)
         if branch is None:
             return super().simple_test_bboxes(x, img_metas, proposals, rcnn_test_cfg, rescale=rescale)
-        nms, refine = branch
+        nms, refine, fc_dtype = branch
+        layers = self.iou_head.cast(fc_dtype)
         score_thr, max_per_img = rcnn_test_cfg.score_thr, rcnn_test_cfg.max_per_img
         candidates = self.candidates(x, proposals, img_metas, score_thr)
-        predicted = self.score(x, candidates)
+        predicted = self.score(x, candidates, layers)
         detections = self.select(
             x, candidates, predicted, **nms, score_thr=score_thr, refine=refine, max_per_img=max_per_img
         )
@@ -226,9 +228,9 @@ class IoURoIHead(StandardRoIHead):
         return Candidates(boxes[possible], class_scores[possible], image_index[possible], len(proposal_list))
 
     @torch.no_grad()
-    def score(self, x: Sequence[Tensor], candidates: Candidates) -> Prediction:
-        """The predicted IoU of every candidate, for every class."""
-        return self.iou_head.predict(self._pool(x, _as_rois(candidates.image_index, candidates.boxes)))
+    def score(self, x: Sequence[Tensor], candidates: Candidates, layers: HiddenLayers | None = None) -> Prediction:
+        """The predicted IoU of every candidate, for every class; by layers of :meth:`IoUHead.cast` if given."""
+        return self.iou_head.predict(self._pool(x, _as_rois(candidates.image_index, candidates.boxes)), layers)
 
     @torch.no_grad()
     def select(
@@ -271,7 +273,9 @@ class IoURoIHead(StandardRoIHead):
         image_index = candidates.image_index[rows]
         if refine is not None:
             hidden = [layer[rows] for layer in predicted.hidden]
-            detections, image_index = self.refine(x, detections, image_index, hidden=hidden, **refine)
+            detections, image_index = self.refine(
+                x, detections, image_index, hidden=hidden, layers=predicted.layers, **refine
+            )
         if max_per_img >= 0:
             first = rank_in_image(image_index) < max_per_img
             detections, image_index = detections.take(first), image_index[first]
@@ -292,6 +296,7 @@ class IoURoIHead(StandardRoIHead):
         lamb: float = 0.5,
         use_iou_score: bool = True,
         hidden: Sequence[Tensor] | None = None,
+        layers: HiddenLayers | None = None,
         trace: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Detections, Tensor]:
         """Refine the first boxes of each image; see :func:`iounet.core.refine_boxes`. The others are dropped.
@@ -308,6 +313,7 @@ class IoURoIHead(StandardRoIHead):
             use_iou_score: multiply the scores with the IoUs predicted at the refined positions.
             hidden: ``Tensor[M, width]`` per layer, of the pass that predicted ``detections.ious``: it is then not
                 repeated for the first step.
+            layers: of :meth:`IoUHead.cast`; ``None``: the head's own.
             trace: see :func:`iounet.core.refine_boxes`; its rows are the first ``pre_refine`` rows of each image.
 
         Returns:
@@ -322,7 +328,7 @@ class IoURoIHead(StandardRoIHead):
         x = [level.detach().to(dtype, memory_format=torch.channels_last) for level in self._levels(x)]
         rois = _as_rois(image_index, detections.boxes)
         labels, pool = detections.labels, self._extractor
-        model = self.iou_head.of_labels(labels)
+        model = self.iou_head.of_labels(labels, layers)
 
         def some(rows: Tensor) -> Tensor | None:  # which of the boxes: None for all
             return None if len(rows) == len(labels) else rows
@@ -334,19 +340,16 @@ class IoURoIHead(StandardRoIHead):
             ious, gradient = model.with_gradient(pool(x, rois), some(rows))
             return ious, pool.coordinate_gradient(x, rois, gradient)
 
-        def predict_by_autograd(rois: Tensor, rows: Tensor) -> Tensor:
-            return self.iou_head.predict_iou(pool(x, rois), labels[rows])
-
         closed_form = isinstance(pool, PrRoIExtractor)
         start = None
         states: list[tuple[Tensor, Tensor]] = []
         with torch.autocast(rois.device.type, enabled=False):
-            # Of half precision, what was predicted before cannot be compared with what follows to within omega_1.
-            if closed_form and t > 0 and hidden is not None and hidden[0].dtype == rois.dtype:
+            # Of another precision, what was predicted before cannot be compared with what follows to within omega_1.
+            if closed_form and t > 0 and hidden is not None and hidden[0].dtype == model.layers.dtype:
                 gradient = model.gradient(detections.ious, hidden)
                 start = detections.ious, pool.coordinate_gradient(x, rois, gradient)
             rois, ious = refine_boxes(
-                predict_iou if closed_form else predict_by_autograd,
+                predict_iou,
                 rois,
                 torch.arange(len(rois), device=rois.device),
                 step_size=lamb,

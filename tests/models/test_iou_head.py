@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmdet.models.builder import build_head
 
 from iounet.models import IoUHead
+from iounet.models.iou_head import HiddenLayers
 
 SMOOTH_L1 = {"type": "SmoothL1Loss", "beta": 0.3, "loss_weight": 5.0}
 BCE = {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 5.0}
@@ -205,3 +206,91 @@ def test_the_closed_form_equals_autograd(loss_iou, class_agnostic, fc_channels):
     some, part = head.of_labels(labels).with_gradient(features.detach()[rows], rows)
     torch.testing.assert_close((some, part), (ious[rows], own[rows]), rtol=0, atol=1e-14)
     torch.testing.assert_close(head.of_labels(labels)(features.detach()[rows], rows), some, rtol=0, atol=0)
+
+
+LOW = pytest.mark.parametrize("fc_dtype", ["bfloat16", "float16"])
+
+
+@pytest.fixture
+def _float16_everywhere(monkeypatch):
+    """A CPU without float16 arithmetic computes in it all the same, slowly."""
+    monkeypatch.setattr("iounet.models.iou_head._cpu_computes_float16", lambda: True)
+
+
+def by_hand(head, features, labels, dtype):
+    """Hidden layers in ``dtype`` with autograd, everything else in float32: IoUs, and their gradients."""
+    features = features.clone().requires_grad_()
+    hidden = features.flatten(1).to(dtype)
+    for layer in head.shared_fcs:
+        hidden = F.linear(hidden, layer.weight.to(dtype), layer.bias.to(dtype)).relu()
+    raw = F.linear(hidden.float(), head.fc_iou.weight, head.fc_iou.bias)
+    ious = head.decode(head._read(raw, labels))
+    (gradient,) = torch.autograd.grad(ious.sum(), features)
+    return ious.detach(), gradient
+
+
+@LOW
+@LOSSES
+@AGNOSTIC
+@pytest.mark.usefixtures("_float16_everywhere")
+def test_only_the_hidden_layers_are_in_reduced_precision(loss_iou, class_agnostic, fc_dtype):
+    head, (features, _, labels) = build(loss_iou, class_agnostic), example()
+    expected, gradient = by_hand(head, features, labels, getattr(torch, fc_dtype))
+    layers = head.cast(fc_dtype)
+    ious, own = head.of_labels(labels, layers).with_gradient(features)
+    assert ious.dtype == own.dtype == torch.float32
+    # The same products; only the order in which float32 adds them up differs.
+    torch.testing.assert_close(ious, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(own, gradient, rtol=2e-2, atol=1e-3 * float(gradient.abs().max()))
+    rows = torch.arange(len(labels))
+    scored = head.predict(features, layers).ious[rows, labels]
+    torch.testing.assert_close(scored, expected, rtol=0, atol=1e-6)
+    assert scored.dtype == torch.float32
+    assert not torch.equal(scored, scored.to(getattr(torch, fc_dtype)).float())  # finer than the hidden layers'
+    full = head.predict_iou(features, labels)
+    assert 0 < (scored - full).abs().max() < 0.05
+
+
+def test_full_precision_is_the_heads_own():
+    head, (features, _, labels) = build(), example()
+    assert head.cast("float32") is None
+    own, layers = head.of_labels(labels), HiddenLayers(head.shared_fcs)
+    same = head.of_labels(labels, layers)
+    torch.testing.assert_close(own.with_gradient(features), same.with_gradient(features), rtol=0, atol=0)
+    torch.testing.assert_close(head.predict(features).ious, head.predict(features, layers).ious, rtol=0, atol=0)
+
+
+def test_the_precision_is_that_of_the_cast_under_autocast_too():
+    head, (features, _, _) = build(), example()
+    layers = head.cast("bfloat16")
+    with torch.autocast("cpu", torch.float16):
+        predicted = head.predict(features, layers)
+    assert {layer.dtype for layer in predicted.hidden} == {torch.bfloat16}
+    assert torch.equal(predicted.ious, head.predict(features, layers).ious)
+
+
+def test_a_cast_is_of_the_weights_at_its_time():
+    head, (features, _, _) = build(), example()
+    before = head.cast("bfloat16")
+    with torch.no_grad():
+        for layer in head.shared_fcs:
+            layer.weight.data.mul_(2)  # what an EMA hook does; no version counter sees it
+    after = head.predict(features, head.cast("bfloat16")).ious
+    assert not torch.allclose(after, head.predict(features, before).ious, atol=1e-2)
+
+
+def test_float16_is_refused_where_the_cpu_has_none(monkeypatch):
+    monkeypatch.setattr("iounet.models.iou_head._cpu_computes_float16", lambda: False)
+    with pytest.raises(ValueError, match=r"test_cfg.rcnn.iou.fc_dtype='float16' is not possible.*choose 'bfloat16'"):
+        build().cast("float16")
+    build().cast("bfloat16")
+
+
+@LOW
+@pytest.mark.usefixtures("_float16_everywhere")
+def test_no_roi_in_reduced_precision(fc_dtype):
+    head, (features, _, labels) = build(), example(0)
+    layers = head.cast(fc_dtype)
+    assert head.predict(features, layers).ious.shape == (0, 5)
+    ious, gradient = head.of_labels(labels, layers).with_gradient(features)
+    assert (ious.shape, gradient.shape) == ((0,), features.shape)

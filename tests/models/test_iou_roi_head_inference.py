@@ -388,6 +388,11 @@ def test_trace_shows_every_step(scene):
         ),
         (lambda iou: iou.refine.update(lambda_=2.0), "unknown key 'lambda_'.*its keys are pre_refine, t, omega_1"),
         (lambda iou: iou.update(refin={}), r"test_cfg.rcnn.iou has the unknown key 'refin'.*its keys are nms, refine"),
+        (
+            lambda iou: iou.update(fc_dtype="fp16"),
+            "test_cfg.rcnn.iou.fc_dtype='fp16' is not allowed: it must be 'float32' or 'bfloat16' or 'float16'",
+        ),
+        (lambda iou: iou.update(fc_dtype=["bfloat16"]), r"fc_dtype=\['bfloat16'\] is not allowed"),
         (lambda iou: iou.update(nms=0.5), "test_cfg.rcnn.iou.nms=0.5 is not allowed: it must be a dict"),
     ],
 )
@@ -547,3 +552,81 @@ def test_nms_is_fast_in_counts_that_noise_cannot_move(scene):
     rounds = count.ops["equal"]  # of settling who is kept: as many as the longest chain of boxes needs
     assert sum(count.ops.values()) <= 80 + 6 * rounds, count.ops.most_common()
     assert sum(count.syncs.values()) <= 4 + rounds, count.syncs.most_common()
+
+
+def test_reduced_precision_reaches_scoring_and_refinement_and_is_off_by_default(
+    detector, batch, proposals, monkeypatch
+):
+    head, metas = copy.deepcopy(detector.roi_head), batch["img_metas"]
+    with torch.no_grad():
+        x = detector.extract_feat(batch["img"])
+    cast, used = head.iou_head.cast, []
+    monkeypatch.setattr(head.iou_head, "cast", lambda dtype: used.append(cast(dtype)) or used[-1])
+    for name in ("predict", "of_labels"):
+        original = getattr(head.iou_head, name)
+
+        def spy(*args, original=original, **kwargs):
+            used.append(args[1])
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(head.iou_head, name, spy)
+
+    def found(**iou):
+        cfg = rcnn_test_cfg()
+        cfg.iou.update(iou)
+        used.clear()
+        boxes, _ = head.simple_test_bboxes(x, metas, proposals, cfg)
+        return boxes, list(used)
+
+    default, layers = found()
+    assert layers == [None, None, None]
+    named, _ = found(fc_dtype="float32")
+    torch.testing.assert_close(named, default, rtol=0, atol=0)
+    reduced, layers = found(fc_dtype="bfloat16")
+    assert layers[0] is not None
+    assert layers == [layers[0]] * 3  # cast once, for the scores and for the refinement
+    for one, other in zip(reduced, default, strict=True):
+        assert one.dtype == torch.float32
+        assert len(one) == pytest.approx(len(other), abs=3)
+    assert not torch.equal(reduced[0][:5], default[0][:5])
+    torch.testing.assert_close(reduced[0][0], default[0][0], rtol=0, atol=0.2)
+
+    # What load_state_dict or a training changes counts in the next call.
+    with torch.no_grad():
+        for layer in head.iou_head.shared_fcs:
+            layer.weight.data.zero_()
+            layer.bias.data.zero_()
+    flat, _ = found(fc_dtype="bfloat16", refine=None)
+    expected, _ = found(fc_dtype="float32", refine=None)
+    torch.testing.assert_close(flat, expected, rtol=0, atol=0)
+
+
+def test_float16_is_refused_before_anything_is_computed(detector, batch, proposals, monkeypatch):
+    monkeypatch.setattr("iounet.models.iou_head._cpu_computes_float16", lambda: False)
+    cfg = rcnn_test_cfg()
+    cfg.iou.fc_dtype = "float16"
+    with pytest.raises(ValueError, match=r"test_cfg.rcnn.iou.fc_dtype='float16' is not possible here"):
+        detector.roi_head.simple_test_bboxes(None, batch["img_metas"], proposals, cfg)
+
+
+@torch.no_grad()
+def test_the_scoring_pass_serves_a_refinement_of_its_own_precision_only(detector, batch, proposals):
+    head, metas = detector.roi_head, batch["img_metas"]
+    x = detector.extract_feat(batch["img"])
+    candidates, layers = head.candidates(x, proposals, metas), head.iou_head.cast("bfloat16")
+    full, reduced = head.score(x, candidates), head.score(x, candidates, layers)
+    assert reduced.layers is layers
+    found, rows = suppress(candidates, reduced.ious)
+    image_index = candidates.image_index[rows]
+
+    def refine(predicted, layers):
+        hidden = [layer[rows] for layer in predicted.hidden]
+        with OpCount() as count:
+            (boxes, _, _, ious), _ = head.refine(x, found, image_index, t=1, hidden=hidden, layers=layers)
+        return boxes, ious, count.ops["prroi_pool"]
+
+    boxes, ious, pooled = refine(reduced, layers)
+    again, same, pooled_again = refine(full, layers)
+    assert (pooled, pooled_again) == (1, 2)
+    torch.testing.assert_close((boxes, ious), (again, same), rtol=0, atol=2e-3)
+    assert boxes.dtype == ious.dtype == torch.float32
