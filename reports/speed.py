@@ -53,7 +53,7 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
         f"here on {machines}: compare the ratios. AP is as in the ablation; refinement at "
         f"{step_label(results, PAPER_STEP)}."
     )
-    reduced = {_own_label(results, timed) for timed, *_ in blocks if _reduced(results, timed)}
+    reduced = {_own_label(results, timed) for timed, *_ in blocks if timed["data"].get("reduced_precision")}
     if reduced:
         caption += (
             f" *{', '.join(sorted(reduced))}* is an addition of ours, not of the published table: the hidden layers of "
@@ -124,11 +124,6 @@ def _cells(
     if "adds_ms" in row:
         cells["adds, ms"] = number("adds_ms.median", 2, kind="difference")
     return cells
-
-
-def _reduced(results: Results, timed: Mapping[Any, Any]) -> Mapping[str, Any] | None:
-    """What a speed file says of its row in reduced precision; None where it has none."""
-    return timed["data"].get("reduced_precision")
 
 
 def _own_label(results: Results, timed: Mapping[Any, Any]) -> str:
