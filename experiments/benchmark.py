@@ -3,6 +3,9 @@
 Faster R-CNN and an IoU-Net under its inference settings, interleaved image by image in one process, so that whatever
 slows the machine down slows all of them: only the ratios compare between machines. What is timed is the detector's own
 `simple_test`, without reading images. Before anything is timed its detections are compared with the evaluation's.
+
+To the published rows comes one of our own, the last of them with the IoU head's hidden layers in reduced precision. No
+evaluation runs in that, so what it costs in AP is measured here: on the whole reported split, of the timed checkpoint.
 """
 
 import argparse
@@ -35,30 +38,46 @@ from experiments.suite import (
 BASELINE, IOUNET = "faster_rcnn", "samp1000_lw5.0"
 VARIANTS = (BASELINE, IOUNET)
 # What a row adds to, or is exchanged for, in the published table.
-COMPARED_WITH = {"branch_off": "faster_rcnn", "nms": "branch_off", "regular_nms": "nms", "refine": "nms"}
+REFINED = "refine"
+COMPARED_WITH = {"branch_off": "faster_rcnn", "nms": "branch_off", "regular_nms": "nms", REFINED: "nms"}
 TOLERANCE = 1e-3  # pixels, and score: of what is timed against what is evaluated
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a variant under an inference setting."""
+    """One row of the table: a variant under an inference setting.
+
+    Attributes:
+        fc_dtype: what the IoU head's hidden layers are computed in; None = what the config says.
+    """
 
     key: str
     variant: str
     setting: Setting
+    fc_dtype: str | None = None
+
+    @property
+    def compared_with(self) -> str | None:
+        """Key of the row that this one adds to, or is exchanged for."""
+        return REFINED if self.fc_dtype else COMPARED_WITH.get(self.key)
 
 
 def speed_rows(suite: dict[str, Any]) -> list[Row]:
-    """The rows of the published table that the suite trains and evaluates; none without its two variants."""
+    """The rows of the published table that the suite trains and evaluates, and `refine` again in `speed.fc_dtype`.
+
+    None without the two variants.
+    """
     if not set(VARIANTS) <= set(suite["variants"]):
         return []
     step_size, num_steps = default_setting(resolve_config(suite, IOUNET)).step_size, suite["inference"]["num_steps"]
+    refined, fc_dtype = Setting("rank", step_size, num_steps), suite["speed"]["fc_dtype"]
     rows = [
         Row("faster_rcnn", BASELINE, Setting()),
         Row("branch_off", IOUNET, Setting()),
         Row("nms", IOUNET, Setting("rank")),
         Row("regular_nms", IOUNET, Setting("none")),
-        Row("refine", IOUNET, Setting("rank", step_size, num_steps)),
+        Row(REFINED, IOUNET, refined),
+        Row(f"{REFINED}_{fc_dtype}", IOUNET, refined, fc_dtype),
     ]
     evaluated = {setting.name for setting in inference_settings(suite, IOUNET)}
     return [row for row in rows if row.setting.name in evaluated]
@@ -67,10 +86,10 @@ def speed_rows(suite: dict[str, Any]) -> list[Row]:
 class Detector:
     """A trained detector under one inference setting, called as `mmdet`'s own testing calls it."""
 
-    def __init__(self, model: Any, setting: Setting) -> None:
+    def __init__(self, model: Any, setting: Setting, fc_dtype: str | None = None) -> None:
         from experiments.inference import test_cfg_of
 
-        self.model, self.test_cfg = model, test_cfg_of(model.roi_head.test_cfg, setting)
+        self.model, self.test_cfg = model, test_cfg_of(model.roi_head.test_cfg, setting, fc_dtype)
 
     def __call__(self, images: Any, metas: list[dict[str, Any]]) -> list[list[Any]]:
         """Per image and class `ndarray[M, 5]` of (x1, y1, x2, y2, score)."""
@@ -103,7 +122,8 @@ def benchmark(
         The file's contents.
 
     Raises:
-        SuiteError: the suite lacks a variant, or a checkpoint or the data is missing or damaged.
+        SuiteError: the suite lacks a variant, a checkpoint or the data is missing or damaged, or the device cannot
+            compute in the suite's `speed.fc_dtype`.
         RuntimeError: what would be timed does not detect what the evaluation detects.
     """
     import torch
@@ -121,7 +141,12 @@ def benchmark(
     for cfg in configs.values():
         set_classes(cfg, dataset_classes(data_dir))
     models = {variant: load_model(configs[variant], checkpoints[variant]).to(device) for variant in VARIANTS}
-    detectors = {row.key: Detector(models[row.variant], row.setting) for row in rows}
+    detectors = {row.key: Detector(models[row.variant], row.setting, row.fc_dtype) for row in rows}
+    head: Any = models[IOUNET].roi_head
+    try:
+        head.iou_head.cast(speed["fc_dtype"])
+    except ValueError as error:
+        raise SuiteError(f"speed.fc_dtype cannot be timed: {error}") from None
     split = suite["report_split"]
     dataset = build_split(configs[IOUNET], data_dir, split)
     batch_sizes = sorted({1, min(suite["inference"]["batch_size"], len(dataset))})
@@ -149,6 +174,7 @@ def benchmark(
                 }
             )
             _tell(blocks[-1])
+    cost = _cost_of_precision(rows, detectors, dataset, batch_sizes[-1], configs[IOUNET].data.workers_per_gpu)
     result = {
         "suite": suite["suite"],
         "device": device,
@@ -156,6 +182,7 @@ def benchmark(
         "seed": suite["seeds"][0],
         "threads": speed["threads"],
         "blocks": blocks,
+        "reduced_precision": cost,
         "checkpoints": {
             variant: {"sha256": sha256(checkpoints[variant]), "config_hash": config_hash(configs[variant])}
             for variant in VARIANTS
@@ -196,7 +223,8 @@ def _check(rows: list[Row], detectors: dict[str, Detector], dataset: Any, batch_
     device = str(next(detectors[rows[0].key].model.parameters()).device)
     for row in rows:
         detector = detectors[row.key]
-        evaluated = detect(detector.model, dataset, [row.setting], batch_size=batch_size)[row.setting.name]
+        with detector.active():
+            evaluated = detect(detector.model, dataset, [row.setting], batch_size=batch_size)[row.setting.name]
         found = zip(evaluated.image_id, evaluated.category_id, evaluated.bbox, evaluated.score, strict=True)
         expected = [(i, c, b[0], b[1], b[0] + b[2], b[1] + b[3], score) for i, c, b, score in found]
         own: list[tuple[float, ...]] = []
@@ -214,6 +242,37 @@ def _check(rows: list[Row], detectors: dict[str, Detector], dataset: Any, batch_
             )
         largest = max(largest, difference)
     return largest
+
+
+def _cost_of_precision(
+    rows: list[Row], detectors: dict[str, Detector], dataset: Any, batch_size: int, workers: int
+) -> dict[str, Any] | None:
+    """The metrics of the row in reduced precision and of the one that it is compared with; None without such a row."""
+    from experiments.inference import detect
+    from experiments.metrics import evaluate_detections
+
+    reduced = next((row for row in rows if row.fc_dtype), None)
+    if reduced is None:
+        return None
+    metrics = {}
+    for key in (REFINED, reduced.key):
+        model = detectors[key].model
+        with detectors[key].active():
+            found = detect(
+                model, dataset, [reduced.setting], batch_size=batch_size, progress=f"AP of {key}", workers=workers
+            )
+        metrics[key] = evaluate_detections(dataset.coco, found[reduced.setting.name], dataset.img_ids).metrics
+    full, own = metrics[REFINED]["AP"], metrics[reduced.key]["AP"]
+    difference = None if full is None or own is None else own - full
+    print(f"{reduced.key}: AP {own}, {difference} more than {REFINED}", flush=True)
+    return {
+        "row": reduced.key,
+        "fc_dtype": reduced.fc_dtype,
+        "compared_with": REFINED,
+        "images": len(dataset),
+        "metrics": metrics,
+        "AP_difference": difference,
+    }
 
 
 # Seconds of each round: by row, and within it by stage ('total' is all of simple_test), one value per batch.
@@ -310,7 +369,7 @@ def _summary(rows: list[Row], timed: Rounds, staged: Rounds, batch_size: int) ->
             "ratio": ratios(timed, row.key, "faster_rcnn"),
             "ratio_without_pooling": ratios(staged, row.key, "faster_rcnn", "pooling"),
         }
-        base = COMPARED_WITH.get(row.key)
+        base = row.compared_with
         if base in keys:
             pairs = zip(per_round(timed, row.key), per_round(timed, base), strict=True)
             entry["adds_ms"] = {"to": base, **quartiles([1000 * (own - other) for own, other in pairs])}
@@ -336,7 +395,7 @@ def _tell(block: dict[str, Any]) -> None:
     for key, row in block["rows"].items():
         parts = ", ".join(f"{stage} {value:.2f}" for stage, value in row["stages_ms"].items())
         print(
-            f"{key:>12}: {row['latency_ms']['median']:8.2f} ms, {row['fps']:7.2f} images/s, "
+            f"{key:>16}: {row['latency_ms']['median']:8.2f} ms, {row['fps']:7.2f} images/s, "
             f"ratio {row['ratio']['median']:.3f} (without RoI pooling {row['ratio_without_pooling']['median']:.3f}); "
             f"{parts}",
             flush=True,

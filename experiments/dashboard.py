@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.benchmark import speed_rows
 from experiments.suite import SuiteError, inference_settings, load_suite
 from experiments.tracking import PROJECT, tell
 
@@ -20,7 +21,7 @@ def sections(suite: dict[str, Any]) -> dict[str, list[Any]]:
 
     names = {s.name: None for variant in suite["variants"] for s in inference_settings(suite, variant)}
     settings = list(names)
-    timed = [f"speed/{row}_batch1" for row in ("faster_rcnn", "branch_off", "nms", "regular_nms", "refine")]
+    timed = [f"speed/{row.key}_batch1" for row in speed_rows(suite)]
     return {
         "Training losses": [
             *(wr.LinePlot(title=key, x="iteration", y=[key], smoothing_factor=0.6) for key in LOSSES),

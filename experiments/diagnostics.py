@@ -102,8 +102,9 @@ class Diagnostics:
         self, head: Any, features: Any, boxes: Detections, image_index: Tensor, factors: Tensor, target: Tensor
     ) -> None:
         """Refines P boxes with each λ; `target`, `Tensor[P, 4]`, is the ground truth of each."""
+        layers = head.iou_head.cast(head.test_cfg.iou.get("fc_dtype", "float32"))
         for step_size in self._step_sizes:
-            options = {**head.test_cfg.iou.refine, "lamb": step_size, "t": self._num_steps}
+            options = {**head.test_cfg.iou.refine, "lamb": step_size, "t": self._num_steps, "layers": layers}
             trace: list[tuple[Tensor, Tensor]] = []
             head.refine(features, boxes, image_index, **options, trace=trace)
             states, predicted = (torch.stack(parts) for parts in zip(*trace, strict=True))

@@ -148,8 +148,8 @@ if plan.speed:
         threads: all_cores  # so that nothing runs beside it; suite["speed"]["threads"] compute
         resources:
             **plan.gpus(most=1),
-            mem_mb=TRAINING["mem_mb"],
-            runtime=TRAINING["runtime"],
+            mem_mb=3000 if "generator" in suite["dataset"] else TRAINING["mem_mb"],
+            runtime=10 if "generator" in suite["dataset"] else 120,
         params:
             suite=plan.suite_file,
             content=plan.speed_hash(),

@@ -77,12 +77,13 @@ def _detect_batch(
     candidates: Any = None
     predicted: Any = None
     if diagnostics is not None or any(setting.guide is not None for setting in settings):
+        layers = head.iou_head.cast(cfg.iou.get("fc_dtype", "float32"))
         candidates = head.candidates(features, proposals, metas)
-        predicted = head.score(features, candidates)
+        predicted = head.score(features, candidates, layers)
     if diagnostics is not None:
         diagnostics.add(head, features, metas, image_ids, candidates, predicted.ious)
     for setting in settings:
-        own = test_cfg_of(cfg, setting)
+        own = test_cfg_of(cfg, setting, None)
         if setting.guide is None:
             boxes, labels = head.simple_test_bboxes(features, metas, proposals, own, rescale=True)
             rows = [(b[:, :4], b[:, 4], classes, None) for b, classes in zip(boxes, labels, strict=True)]
@@ -98,11 +99,15 @@ def _detect_batch(
             _append(found[setting.name], image_id, category_ids, *row)
 
 
-def test_cfg_of(cfg: Any, setting: Setting) -> ConfigDict:
-    """A detector's `test_cfg.rcnn` with an inference setting in place of its own IoU branch."""
+def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
+    """A detector's `test_cfg.rcnn` with an inference setting in place of its own IoU branch.
+
+    `fc_dtype` is that of the IoU head, None = the detector's own.
+    """
     own = ConfigDict({key: value for key, value in cfg.items() if key != "iou"})
     if setting.guide is not None:
-        own.iou = ConfigDict(nms={**cfg.iou.nms, "guide": setting.guide})
+        fc_dtype = fc_dtype or cfg.iou.get("fc_dtype", "float32")
+        own.iou = ConfigDict(nms={**cfg.iou.nms, "guide": setting.guide}, fc_dtype=fc_dtype)
         if setting.step_size is not None:
             refine = {**(cfg.iou.get("refine") or {}), "lamb": setting.step_size, "t": setting.num_steps}
             own.iou.refine = ConfigDict(refine)

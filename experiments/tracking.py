@@ -292,7 +292,8 @@ def log_trial(suite: Json, trial: Json, curve: Mapping[int, float]) -> str | Non
 
 
 def log_speed(suite: Json, result: Json) -> str | None:
-    """Logs measurements of speed: the table `speed`, and `speed/<row>_batch<n>/<measure>` for every number in it.
+    """Logs measurements of speed: the table `speed`, `speed/<row>_batch<n>/<measure>` for every number in it, and
+    `speed/<row>/AP` of the row in reduced precision and of the one that it is compared with.
 
     Args:
         suite: a checked suite.
@@ -316,11 +317,13 @@ def log_speed(suite: Json, result: Json) -> str | None:
         for row in rows:
             place = f"speed/{row['row']}_batch{row['batch_size']}"
             run.summary.update({f"{place}/{measure}": row[measure] for measure in ("fps", *measures)})
+        for key, metrics in (result["reduced_precision"] or {"metrics": {}})["metrics"].items():
+            run.summary[f"speed/{key}/AP"] = metrics["AP"]
 
     uses = [dataset_artifact(suite, result["dataset_fingerprint"])]
     for variant, timed in result["checkpoints"].items():
         uses.append(checkpoint_artifact(suite, variant, result["seed"], timed["sha256"]))
-    config = {key: value for key, value in result.items() if key not in ("blocks", "wandb_run_id")}
+    config = {key: value for key, value in result.items() if key not in ("blocks", "reduced_precision", "wandb_run_id")}
     name = f"{suite['suite']}__speed__{result['device']}"
     return _log(suite, name, group="speed", job_type="speed", config={**config, "uses": uses}, fill=fill)
 

@@ -20,7 +20,10 @@ from reports.tables import ABLATION, FIRST_VERSION, IOUNET, PAPER_STEP, THIS_RUN
 SIDES: dict[str, Side] = {key: side for key, _, side in ABLATION} | {"regular_nms": Side(IOUNET, "none")}
 assert SIDES["refine"] == FIRST_VERSION
 COMPARED_WITH = {"branch_off": "faster_rcnn", "nms": "branch_off", "regular_nms": "nms", "refine": "nms"}
-COLUMNS = ("FPS", "latency, ms", "quartiles, ms", "ratio", "quartiles", "ratio without RoI pooling", "adds, ms", "AP")
+COLUMNS = (
+    *("FPS", "latency, ms", "quartiles, ms", "ratio", "quartiles", "ratio without RoI pooling", "adds, ms"),
+    *("AP", "AP difference"),
+)
 KEY = "speed"
 
 
@@ -38,17 +41,25 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
         raise NotInSuite(f"no speed file in {results.root / 'speed'} (`snakemake speed` writes it)")
     rows = [Row(source.name, label, _published_cells(source, key)) for key, label in labels.items()]
     for timed, group, origin, block in blocks:
-        for key, label in labels.items():
-            if key in block["rows"]:
-                rows.append(Row(group, label, _cells(results, timed, key, f"{origin}.rows.{key}", block["rows"][key])))
+        for key, row in block["rows"].items():
+            label = labels.get(key) or _own_label(results, timed)
+            rows.append(Row(group, label, _cells(results, timed, key, f"{origin}.rows.{key}", row)))
     machines = "; ".join(dict.fromkeys(_machine(timed) for timed, *_ in blocks))
     caption = (
         f"One image at a time unless a row says otherwise, without reading images. *ratio*: to Faster R-CNN, and "
         "*ratio without RoI pooling*: the same with the pooling of the proposals, RoIAlign there and PrRoIPool here, "
-        "taken out of both. *adds*: to the row before (of the last two rows: to + IoU-guided NMS). Medians; our ratios "
-        f"and additions are of rounds in which every row saw the same images. Published on one RTX 2080 Ti; here on "
-        f"{machines}: compare the ratios. AP is as in the ablation; refinement at {step_label(results, PAPER_STEP)}."
+        "taken out of both. *adds*: to the row before (of regular NMS and + Refine: to + IoU-guided NMS). Medians; "
+        "our ratios and additions are of rounds in which every row saw the same images. Published on one RTX 2080 Ti; "
+        f"here on {machines}: compare the ratios. AP is as in the ablation; refinement at "
+        f"{step_label(results, PAPER_STEP)}."
     )
+    reduced = {_own_label(results, timed) for timed, *_ in blocks if timed["data"].get("reduced_precision")}
+    if reduced:
+        caption += (
+            f" *{', '.join(sorted(reduced))}* is an addition of ours, not of the published table: the hidden layers of "
+            "the IoU head in reduced precision, all else in float32. Its AP is of the timed seed alone, and "
+            "*AP difference* what that is over + Refine of the same seed, both measured with the times."
+        )
     if any(timed["device"] == "cpu" for timed, *_ in blocks):
         caption += (
             " On a CPU *ratio* flatters IoU-Net where the baseline's RoIAlign takes longer than PrRoIPool; the ratio "
@@ -108,11 +119,33 @@ def _cells(
         "ratio": number("ratio.median", 3),
         "quartiles": span("ratio", 3),
         "ratio without RoI pooling": number("ratio_without_pooling.median", 3),
-        "AP": mean_cell(results, SIDES[key], "AP"),
+        **({"AP": mean_cell(results, SIDES[key], "AP")} if key in SIDES else _cost_of_precision(results, timed, key)),
     }
     if "adds_ms" in row:
         cells["adds, ms"] = number("adds_ms.median", 2, kind="difference")
     return cells
+
+
+def _own_label(results: Results, timed: Mapping[Any, Any]) -> str:
+    """Label of the row that the published table does not have."""
+    dtype = need(timed["data"], "reduced_precision.fc_dtype", results.root / timed["source"])
+    return f"+ Refine, FC in {dtype}"
+
+
+def _cost_of_precision(results: Results, timed: Mapping[Any, Any], key: str) -> dict[str, Cell]:
+    """AP of the row in reduced precision, and what it is over the same seed's in float32."""
+    path, place = results.root / timed["source"], "reduced_precision"
+
+    def points(name: str, **rest: Any) -> Cell:
+        value = need(timed["data"], f"{place}.{name}", path)
+        source = (Source(timed["source"], f"{place}.{name}"),)
+        value = None if value is None else POINTS * value
+        return Cell(value, sources=source, seeds=1, stale=bool(timed["stale"]), **rest)
+
+    return {
+        "AP": points(f"metrics.{key}.AP"),
+        "AP difference": points("AP_difference", kind="difference", digits=2),
+    }
 
 
 def _machine(timed: Mapping[Any, Any]) -> str:
@@ -131,12 +164,13 @@ def speed_frame(results: Results, published: Mapping[str, Published]) -> pd.Data
         {"source": source.name, "key": key, "label": row["label"], "ratio": row["latency_ms"] / base}
         for key, row in rows.items()
     ]
-    for _, group, _, block in _blocks(results):
+    for timed, group, _, block in _blocks(results):
         for key, row in block["rows"].items():
+            label = rows[key]["label"] if key in rows else _own_label(results, timed)
             quartiles = {name: row["ratio"][name] for name in ("q1", "q3")}
             ratio = {"ratio": row["ratio"]["median"], **quartiles}
             ratio["without_pooling"] = row["ratio_without_pooling"]["median"]
-            records.append({"source": group, "key": key, "label": rows[key]["label"], **ratio})
+            records.append({"source": group, "key": key, "label": label, **ratio})
     return pd.DataFrame(records, columns=["source", "key", "label", "ratio", "q1", "q3", "without_pooling"])
 
 

@@ -24,12 +24,12 @@ class Prediction(NamedTuple):
     Attributes:
         ious: ``Tensor[K, num_classes]``.
         hidden: ``Tensor[K, width]`` per hidden layer: from these, :meth:`LabelledIoU.gradient` needs no second pass.
-        layers: what they were computed by; ``None``: the head's own.
+        layers: that gave them, where they were not the head's own.
     """
 
     ious: Tensor
     hidden: list[Tensor]
-    layers: HiddenLayers | None
+    layers: HiddenLayers | None = None
 
 
 @HEADS.register_module()
@@ -118,12 +118,7 @@ class IoUHead(BaseModule):
         return self.decode(raw).expand(-1, self.num_classes)
 
     def predict(self, features: Tensor, layers: HiddenLayers | None = None) -> Prediction:
-        """:meth:`predict_iou` for every class, with the activations on the way.
-
-        Args:
-            features: ``Tensor[K, C, h, w]`` pooled features.
-            layers: of :meth:`cast`, in place of the head's own hidden layers; then nothing is differentiable.
-        """
+        """:meth:`predict_iou` for every class, with the activations on the way; by layers of :meth:`cast` if given."""
         if layers is None:
             hidden = self._hidden(features)
         else:
@@ -132,23 +127,23 @@ class IoUHead(BaseModule):
         return Prediction(self.decode(self._last(hidden)).expand(-1, self.num_classes), hidden, layers)
 
     def of_labels(self, labels: Tensor, layers: HiddenLayers | None = None) -> LabelledIoU:
-        """:meth:`predict_iou` of these labels, with its gradient in closed form."""
-        return LabelledIoU(self, labels, layers)
+        """:meth:`predict_iou` of these labels, with its gradient in closed form; by layers of :meth:`cast` if given."""
+        return LabelledIoU(self, labels, HiddenLayers(self.shared_fcs) if layers is None else layers)
 
     def cast(self, fc_dtype: str) -> HiddenLayers | None:
-        """A copy of the hidden layers in another precision, for one inference: it does not follow the weights.
+        """The hidden layers in another precision, for one inference: a copy, which does not follow the weights.
 
         Args:
             fc_dtype: one of ``FC_DTYPES``.
 
         Returns:
-            ``None`` for ``'float32'``: the layers as they are.
+            ``None`` for ``'float32'``: the head's own do.
 
         Raises:
-            ValueError: for ``'float16'`` on a CPU that does not compute in it.
+            ValueError: for ``'float16'`` on a CPU without arithmetic for it.
         """
-        dtype, device = FC_DTYPES[fc_dtype], self.fc_iou.weight.device
-        if dtype is torch.float16 and device.type == "cpu" and not _cpu_computes_float16():
+        dtype = FC_DTYPES[fc_dtype]
+        if dtype is torch.float16 and self.fc_iou.weight.device.type == "cpu" and not _cpu_computes_float16():
             raise ValueError(
                 "test_cfg.rcnn.iou.fc_dtype='float16' is not possible here: this CPU has no float16 arithmetic and "
                 "would be many times slower than with float32; choose 'bfloat16' or 'float32', or use a GPU"
@@ -195,28 +190,33 @@ class IoUHead(BaseModule):
 
 
 class HiddenLayers:
-    """The fully connected layers between the pooled features and the last layer, and back. To be used outside autocast.
+    """The fully connected layers between the pooled features and the last layer, and the way back through them.
+
+    Nothing made here has an autograd graph, as long as the features have none. To be used outside ``torch.autocast``.
 
     Args:
-        fcs: each followed by a ReLU. Their weights are used, or cast, as they are now, and detached.
-        dtype: precision of weights, activations and gradients; ``None``: that of the weights.
+        fcs: each is followed by a ReLU. Their weights are used, or cast, as they are now.
+        dtype: of weights, activations and gradients; ``None``: that of the weights.
+
+    Attributes:
+        dtype: the same.
     """
 
+    @torch.no_grad()
     def __init__(self, fcs: Any, dtype: torch.dtype | None = None) -> None:
         weights = [(layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)) for layer in fcs]
+        self.dtype = weights[0][0].dtype
         self._layers = [(weight, weight.t(), bias) for weight, bias in weights]
-        self.dtype: torch.dtype = weights[0][0].dtype
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """The activation ``Tensor[K, width]`` of every layer for ``Tensor[K, C, h, w]`` pooled features."""
-        activation, hidden = features.flatten(1).to(self.dtype), []
+        """``Tensor[K, width]`` per layer, its activations for ``Tensor[K, C, h, w]`` pooled features."""
+        hidden = [features.flatten(1).to(self.dtype)]
         for _, transposed, bias in self._layers:
-            activation = torch.addmm(bias, activation, transposed).relu_()
-            hidden.append(activation)
-        return hidden
+            hidden.append(torch.addmm(bias, hidden[-1], transposed).relu_())
+        return hidden[1:]
 
     def backward(self, gradient: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-        """From the gradient to the last activation, the one to the features, ``Tensor[K, C · h · w]``."""
+        """From the gradient to the last activations, ``Tensor[K, width]``, to that to the features."""
         gradient = gradient.to(self.dtype)
         for (weight, *_), activation in zip(reversed(self._layers), reversed(hidden), strict=True):
             gradient = torch.ops.aten.threshold_backward(gradient, activation, 0)  # where relu let it pass
@@ -227,18 +227,21 @@ class HiddenLayers:
 class LabelledIoU:
     """The predicted IoU of one label per RoI, and its gradient with respect to the pooled features.
 
-    As :meth:`IoUHead.predict_iou`, in the precision of the weights; only the labels' own rows of the last layer are
-    computed, and the layers between them and the features are gone back through by their weights.
+    As :meth:`IoUHead.predict_iou`, in the precision of the weights, and of the hidden layers within these; only the
+    labels' own rows of the last layer are computed.
     Nothing made here has an autograd graph, as long as the features have none. To be used outside ``torch.autocast``.
 
     Args:
         head: its weights are used as they are now.
         labels: ``LongTensor[K]``.
-        layers: of :meth:`IoUHead.cast`, in place of the head's own.
+        layers: the head's hidden layers.
+
+    Attributes:
+        layers: the same.
     """
 
     @torch.no_grad()
-    def __init__(self, head: IoUHead, labels: Tensor, layers: HiddenLayers | None = None) -> None:
+    def __init__(self, head: IoUHead, labels: Tensor, layers: HiddenLayers) -> None:
         rows = torch.zeros_like(labels) if head.class_agnostic else labels
         weight: Tensor = head.fc_iou.weight
         bias: Tensor = head.fc_iou.bias
@@ -246,8 +249,7 @@ class LabelledIoU:
         if not self._is_logit:  # the decoding is one with the last layer
             weight, bias = weight * head.std, bias * head.std + head.mean
         self._weight, self._bias = weight[rows], bias[rows]
-        self._layers = HiddenLayers(head.shared_fcs) if layers is None else layers
-        self.dtype = self._layers.dtype
+        self.layers = layers
 
     def __call__(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """Predicted IoUs.
@@ -281,11 +283,12 @@ class LabelledIoU:
         gradient = _of_rows(self._weight, rows)
         if self._is_logit:
             gradient = gradient * (ious * (1 - ious))[:, None]
-        return self._layers.backward(gradient, hidden)
+        return self.layers.backward(gradient, hidden).to(self._weight.dtype)
 
-    def _read(self, hidden: Tensor, rows: Tensor | None) -> Tensor:
-        ious = (hidden * _of_rows(self._weight, rows)).sum(1) + _of_rows(self._bias, rows)
-        return ious.sigmoid() if self._is_logit else ious
+    def _forward(self, features: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        hidden = self.layers.forward(features)
+        ious = (hidden[-1] * _of_rows(self._weight, rows)).sum(1) + _of_rows(self._bias, rows)
+        return (ious.sigmoid() if self._is_logit else ious), hidden
 
 
 def _of_rows(tensor: Tensor, rows: Tensor | None) -> Tensor:

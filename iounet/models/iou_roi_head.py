@@ -229,10 +229,7 @@ class IoURoIHead(StandardRoIHead):
 
     @torch.no_grad()
     def score(self, x: Sequence[Tensor], candidates: Candidates, layers: HiddenLayers | None = None) -> Prediction:
-        """The predicted IoU of every candidate, for every class.
-
-        ``layers`` are of :meth:`IoUHead.cast`, in place of the head's own; the refinement then goes on with them.
-        """
+        """The predicted IoU of every candidate, for every class; by layers of :meth:`IoUHead.cast` if given."""
         return self.iou_head.predict(self._pool(x, _as_rois(candidates.image_index, candidates.boxes)), layers)
 
     @torch.no_grad()
@@ -275,7 +272,7 @@ class IoURoIHead(StandardRoIHead):
         )
         image_index = candidates.image_index[rows]
         if refine is not None:
-            hidden = [activation[rows] for activation in predicted.hidden]
+            hidden = [layer[rows] for layer in predicted.hidden]
             detections, image_index = self.refine(
                 x, detections, image_index, hidden=hidden, layers=predicted.layers, **refine
             )
@@ -316,7 +313,7 @@ class IoURoIHead(StandardRoIHead):
             use_iou_score: multiply the scores with the IoUs predicted at the refined positions.
             hidden: ``Tensor[M, width]`` per layer, of the pass that predicted ``detections.ious``: it is then not
                 repeated for the first step.
-            layers: of :meth:`IoUHead.cast`, in place of the head's own hidden layers.
+            layers: of :meth:`IoUHead.cast`; ``None``: the head's own.
             trace: see :func:`iounet.core.refine_boxes`; its rows are the first ``pre_refine`` rows of each image.
 
         Returns:
@@ -343,19 +340,16 @@ class IoURoIHead(StandardRoIHead):
             ious, gradient = model.with_gradient(pool(x, rois), some(rows))
             return ious, pool.coordinate_gradient(x, rois, gradient)
 
-        def predict_by_autograd(rois: Tensor, rows: Tensor) -> Tensor:
-            return self.iou_head.predict_iou(pool(x, rois), labels[rows])  # in full precision
-
         closed_form = isinstance(pool, PrRoIExtractor)
         start = None
         states: list[tuple[Tensor, Tensor]] = []
         with torch.autocast(rois.device.type, enabled=False):
-            # What was predicted in another precision cannot be compared with what follows to within omega_1.
-            if closed_form and t > 0 and hidden is not None and hidden[0].dtype == model.dtype:
+            # Of another precision, what was predicted before cannot be compared with what follows to within omega_1.
+            if closed_form and t > 0 and hidden is not None and hidden[0].dtype == model.layers.dtype:
                 gradient = model.gradient(detections.ious, hidden)
                 start = detections.ious, pool.coordinate_gradient(x, rois, gradient)
             rois, ious = refine_boxes(
-                predict_iou if closed_form else predict_by_autograd,
+                predict_iou,
                 rois,
                 torch.arange(len(rois), device=rois.device),
                 step_size=lamb,

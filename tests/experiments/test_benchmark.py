@@ -7,10 +7,26 @@ import pytest
 import torch
 
 from experiments import benchmark as module
-from experiments.benchmark import Detector, Row, _stages, _stopwatch, _summary, _time, benchmark, quartiles, speed_rows
+from experiments.adapt import set_classes
+from experiments.benchmark import (
+    Detector,
+    Row,
+    _cost_of_precision,
+    _stages,
+    _stopwatch,
+    _summary,
+    _time,
+    benchmark,
+    quartiles,
+    speed_rows,
+)
+from experiments.datasets import build_split, dataset_classes
+from experiments.inference import detect
+from experiments.metrics import evaluate_detections
 from experiments.plan import Plan
 from experiments.suite import Setting, SuiteError, load_suite, resolve_config
 from experiments.train import build_model, load_model
+from iounet.models import IoUHead
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +47,17 @@ def checkpoints(tiny_suite, tmp_path_factory):
 @pytest.fixture
 def quick(tiny_suite):
     suite = copy.deepcopy(tiny_suite)
-    suite["speed"] = {"device": "cpu", "threads": 1, "rounds": 4, "images": 2}
+    suite["speed"] = {"device": "cpu", "threads": 1, "rounds": 4, "images": 2, "fc_dtype": "bfloat16"}
     return suite
 
 
-def test_rows_are_the_published_tables():
+def with_classes(suite, data_dir):
+    cfg = resolve_config(suite, module.IOUNET)
+    set_classes(cfg, dataset_classes(data_dir))
+    return cfg
+
+
+def test_rows_are_the_published_tables_and_one_in_reduced_precision():
     shapes = load_suite("experiments/shapes.yaml")
     names = [(row.key, row.variant, row.setting.name) for row in speed_rows(shapes)]
     assert names == [
@@ -44,12 +66,20 @@ def test_rows_are_the_published_tables():
         ("nms", "samp1000_lw5.0", "rank"),
         ("regular_nms", "samp1000_lw5.0", "none"),
         ("refine", "samp1000_lw5.0", "rank_refine0.15"),
+        ("refine_bfloat16", "samp1000_lw5.0", "rank_refine0.15"),
     ]
+    assert [row.fc_dtype for row in speed_rows(shapes)] == [None] * 5 + ["bfloat16"]
     assert Plan(shapes).speed == ["results/shapes/speed/cpu.json"]
 
 
 def test_what_a_suite_does_not_evaluate_is_not_timed(tiny_suite):
-    assert [row.key for row in speed_rows(tiny_suite)] == ["faster_rcnn", "branch_off", "nms", "refine"]
+    assert [row.key for row in speed_rows(tiny_suite)] == [
+        "faster_rcnn",
+        "branch_off",
+        "nms",
+        "refine",
+        "refine_bfloat16",
+    ]
     suite = copy.deepcopy(tiny_suite)
     del suite["variants"]["faster_rcnn"]
     assert speed_rows(suite) == []
@@ -69,7 +99,8 @@ def test_the_file_of_a_run(quick, checkpoints, tiny_data, tmp_path):
     assert (record["device"], record["threads"], record["seed"], record["split"]) == ("cpu", 1, 0, "val")
     assert [block["batch_size"] for block in record["blocks"]] == [1, 6]
     for block in record["blocks"]:
-        assert list(block["rows"]) == ["faster_rcnn", "branch_off", "nms", "refine"]
+        assert list(block["rows"]) == ["faster_rcnn", "branch_off", "nms", "refine", "refine_bfloat16"]
+        assert block["rows"]["refine_bfloat16"]["adds_ms"]["to"] == "refine"
         assert block["checked"]["largest_difference"] <= 1e-3
         assert block["rows"]["faster_rcnn"]["ratio"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
         assert "adds_ms" not in block["rows"]["faster_rcnn"]
@@ -78,6 +109,12 @@ def test_the_file_of_a_run(quick, checkpoints, tiny_data, tmp_path):
         assert row["adds_ms"]["to"] == "nms"
         assert set(row["stages_ms"]) == {"features", "proposals", "pooling", "iou_scores", "refinement", "rest"}
         assert min(row["stages_ms"].values()) > 0
+    reduced = record["reduced_precision"]
+    assert (reduced["row"], reduced["fc_dtype"], reduced["compared_with"]) == ("refine_bfloat16", "bfloat16", "refine")
+    assert reduced["images"] == 12
+    metrics = reduced["metrics"]
+    assert list(metrics) == ["refine", "refine_bfloat16"]
+    assert reduced["AP_difference"] == metrics["refine_bfloat16"]["AP"] - metrics["refine"]["AP"]
     assert record["checkpoints"]["faster_rcnn"]["sha256"] != record["checkpoints"]["samp1000_lw5.0"]["sha256"]
 
 
@@ -171,6 +208,49 @@ def test_ratios_are_of_a_rounds_own_times():
 
 def test_quartiles():
     assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
+
+
+def test_the_ap_of_a_row_is_in_its_own_precision(quick, checkpoints, tiny_data, tmp_path, monkeypatch):
+    used = []
+    cast = IoUHead.cast
+
+    def spy(head, fc_dtype):
+        used.append(fc_dtype)
+        return cast(head, fc_dtype)
+
+    monkeypatch.setattr(IoUHead, "cast", spy)
+    model = load_model(resolve_config(quick, module.IOUNET), checkpoints[module.IOUNET])
+    rows = [row for row in speed_rows(quick) if row.key.startswith("refine")]
+    detectors = {row.key: Detector(model, row.setting, row.fc_dtype) for row in rows}
+    dataset = build_split(with_classes(quick, tiny_data), tiny_data, "val")
+    cost = _cost_of_precision(rows, detectors, dataset, batch_size=6, workers=0)
+    assert used == ["float32"] * 2 + ["bfloat16"] * 2  # in every batch once
+    # against the evaluation's own path
+    evaluated = detect(model, dataset, [rows[0].setting], batch_size=6)[rows[0].setting.name]
+    metrics = evaluate_detections(dataset.coco, evaluated, dataset.img_ids).metrics
+    assert cost["metrics"]["refine"] == metrics
+    assert _cost_of_precision(rows[:1], detectors, dataset, batch_size=6, workers=0) is None
+
+
+def test_the_evaluation_follows_a_config_in_reduced_precision(quick, checkpoints, tiny_data):
+    model = load_model(resolve_config(quick, module.IOUNET), checkpoints[module.IOUNET])
+    dataset = build_split(with_classes(quick, tiny_data), tiny_data, "val")
+    setting = Setting("rank", 0.15, 5)
+    full, again = (detect(model, dataset, [setting], batch_size=6)[setting.name] for _ in range(2))
+    model.roi_head.test_cfg.iou.fc_dtype = "bfloat16"
+    reduced = detect(model, dataset, [setting], batch_size=6)[setting.name]
+    assert full == again
+    assert full.iou != reduced.iou
+    assert max(reduced.iou) == pytest.approx(max(full.iou), abs=0.02)
+
+
+def test_a_precision_that_the_device_lacks_is_an_error_before_the_timing(
+    quick, checkpoints, tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("iounet.models.iou_head._cpu_computes_float16", lambda: False)
+    quick["speed"]["fc_dtype"] = "float16"
+    with pytest.raises(SuiteError, match=r"speed.fc_dtype cannot be timed: .*'float16' is not possible here"):
+        benchmark(quick, device="cpu", checkpoints=checkpoints, data_dir=tiny_data, out=tmp_path / "cpu.json")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

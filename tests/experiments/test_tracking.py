@@ -167,6 +167,7 @@ def test_speed_is_a_table_and_numbers(suite):
     rows = {"faster_rcnn": row(20.0), "refine": row(10.0)}
     result = {"device": "cpu", "seed": 0, "dataset_fingerprint": "f" * 64, "hardware": {"cores": 2}}
     result |= {"blocks": [{"batch_size": 1, "rows": rows}], "checkpoints": {"faster_rcnn": {"sha256": "5" * 64}}}
+    result["reduced_precision"] = {"metrics": {"refine": {"AP": 0.5}, "refine_bfloat16": {"AP": 0.25}}}
     tracking.log_speed(suite, result)
     folder, run = only_run(suite)
     assert (run["name"], run["job_type"]) == ("tiny__speed__cpu", "speed")
@@ -174,6 +175,7 @@ def test_speed_is_a_table_and_numbers(suite):
     assert columns[:4] == ["row", "batch_size", "fps", "latency_ms"]
     assert logged[1][:4] == ["refine", 1, 10.0, 100.0]
     assert run["summary"]["speed/faster_rcnn_batch1/fps"] == 20.0
+    assert (run["summary"]["speed/refine/AP"], run["summary"]["speed/refine_bfloat16/AP"]) == (0.5, 0.25)
     assert run["config"]["hardware"] == {"cores": 2}
     assert run["config"]["uses"] == ["tiny__data:" + "f" * 16, "tiny__faster_rcnn__s0:" + "5" * 16]
 

@@ -238,28 +238,39 @@ def test_only_the_hidden_layers_are_in_reduced_precision(loss_iou, class_agnosti
     expected, gradient = by_hand(head, features, labels, getattr(torch, fc_dtype))
     layers = head.cast(fc_dtype)
     ious, own = head.of_labels(labels, layers).with_gradient(features)
-    assert ious.dtype == torch.float32
-    own = own.float()
+    assert ious.dtype == own.dtype == torch.float32
     # The same products; only the order in which float32 adds them up differs.
     torch.testing.assert_close(ious, expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(own, gradient, rtol=2e-2, atol=1e-3 * float(gradient.abs().max()))
-    scored = head.predict(features, layers).ious.gather(1, labels[:, None])[:, 0]
+    rows = torch.arange(len(labels))
+    scored = head.predict(features, layers).ious[rows, labels]
     torch.testing.assert_close(scored, expected, rtol=0, atol=1e-6)
     assert scored.dtype == torch.float32
     assert not torch.equal(scored, scored.to(getattr(torch, fc_dtype)).float())  # finer than the hidden layers'
-    full = head.predict_iou(features, labels).detach()
+    full = head.predict_iou(features, labels)
     assert 0 < (scored - full).abs().max() < 0.05
 
 
 def test_full_precision_is_the_heads_own():
     head, (features, _, labels) = build(), example()
     assert head.cast("float32") is None
-    own, same = head.of_labels(labels), head.of_labels(labels, HiddenLayers(head.shared_fcs))
+    own, layers = head.of_labels(labels), HiddenLayers(head.shared_fcs)
+    same = head.of_labels(labels, layers)
     torch.testing.assert_close(own.with_gradient(features), same.with_gradient(features), rtol=0, atol=0)
+    torch.testing.assert_close(head.predict(features).ious, head.predict(features, layers).ious, rtol=0, atol=0)
+
+
+def test_the_precision_is_that_of_the_cast_under_autocast_too():
+    head, (features, _, _) = build(), example()
+    layers = head.cast("bfloat16")
+    with torch.autocast("cpu", torch.float16):
+        predicted = head.predict(features, layers)
+    assert {layer.dtype for layer in predicted.hidden} == {torch.bfloat16}
+    assert torch.equal(predicted.ious, head.predict(features, layers).ious)
 
 
 def test_a_cast_is_of_the_weights_at_its_time():
-    head, (features, *_) = build(), example()
+    head, (features, _, _) = build(), example()
     before = head.cast("bfloat16")
     with torch.no_grad():
         for layer in head.shared_fcs:

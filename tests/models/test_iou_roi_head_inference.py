@@ -565,9 +565,9 @@ def test_reduced_precision_reaches_scoring_and_refinement_and_is_off_by_default(
     for name in ("predict", "of_labels"):
         original = getattr(head.iou_head, name)
 
-        def spy(*args, original=original):
+        def spy(*args, original=original, **kwargs):
             used.append(args[1])
-            return original(*args)
+            return original(*args, **kwargs)
 
         monkeypatch.setattr(head.iou_head, name, spy)
 
@@ -607,3 +607,26 @@ def test_float16_is_refused_before_anything_is_computed(detector, batch, proposa
     cfg.iou.fc_dtype = "float16"
     with pytest.raises(ValueError, match=r"test_cfg.rcnn.iou.fc_dtype='float16' is not possible here"):
         detector.roi_head.simple_test_bboxes(None, batch["img_metas"], proposals, cfg)
+
+
+@torch.no_grad()
+def test_the_scoring_pass_serves_a_refinement_of_its_own_precision_only(detector, batch, proposals):
+    head, metas = detector.roi_head, batch["img_metas"]
+    x = detector.extract_feat(batch["img"])
+    candidates, layers = head.candidates(x, proposals, metas), head.iou_head.cast("bfloat16")
+    full, reduced = head.score(x, candidates), head.score(x, candidates, layers)
+    assert reduced.layers is layers
+    found, rows = suppress(candidates, reduced.ious)
+    image_index = candidates.image_index[rows]
+
+    def refine(predicted, layers):
+        hidden = [layer[rows] for layer in predicted.hidden]
+        with OpCount() as count:
+            (boxes, _, _, ious), _ = head.refine(x, found, image_index, t=1, hidden=hidden, layers=layers)
+        return boxes, ious, count.ops["prroi_pool"]
+
+    boxes, ious, pooled = refine(reduced, layers)
+    again, same, pooled_again = refine(full, layers)
+    assert (pooled, pooled_again) == (1, 2)
+    torch.testing.assert_close((boxes, ious), (again, same), rtol=0, atol=2e-3)
+    assert boxes.dtype == ious.dtype == torch.float32

@@ -16,6 +16,7 @@ from tests.reports.synthetic import make_speed, write_json
 
 PUBLISHED = load_published()
 LABELS = ["Faster R-CNN", "IoUNet_RCNN", "+ IoU-guided NMS", "replace with regular NMS", "+ Refine"]
+OWN_LABELS = [*LABELS, "+ Refine, FC in bfloat16"]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def timed(copy):
 
 def test_published_rows_come_first_and_ratios_follow_from_latencies(results):
     table = speed_table(results, PUBLISHED)
-    assert [row.label for row in table.rows] == LABELS * 3
+    assert [row.label for row in table.rows] == LABELS + OWN_LABELS * 2
     texts = [[format_cell(row.cells[c]) for c in ("FPS", "latency, ms", "ratio", "AP")] for row in table.rows[:5]]
     assert texts == [
         ["20.0", "50.00", "1.000", "37.6"],
@@ -47,7 +48,7 @@ def test_published_rows_come_first_and_ratios_follow_from_latencies(results):
 
 def test_own_rows(results):
     table = speed_table(results, PUBLISHED)
-    assert [row.group for row in table.rows[5:]] == ["This run"] * 5 + ["This run, 4 images at once"] * 5
+    assert [row.group for row in table.rows[5:]] == ["This run"] * 6 + ["This run, 4 images at once"] * 6
     refine = table.rows[9].cells
     shown = {column: format_cell(cell) for column, cell in refine.items() if column != "AP"}
     assert shown == {
@@ -70,16 +71,51 @@ def test_own_rows(results):
     assert refine["ratio"].sources[0].key == "blocks.0.rows.refine.ratio.median"
 
 
+def test_the_row_in_reduced_precision_is_ours_and_says_what_it_costs(results):
+    table = speed_table(results, PUBLISHED)
+    for row in (table.rows[10], table.rows[16]):
+        assert row.label == "+ Refine, FC in bfloat16"
+        assert format_cell(row.cells["AP"]) == "49.9"  # of the seed that was timed
+        assert row.cells["AP"].seeds == row.cells["AP difference"].seeds == 1
+        assert format_cell(row.cells["AP difference"]) == "\N{MINUS SIGN}0.12"
+        assert row.cells["AP difference"].sources[0].key == "reduced_precision.AP_difference"
+        assert row.sources[0].file == "speed/cpu.json"
+        assert len(row.sources) == 1
+    assert format_cell(table.rows[10].cells["adds, ms"]) == "\N{MINUS SIGN}2.00"
+    assert all("AP difference" not in row.cells for row in table.rows if row.label != "+ Refine, FC in bfloat16")
+    assert "*+ Refine, FC in bfloat16* is an addition of ours" in table.caption
+
+
+def test_a_file_without_reduced_precision_speaks_of_none(timed):
+    data = make_speed()
+    del data["reduced_precision"]
+    with pytest.raises(ReportError, match="key 'reduced_precision.fc_dtype' is missing"):
+        speed_table(timed(cpu=data), PUBLISHED)
+    data["reduced_precision"] = None
+    for block in data["blocks"]:
+        del block["rows"]["refine_bfloat16"]
+    table = speed_table(timed(cpu=data), PUBLISHED)
+    assert [row.label for row in table.rows] == LABELS * 3
+    assert "addition of ours" not in table.caption
+
+
+def test_an_ap_that_is_not_defined_is_a_dash(timed):
+    data = make_speed()
+    data["reduced_precision"]["metrics"]["refine_bfloat16"]["AP"] = data["reduced_precision"]["AP_difference"] = None
+    cells = speed_table(timed(cpu=data), PUBLISHED).rows[10].cells
+    assert format_cell(cells["AP"]) == format_cell(cells["AP difference"]) == "–"
+
+
 def test_every_key_leads_to_its_number(results):
     data = json.loads((results.root / "speed" / "cpu.json").read_text())
     for row in speed_table(results, PUBLISHED).rows[5:]:
-        for cell in row.cells.values():
+        for column, cell in row.cells.items():
             if cell.kind == "text" or cell.sources[0].file != "speed/cpu.json":
                 continue
             value = data
             for part in cell.sources[0].key.split("."):
                 value = value[int(part)] if part.isdigit() else value[part]
-            assert value == cell.value
+            assert (100 * value if column.startswith("AP") else value) == cell.value
 
 
 def test_without_a_file_the_table_is_left_out_with_a_line(timed):
@@ -97,7 +133,7 @@ def test_a_row_that_was_not_timed_is_no_row(timed):
     for block in data["blocks"]:
         del block["rows"]["regular_nms"]
     labels = [row.label for row in speed_table(timed(cpu=data), PUBLISHED).rows[5:]]
-    assert labels == [label for label in LABELS if "regular" not in label] * 2
+    assert labels == [label for label in OWN_LABELS if "regular" not in label] * 2
 
 
 def test_two_devices_are_named(timed):
