@@ -261,12 +261,11 @@ class LabelledIoU:
         Returns:
             ``Tensor[K']``.
         """
-        return self._read(self._layers.forward(features)[-1], rows)
+        return self._forward(features, rows)[0]
 
     def with_gradient(self, features: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Predicted IoUs ``Tensor[K']``, and ``Tensor[K', C, h, w]``: the gradient of each to its own features."""
-        hidden = self._layers.forward(features)
-        ious = self._read(hidden[-1], rows)
+        ious, hidden = self._forward(features, rows)
         return ious, self.gradient(ious, hidden, rows).view(features.shape)
 
     def gradient(self, ious: Tensor, hidden: Sequence[Tensor], rows: Tensor | None = None) -> Tensor:
@@ -278,7 +277,7 @@ class LabelledIoU:
             rows: as above.
 
         Returns:
-            ``Tensor[K', C · h · w]``, in the precision of the hidden layers.
+            ``Tensor[K', C · h · w]``.
         """
         gradient = _of_rows(self._weight, rows)
         if self._is_logit:

@@ -322,7 +322,7 @@ class IoURoIHead(StandardRoIHead):
         if len(image_index) > pre_refine:  # else there are no more of any image
             (first,) = torch.where(rank_in_image(image_index) < pre_refine)
             detections, image_index = detections.take(first), image_index[first]
-            hidden = None if hidden is None else [activation[first] for activation in hidden]
+            hidden = None if hidden is None else [layer[first] for layer in hidden]
         # Features are constants here; in this layout they are pooled time and again without being copied.
         dtype = detections.boxes.dtype
         x = [level.detach().to(dtype, memory_format=torch.channels_last) for level in self._levels(x)]
