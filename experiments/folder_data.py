@@ -35,6 +35,7 @@ from experiments.suite import SuiteError, load_suite, results_dir, unseen_split
 from experiments.weights import check_suite_weights, missing_weights
 
 SAMPLE = 200  # images of a split that are decoded
+Image.MAX_IMAGE_PIXELS = None  # one's own images may be as large as they are
 
 
 def prepare(dataset: dict[str, Any], out: Path, workers: int = 1) -> dict[str, Any]:
