@@ -66,13 +66,15 @@ def read_coco(path: Path, image_size: Callable[[str], tuple[int, int]], *, masks
             raise SuiteError(f"{path}: annotation {entry['id']}: bbox is {box!r}, expected four numbers x, y, w, h")
         kept |= {"bbox": box, "area": entry.get("area", box[2] * box[3]), "iscrowd": int(bool(entry.get("iscrowd", 0)))}
         if masks:
-            kept["segmentation"] = entry.get("segmentation", [])
+            kept["segmentation"] = entry.get("segmentation")
+            if not kept["segmentation"]:
+                raise SuiteError(f"{path}: annotation {entry['id']} has no segmentation, which dataset.masks asks for")
         annotations.append(kept)
     return _checked({"images": images, "annotations": annotations, "categories": categories}, path)
 
 
 def read_voc(
-    folder: Path, names: Iterable[str] | None, files: Mapping[str, str], image_size: Callable[[str], tuple[int, int]]
+    folder: Path, names: Iterable[str], files: Mapping[str, str], image_size: Callable[[str], tuple[int, int]]
 ) -> Table:
     """Reads Pascal VOC's XML files.
 
@@ -81,7 +83,7 @@ def read_voc(
 
     Args:
         folder: of the XML files.
-        names: stems of the files to read; None for all.
+        names: stems of the files to read.
         files: stem of an image to its file name.
         image_size: (width, height) of an image by its file name; asked where the XML does not say.
 
@@ -91,9 +93,8 @@ def read_voc(
     Raises:
         SuiteError: a file is missing or damaged; names it.
     """
-    stems = sorted(p.stem for p in folder.glob("*.xml")) if names is None else list(names)
     images, found = [], []
-    for number, stem in enumerate(stems, 1):
+    for number, stem in enumerate(names, 1):
         path = folder / f"{stem}.xml"
         try:
             root = ElementTree.parse(path).getroot()
@@ -148,6 +149,16 @@ def with_categories_of(table: Table, reference: Table, source: str) -> Table:
     return {**table, "annotations": annotations, "categories": reference["categories"]}
 
 
+def first_repeated(values: Iterable[Any]) -> Any:
+    """The first value that was there before; None if each occurs once."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
+
+
 def part_of(table: Table, image_ids: set[int]) -> Table:
     """The table of some of its images."""
     return {
@@ -160,13 +171,11 @@ def part_of(table: Table, image_ids: set[int]) -> Table:
 def _checked(table: Table, source: Path) -> Table:
     """The table in order of ids, without boxes of no use; refuses one that contradicts itself."""
     for kind in ("images", "annotations", "categories"):
-        ids = [entry["id"] for entry in table[kind]]
-        if len(set(ids)) != len(ids):
-            raise SuiteError(f"{source}: two {kind} have the id {_first_repeated(ids)}")
+        if (twice := first_repeated(entry["id"] for entry in table[kind])) is not None:
+            raise SuiteError(f"{source}: two {kind} have the id {twice}")
     for key, entries in (("name", table["categories"]), ("file_name", table["images"])):
-        values = [entry[key] for entry in entries]
-        if len(set(values)) != len(values):
-            raise SuiteError(f"{source}: {key} '{_first_repeated(values)}' occurs twice")
+        if (twice := first_repeated(entry[key] for entry in entries)) is not None:
+            raise SuiteError(f"{source}: {key} '{twice}' occurs twice")
     images = {image["id"]: image for image in table["images"]}
     categories = {category["id"] for category in table["categories"]}
     kept, dropped = [], {"no_area": 0, "off_image": 0}
@@ -190,11 +199,6 @@ def _checked(table: Table, source: Path) -> Table:
         "categories": sorted(table["categories"], key=lambda c: c["id"]),
         "dropped": dropped,
     }
-
-
-def _first_repeated(values: Iterable[Any]) -> Any:
-    seen = set()
-    return next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
 
 
 def _need(entry: Any, key: str, kind: type, path: Path, what: str) -> Any:

@@ -57,12 +57,12 @@ class RemoteFile:
         return PurePosixPath(self.url).name
 
 
-def catalogue(path: Path = CATALOGUE) -> dict[str, tuple[Path, list[RemoteFile]]]:
-    """Data set name to its default folder and its files."""
+def catalogue(path: Path = CATALOGUE) -> dict[str, tuple[Path | None, list[RemoteFile]]]:
+    """Data set name to its default folder, None for one of weights only, and its files."""
     entries = yaml.safe_load(path.read_text())
     return {
         name: (
-            Path(entry["root"]),
+            Path(entry["root"]) if "root" in entry else None,
             [RemoteFile(**{**file, "unpack": tuple(file.get("unpack", ()))}) for file in entry["files"]],
         )
         for name, entry in entries.items()
@@ -81,12 +81,21 @@ def remedy(dataset: str, wanted: str, root: Path | None = None) -> str:
     if dataset not in known:
         raise SuiteError(f"dataset.download: no '{dataset}' in {CATALOGUE.name}; it has {', '.join(known)}")
     default, files = known[dataset]
-    elsewhere = "" if root is None or root.resolve() == default.resolve() else f" --root {shlex.quote(str(root))}"
+    usual = root is None or (default is not None and root.resolve() == default.resolve())
+    elsewhere = "" if usual else f" --root {shlex.quote(str(root))}"
     command = f"`python -m experiments.download --dataset {dataset}{elsewhere}`"
     for file in files:
         if any(wanted == name or wanted.startswith(f"{name}/") for name in file.unpack):
             return f"It comes with {file.url} ({size_text(file.bytes)}): {command} fetches it"
     return f"{command} fetches the whole set"
+
+
+def weights_remedy(name: str) -> str:
+    """What fetches a file into torch's cache of weights, as half a sentence; empty if nothing here does."""
+    for dataset, (root, files) in catalogue().items():
+        if root is None and files[0].name == name:
+            return f"`python -m experiments.download --dataset {dataset}` fetches them ({size_text(files[0].bytes)})"
+    return ""
 
 
 def size_text(size: float) -> str:
@@ -245,10 +254,10 @@ def download(dataset: str, root: Path | None = None, *, keep: bool = False, paus
     if dataset not in known:
         raise DownloadError(f"no data set '{dataset}' in {CATALOGUE.name}; it has {', '.join(known)}")
     default, files = known[dataset]
-    root = root or default
+    root = root or default or torch_cache()
     with folder_lock(root):
         for file in files:
-            folder = _weights_folder() if file.place == "torch" else root
+            folder = torch_cache() if file.place == "torch" else root
             if file.unpack and all((root / name).exists() for name in file.unpack):
                 print(f"{file.name}: {', '.join(file.unpack)} already in {root}", file=sys.stderr)
                 continue
@@ -273,7 +282,8 @@ def _require_space(file: RemoteFile, folder: Path) -> None:
         )
 
 
-def _weights_folder() -> Path:
+def torch_cache() -> Path:
+    """Where torch and torchvision keep the weights that they fetch."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints"

@@ -28,13 +28,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from experiments import tracking
-from experiments.annotations import SUFFIXES, Table, part_of, read_coco, read_voc, with_categories_of
+from experiments.annotations import SUFFIXES, Table, first_repeated, part_of, read_coco, read_voc, with_categories_of
 from experiments.download import remedy
 from experiments.files import atomic, folder_lock, write_json
 from experiments.suite import SuiteError, load_suite, results_dir, unseen_split
 from experiments.weights import check_suite_weights, missing_weights
 
 SAMPLE = 200  # images of a split that are decoded
+Image.MAX_IMAGE_PIXELS = None  # one's own images may be as large as they are
 
 
 def prepare(dataset: dict[str, Any], out: Path, workers: int = 1) -> dict[str, Any]:
@@ -162,11 +163,8 @@ class _Source:
         if self.dataset["format"] == "coco":
             table = read_coco(path, image_size, masks=self.dataset["masks"])
         else:
-            listed = None
-            if lists:
-                listed = [line.strip() for line in lists[0].read_text("utf-8").splitlines() if line.strip()]
-            files = {p.stem: p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
-            table = read_voc(path, listed, files, image_size)
+            stems = _lines(lists[0]) if lists else sorted(file.stem for file in path.glob("*.xml"))
+            table = read_voc(path, stems, _files_by_stem(folder, set(stems)), image_size)
         found, wanted = len(table["images"]), entry.get("count", len(table["images"]))
         if found != wanted or not found:
             raise SuiteError(
@@ -211,6 +209,27 @@ class _Source:
         if self.dataset.get("download"):
             return f"{remedy(self.dataset['download'], wanted, self.root)}. {elsewhere}"
         return f"{elsewhere}, or the paths of dataset.splits, in the suite"
+
+
+def _lines(path: Path) -> list[str]:
+    """The names that a list of Pascal VOC's holds, each once."""
+    try:
+        names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path} is not UTF-8 ({error}): convert it") from None
+    if twice := first_repeated(names):
+        raise SuiteError(f"{path} lists '{twice}' twice")
+    return names
+
+
+def _files_by_stem(folder: Path, stems: set[str]) -> dict[str, str]:
+    """The images of the stems in a folder; refuses two of one stem, as its XML file could mean either."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    names = sorted(path.name for path in found if path.stem in stems)
+    if twice := first_repeated(Path(name).stem for name in names):
+        both = [name for name in names if Path(name).stem == twice]
+        raise SuiteError(f"{folder}: {' and '.join(both)}: which of them belongs to {twice}.xml? Move the others away")
+    return {Path(name).stem: name for name in names}
 
 
 def _files_below(folder: Path) -> Iterator[str]:
@@ -276,7 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
             manifest = prepare(suite["dataset"], options.out, options.workers)
         if options.out.resolve() == (results_dir(suite) / "data").resolve():
             tracking.log_dataset(suite, options.out / "dataset.json")
-    except SuiteError as error:
+    except (SuiteError, OSError) as error:  # OSError: a file that may not be read, a full disk
         sys.exit(f"error: {error}")
     for name, split in manifest["splits"].items():
         left_out = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in split["dropped"].items() if n)

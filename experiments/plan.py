@@ -1,5 +1,6 @@
 """The workflow's files and parameters for a suite; the `.smk` files only say which rule makes which."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,12 @@ class Plan:
         return training_hash(self._configs[variant]) if variant in self._configs else ""
 
     def gpus(self, most: int | None = None) -> dict[str, int]:
-        """The resource `gpu` of a rule that uses at most so many; nothing in a suite that asks for none."""
-        gpus = self.suite["resources"]["gpus"]
-        return {"gpu": gpus if most is None else min(most, gpus)} if gpus else {}
+        """The resource `gpu` of a rule that uses at most so many; nothing in a suite that asks for none.
+
+        Several are to be of one node: SLURM may spread them over more.
+        """
+        gpus = min(self.suite["resources"]["gpus"], most or sys.maxsize)
+        return {"gpu": gpus, **({"nodes": 1} if gpus > 1 else {})} if gpus else {}
 
     def train_command(self) -> str:
         """What starts a training on its GPUs; it changes, and a training is done again, with the number of ranks."""

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from experiments.download import torch_cache, weights_remedy
 from experiments.files import sha256
 from experiments.suite import SuiteError, resolve_config
 
@@ -57,11 +58,13 @@ def backbone_weights(cfg: Any, suite: dict[str, Any]) -> Path | None:
                 raise SuiteError(f"{path} (named by {where}) does not exist: name a file of the backbone's weights")
             return path
     source = init["checkpoint"]
-    path = _cached(source) if "://" in source else Path(source)
+    url = _url(source)
+    path = Path(torch_cache(), Path(url).name) if "://" in url else Path(source)
     if not path.is_file():
+        fetch = weights_remedy(path.name) or (f"fetch {url} to there" if "://" in url else "put them there")
         raise SuiteError(
-            f"{path} is missing: the backbone's weights, {source}. Nothing is fetched unasked: `make coco` fetches "
-            f"them with the data; or name a local copy by training.backbone_weights in the suite, or by {VARIABLE}"
+            f"{path} is missing: the backbone's weights, {source}. Nothing is fetched unasked: {fetch}; "
+            f"or name a local copy by training.backbone_weights in the suite, or by {VARIABLE}"
         )
     return path
 
@@ -114,15 +117,14 @@ def load_backbone(backbone: Any, path: Path) -> None:
     backbone.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
-def _cached(source: str) -> Path:
-    """Where torch keeps what it has fetched from a `torchvision://` name or a URL."""
-    import torch
+def _url(source: str) -> str:
+    """The URL behind a `torchvision://` name; any other source as it is."""
     from mmcv.runner.checkpoint import get_torchvision_models
 
-    if source.startswith("torchvision://"):
-        name = source.removeprefix("torchvision://")
-        known = get_torchvision_models()
-        if name not in known:
-            raise SuiteError(f"init_cfg.checkpoint '{source}': torchvision has no model '{name}'")
-        source = known[name]
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(source).name
+    if not source.startswith("torchvision://"):
+        return source
+    name = source.removeprefix("torchvision://")
+    known = get_torchvision_models()
+    if name not in known:
+        raise SuiteError(f"init_cfg.checkpoint '{source}': torchvision has no model '{name}'")
+    return known[name]

@@ -142,6 +142,18 @@ def test_a_config_of_an_untrained_model_must_exist():
         check_suite(coco(untrained=entry))
 
 
+@pytest.mark.parametrize(("gpus", "training", "evaluation"), [(0, {}, {}), (1, {"gpu": 1}, {"gpu": 1})])
+def test_a_rules_gpus(gpus, training, evaluation):
+    plan = Plan(coco(resources={**load_suite(COCO)["resources"], "gpus": gpus}))
+    assert (plan.gpus(), plan.gpus(most=1)) == (training, evaluation)
+
+
+def test_several_gpus_are_of_one_node():
+    plan = Plan(coco(resources={**load_suite(COCO)["resources"], "gpus": 4}))
+    assert plan.gpus() == {"gpu": 4, "nodes": 1} and plan.gpus(most=1) == {"gpu": 1}
+    assert "torchrun --standalone --nproc-per-node 4" in plan.train_command()
+
+
 def test_the_plan_checks_the_folder_before_anything_trains():
     plan = Plan(coco())
     assert plan.data_module == "experiments.folder_data"

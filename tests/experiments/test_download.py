@@ -237,6 +237,24 @@ def test_the_real_catalogue_names_every_file_of_the_coco_suite():
         remedy("coco2018", "val2017")
 
 
+def test_weights_alone_are_a_set_of_their_own(small_catalogue, tmp_path, monkeypatch):
+    """For images of one's own nobody fetches COCO."""
+    path = tmp_path / "downloads.yaml"
+    entry = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**entry, "weights": {"files": entry["small"]["files"][1:]}}))
+    assert module.weights_remedy("w.pth").startswith(
+        "`python -m experiments.download --dataset weights` fetches them ("
+    )
+    assert module.weights_remedy("x.pth") == ""
+    folder = download("weights", pause=0)
+    assert folder == tmp_path / "torch/hub/checkpoints" and (folder / "w.pth").is_file()
+    assert not (tmp_path / "default").exists()
+
+
+def test_the_real_catalogue_has_the_weights_of_the_configs():
+    assert "--dataset resnet50` fetches them (102.5 MB)" in module.weights_remedy("resnet50-0676ba61.pth")
+
+
 def test_sizes_in_words():
     assert [size_text(s) for s in (7, 1500, 252_907_541, 19_336_861_798)] == [
         "7 bytes",

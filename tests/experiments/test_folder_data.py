@@ -103,7 +103,7 @@ def test_voc_boxes_are_counted_from_one_and_include_their_last_pixel(voc, tmp_pa
         "<annotation><size><width>50</width><height>40</height></size><object><name> dog </name><bndbox><xmin>1</xmin>"
         "<ymin>2</ymin><xmax>50</xmax><ymax>2</ymax></bndbox></object></annotation>"
     )
-    table = read_voc(tmp_path, None, {"a": "a.jpg"}, lambda name: (1, 1))
+    table = read_voc(tmp_path, ["a"], {"a": "a.jpg"}, lambda name: (1, 1))
     assert table["annotations"][0]["bbox"] == [0, 1, 50, 1] and table["annotations"][0]["area"] == 50
     assert table["categories"] == [{"id": 1, "name": "dog"}]
     prepare(voc_block(voc), tmp_path / "out")
@@ -154,6 +154,10 @@ def test_masks_are_kept_where_asked(tmp_path):
     for masks in (False, True):
         prepare(coco_block(tmp_path / "set", masks=masks), tmp_path / "out")
         assert ("segmentation" in read(tmp_path / "out/train.json")["annotations"][0]) == masks
+    entry(tmp_path / "set/train.json", "annotations", segmentation=[])
+    prepare(coco_block(tmp_path / "set"), tmp_path / "out")
+    with pytest.raises(SuiteError, match="annotation 1 has no segmentation, which dataset.masks asks for"):
+        prepare(coco_block(tmp_path / "set", masks=True), tmp_path / "out")
 
 
 def entry(path, kind, number=0, **changes):
@@ -253,6 +257,20 @@ def test_the_remedy_names_the_archive_and_its_size(tmp_path):
         prepare(block, tmp_path)
 
 
+def test_a_list_as_windows_writes_it_and_images_that_no_split_names(voc, tmp_path):
+    folder = shutil.copytree(voc, tmp_path / "copy")
+    names = folder / "ImageSets/Main/train.txt"
+    names.write_bytes(b"\xef\xbb\xbf" + names.read_bytes().replace(b"\n", b"\r\n"))
+    for suffix in (".bmp", ".png"):
+        (folder / "JPEGImages/other").with_suffix(suffix).touch()
+    expected = prepare(voc_block(voc), tmp_path / "a")["fingerprint"]
+    assert prepare(voc_block(folder), tmp_path / "b")["fingerprint"] == expected
+
+
+def append(path, text):
+    path.write_text(path.read_text("utf-8") + text, "utf-8")
+
+
 def test_the_remedy_fetches_into_the_folder_that_the_suite_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fetch = "`python -m experiments.download --dataset coco2017"
@@ -291,6 +309,12 @@ def test_everything_that_is_not_there_is_named_at_once(coco, tmp_path, capsys, m
         ),
         (lambda r: (r / "ImageSets/Main/train.txt").unlink(), r"train.txt \(dataset.splits.train.list\) is missing"),
         (lambda r: (r / "ImageSets/Main/val.txt").write_text("\n"), "0 images, expected some"),
+        (lambda r: (r / "ImageSets/Main/val.txt").write_bytes(b"\xe9t\xe9"), "val.txt is not UTF-8"),
+        (lambda r: append(r / "ImageSets/Main/train.txt", "000008\n"), "train.txt lists '000008' twice"),
+        (
+            lambda r: (r / "JPEGImages/000008.bmp").touch(),
+            "000008.JPG and 000008.bmp: which of them belongs",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_voc_folder_is_named(voc, tmp_path, damage, message):
@@ -345,5 +369,8 @@ def test_the_command_says_what_it_found_and_what_it_dropped(coco, tmp_path, caps
     assert "train: 24 images, " in printed.out and "(dropped: 2 no area, 2 off image)" in printed.out
     assert "3 classes: square, circle, Dreieck é" in printed.out
     assert "val: 8 images are there, 8 of them decoded" in printed.err
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="error: .*file"):
+        main(["--spec", str(tmp_path / "suite.yaml"), "--out", str(tmp_path / "file/out")])
     with pytest.raises(SystemExit, match="its images are generated, not checked"):
         main(["--spec", "experiments/shapes.yaml", "--out", str(tmp_path / "out")])

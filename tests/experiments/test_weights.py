@@ -115,3 +115,11 @@ def test_a_backbone_from_scratch_needs_none(suite):
     cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": "torchvision://resnet5"}
     with pytest.raises(SuiteError, match="torchvision has no model 'resnet5'"):
         backbone_weights(cfg, suite)
+    for source, remedy in {
+        "torchvision://resnet18": r"hub/checkpoints/resnet18-.*: fetch https://.*resnet18-.*pth to there",
+        "https://there/mine.pth": r"hub/checkpoints/mine.pth is missing.*: fetch https://there/mine.pth to there",
+        "weights/mine.pth": r"^weights/mine.pth is missing.*: put them there",
+    }.items():
+        cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": source}
+        with pytest.raises(SuiteError, match=remedy):
+            backbone_weights(cfg, suite)

@@ -129,7 +129,7 @@ def test_a_dry_run_without_the_data_says_so_and_still_prints_the_plan(tmp_path):
 
     data, weights = plan()
     assert "data/coco (dataset.root) is no folder. `python -m experiments.download --dataset coco2017`" in data
-    assert "resnet50-0676ba61.pth is missing" in weights and "`make coco` fetches them" in weights
+    assert "resnet50-0676ba61.pth is missing" in weights and "--dataset resnet50` fetches them" in weights
     for name in ("annotations", "train2017", "val2017", "../../hub/checkpoints"):
         (tmp_path / "data/coco" / name).mkdir(parents=True)
     (tmp_path / "hub/checkpoints/resnet50-0676ba61.pth").touch()

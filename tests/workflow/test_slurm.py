@@ -1,4 +1,4 @@
-"""The tiny suite on a real SLURM of one node (`make test-slurm`): a cancelled job is retried and resumes."""
+"""The tiny suite on a real SLURM of one node (`make test-slurm`): a job that is cancelled or requeued resumes."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ PROFILE = [
     *("--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "5"),
     *("--latency-wait", "5"),
 ]
-VARIANT = "samp1000_lw5.0"
+CANCELLED, REQUEUED = "samp1000_lw5.0", "faster_rcnn"
 
 reason = slurm.unavailable()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(reason is not None, reason=f"SLURM: {reason}")]
@@ -33,8 +33,9 @@ def workspace(tmp_path_factory):
     workspace = Workspace(tmp_path_factory.mktemp("workflow"))
     suite = workspace.folder / "tiny.yaml"
     suite.write_text(suite.read_text() + "resources: {gpus: 1, mem_mb: 2000, runtime: 10}\n")
-    config = workspace.folder / "tiny_iounet.py"
-    config.write_text(config.read_text() + "runner = dict(max_epochs=8)\n")
+    for name in ("tiny_iounet.py", "tiny_faster_rcnn.py"):
+        config = workspace.folder / name
+        config.write_text(config.read_text() + "runner = dict(max_epochs=8)\n")
     return workspace
 
 
@@ -50,7 +51,16 @@ def test_a_job_has_the_gpus_that_slurm_gave_it(cluster, tmp_path):
         assert done.stdout.rstrip("\n") == expected, done.stderr
 
 
-def test_a_cancelled_training_is_retried_and_resumes(cluster, workspace):
+def stop(command, variant):
+    """Ends a variant's running job by a command of SLURM's."""
+    jobs = slurm.output("squeue", "-h", "-t", "RUNNING", "-o", "%i %k").splitlines()
+    (job,) = [line.split()[0] for line in jobs if variant in line]
+    subprocess.run([*command, job], check=True)
+    print(f"{' '.join(command)} {job} (train {variant})")
+
+
+def test_a_cancelled_training_and_one_that_slurm_requeues_go_on_where_they_were(cluster, workspace):
+    """Snakemake starts the first again; SLURM the second, after two minutes, as it does after a preemption."""
     log = workspace.folder / "snakemake.log"
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -61,15 +71,10 @@ def test_a_cancelled_training_is_retried_and_resumes(cluster, workspace):
             cwd=ROOT,
         )
     try:
-        workspace.wait_for(process, workspace.run_folder(VARIANT) / "epoch_1.pth")
-        (job,) = [
-            line.split()[0]
-            for line in slurm.output("squeue", "-h", "-t", "RUNNING", "-o", "%i %k").splitlines()
-            if VARIANT in line
-        ]
-        subprocess.run(["scancel", job], check=True)
+        for command, variant in ((["scancel"], CANCELLED), (["scontrol", "requeue"], REQUEUED)):
+            workspace.wait_for(process, workspace.run_folder(variant) / "epoch_1.pth")
+            stop(command, variant)
         killed = time.monotonic()
-        print(f"scancel {job} (train {VARIANT})")
         process.wait(timeout=1500)
         print(f"done {time.monotonic() - killed:.0f} s later")
     finally:
@@ -78,14 +83,15 @@ def test_a_cancelled_training_is_retried_and_resumes(cluster, workspace):
     text = log.read_text()
     assert process.returncode == 0, text
     print(text)
-    assert "Trying to restart job" in text
+    assert text.count("Trying to restart job") == 1
     assert "SLURM jobid" in text
-    training = (workspace.run_folder(VARIANT) / "train.log").read_text()
-    print(training)
-    assert training.count("continuing after epoch") == 1
-    assert training.count("epoch 1/8, iteration 1/32") == 1, "the retry must not start over"
+    for variant in (CANCELLED, REQUEUED):
+        training = (workspace.run_folder(variant) / "train.log").read_text()
+        print(training)
+        assert training.count("continuing after epoch") == 1
+        assert training.count("epoch 1/8, iteration 1/32") == 1, "it must not start over"
+        assert "on GPU" in (workspace.results / f"logs/train_{variant}_seed0.log").read_text()
     assert (workspace.results / "report/README.md").is_file()
-    assert "on GPU" in (workspace.results / f"logs/train_{VARIANT}_seed0.log").read_text()
 
 
 def test_it_has_nothing_left_to_do(cluster, workspace):
