@@ -276,7 +276,7 @@ class IoURoIHead(StandardRoIHead):
             detections, image_index = self.refine(
                 x, detections, image_index, hidden=hidden, layers=predicted.layers, **refine
             )
-        if max_per_img >= 0:
+        if 0 <= max_per_img < len(image_index):  # else there are no more of any image
             first = rank_in_image(image_index) < max_per_img
             detections, image_index = detections.take(first), image_index[first]
         counts = image_index.bincount(minlength=candidates.num_images).tolist()
