@@ -32,9 +32,9 @@ LAYOUTS = ("NHWC", "NCHW", "NHWC + conversions")
 # The loop takes seconds for a large problem: it and ours are then timed on the first RoIs only, of so many cells times
 # channels in all. (With few RoIs on the large maps of a pyramid, clearing it takes most of a feature gradient's time.)
 LOOP_WORK = 1e7
-# A problem of more RoIs than this gets a share of the rounds: its peers take half a second, and it is the least noisy.
+# A problem of more RoIs than this gets a share of the rounds: its peers take up to a second a call.
 MANY_ROIS = 300
-MANY_ROIS_SHARE = 0.4
+MANY_ROIS_SHARE = 0.25
 ops = torch.ops.iounet
 
 
@@ -287,7 +287,7 @@ def compare(rounds, shapes=SHAPES, device="cpu"):
 def main():
     """Prints a table in Markdown; writes it as JSON with --out."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=30, help="of the smaller shapes; the larger ones get 0.4 of it")
+    parser.add_argument("--rounds", type=int, default=30, help="of the smaller shapes; the larger ones get a quarter")
     parser.add_argument("--out", type=Path, help="JSON file for the figures, with hardware and versions")
     options = parser.parse_args()
     torch.set_num_threads(1)
