@@ -34,7 +34,7 @@ LAYOUTS = ("NHWC", "NCHW", "NHWC + conversions")
 LOOP_WORK = 1e7
 # A problem of more RoIs than this gets a share of the rounds: its peers take up to a second a call.
 MANY_ROIS = 300
-MANY_ROIS_SHARE = 0.25
+MANY_ROIS_SHARE = 1 / 2
 ops = torch.ops.iounet
 
 
@@ -287,7 +287,9 @@ def compare(rounds, shapes=SHAPES, device="cpu"):
 def main():
     """Prints a table in Markdown; writes it as JSON with --out."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=30, help="of the smaller shapes; the larger ones get a quarter")
+    parser.add_argument(
+        "--rounds", type=int, default=30, help="of the smaller shapes; the larger ones get half of them"
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the figures, with hardware and versions")
     options = parser.parse_args()
     torch.set_num_threads(1)
