@@ -18,7 +18,7 @@ quick: env ## the same with one seed and without the sweep; `make all` goes on f
 	snakemake all --cores --configfile experiments/shapes.yaml experiments/quick.yaml
 
 plan: env ## what `make all` would run now, and how long it would take
-	python -m experiments.estimate
+	python -m workflow.plan
 
 verify: env ## run the suite; fail if its report contradicts a published claim
 	snakemake all --cores
@@ -31,14 +31,14 @@ test-slow: env ## the tests marked slow
 	pytest -m slow
 
 coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; goes on where it stopped
-	python -m experiments.download --dataset coco2017
+	python -m experiments.data.download --dataset coco2017
 
 test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (root; apt-get install slurm-wlm munge)
 	pytest -rs tests/workflow/test_slurm.py
 
 bench: env ## Precise RoI Pooling and a training iteration beside their peers: ratios, side by side in one process
 	python -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool.json
-	python -m tests.experiments.bench_training --out results/bench/training.json
+	python -m tests.experiments.training.bench_training --out results/bench/training.json
 
 dashboard: env ## Optuna's dashboard on the studies of `shapes` (or of OPTUNA_STORAGE), at http://localhost:8080
 	optuna-dashboard "$${OPTUNA_STORAGE:-results/shapes/sweep/journal.log}"
@@ -49,10 +49,10 @@ gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with
 	python3 -m pytest tests/ops -rs
 
 sync: env ## upload the offline Weights & Biases runs below results/, with their lineage
-	python -m experiments.sync
+	python -m experiments.tracking.sync
 
 dashboards: env ## make the Weights & Biases workspace and report (online)
-	python -m experiments.dashboard
+	python -m experiments.tracking.dashboards
 
 lint: env ## ruff, mypy, snakefmt, snakemake --lint, clang-format
 	ruff check .

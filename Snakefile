@@ -4,7 +4,7 @@ import shlex
 
 from snakemake.utils import min_version
 
-from experiments.suite import check_suite
+from suite.suite import check_suite
 
 min_version("9.0")
 

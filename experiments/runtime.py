@@ -1,7 +1,11 @@
-"""How a process computes: threads, memory allocator, determinism."""
+"""How a process computes: threads, memory allocator, determinism; and on what."""
 
 import ctypes
+import os
+import platform
 import warnings
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,3 +29,22 @@ def prepare_process(threads: int) -> None:
         pass  # not glibc
     warnings.filterwarnings("ignore", message=".*__floordiv__.*")
     warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores this process may use, threads torch uses, GPU, memory in GiB."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

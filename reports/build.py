@@ -15,14 +15,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from reports.collect import collect
-from reports.document import PARTS, Report, assemble, variants_of
+from reports.document.document import PARTS, Report, assemble, variants_of
+from reports.document.links import Links
+from reports.document.render import html_page, markdown
 from reports.errors import ReportError
-from reports.links import Links
+from reports.figures.style import save, styled
 from reports.provenance import provenance, provenance_text
-from reports.published import load_published
-from reports.render import html_page, markdown
-from reports.style import save, styled
+from reports.results.collect import collect
+from reports.results.published import load_published
 from reports.suite import load_suite
 
 DPI, EXAMPLE_DPI, RASTER_DPI = 170, 110, 120
@@ -48,7 +48,7 @@ def build(
         suite: the suite's YAML.
         results: its results folder.
         out: the report's folder; replaced only when the new report is complete.
-        only: parts to report (`reports.document.PARTS`); everything by default.
+        only: parts to report (`reports.document.document.PARTS`); everything by default.
         seeds: report these seeds in place of the suite's.
         example: also write a light copy here, with the JSON files its links lead to beside it.
         resamples: image resamples behind the claims' intervals; 0 for none.

@@ -11,13 +11,13 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from reports.bootstrap import Matches, average_precision, draw_image_weights
-from reports.cells import POINTS, Side, is_stale, per_seed, sources
-from reports.collect import Results
 from reports.errors import NotInSuite, ReportError
-from reports.published import Published
+from reports.results.collect import Results
+from reports.results.matches import Matches, average_precision, draw_image_weights
+from reports.results.published import Published
 from reports.statistics import RESAMPLES, Interval, bootstrap_interval, difference_interval
-from reports.table import Cell, Row, Source, Table, format_range
+from reports.tables.cells import POINTS, Side, is_stale, per_seed, sources
+from reports.tables.table import Cell, Row, Source, Table, format_range
 
 FILE = Path(__file__).parent / "claims.yaml"
 REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclusive"

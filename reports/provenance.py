@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from reports.collect import Results
-from reports.document import Report
-from reports.sweep import known_files
-from reports.table import Source, cells_of
+from reports.document.document import Report
+from reports.results.collect import Results
+from reports.results.sweep import known_files
+from reports.tables.table import Source, cells_of
 
 TRACED = (
     "variant",

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.claims import CONTRADICTED
-from reports.collect import read_json
 from reports.errors import ReportError
-from reports.table import format_number, format_range
+from reports.results.collect import read_json
+from reports.tables.table import format_number, format_range
 
 PASSED, FAILED, UNDECIDABLE = 0, 1, 2
 

@@ -11,23 +11,23 @@ from typing import Any
 
 import optuna
 
-from experiments import tracking
-from experiments.datasets import require_unseen
-from experiments.files import folder_lock, read_json, write_json
-from experiments.suite import SuiteError, results_dir
-from experiments.train import train
+from experiments.data.datasets import require_unseen
+from experiments.tracking import stages as tracking
+from experiments.training.train import train
+from suite.errors import SuiteError
+from suite.files import folder_lock, read_json, write_json
 from sweeps.space import Sweep
 
 
 def data_dir(sweep: Sweep) -> Path:
     """The suite's images."""
-    return results_dir(sweep.suite) / "data"
+    return sweep.suite.layout.root / "data"
 
 
 def train_trial(sweep: Sweep, params: Mapping[str, Any], **kwargs: Any) -> Path:
     """Trains with a trial's parameters, or goes on with it, or finds it done. Returns its folder."""
     folder = sweep.trial_folder(params)
-    pretraining = results_dir(sweep.suite) / "pretraining" / "checkpoint.pth"
+    pretraining = sweep.suite.layout.root / "pretraining" / "checkpoint.pth"
     train(
         sweep.trial_suite,
         sweep.base,
@@ -106,11 +106,11 @@ def evaluate_grid(sweep: Sweep, params: Mapping[str, Any], checkpoint: Path, lab
     """
     import torch
 
-    from experiments.adapt import set_classes
-    from experiments.datasets import build_split, dataset_classes
-    from experiments.inference import detect
-    from experiments.metrics import evaluate_detections
-    from experiments.train import load_model
+    from experiments.config import set_classes
+    from experiments.data.datasets import build_split, dataset_classes
+    from experiments.evaluation.inference import detect
+    from experiments.evaluation.metrics import evaluate_detections
+    from experiments.training.train import load_model
 
     cfg = sweep.config(params)
     set_classes(cfg, dataset_classes(data_dir(sweep)))
@@ -123,7 +123,7 @@ def evaluate_grid(sweep: Sweep, params: Mapping[str, Any], checkpoint: Path, lab
         model,
         split,
         settings,
-        batch_size=sweep.suite["inference"]["batch_size"],
+        batch_size=sweep.suite.inference.batch_size,
         progress=label,
         workers=cfg.data.workers_per_gpu,
     )

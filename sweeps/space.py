@@ -12,15 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.suite import (
-    Setting,
-    SuiteError,
-    resolve_config,
-    results_dir,
-    training_hash,
-    unseen_split,
-    variant_entry,
-)
+from experiments.config import resolve_config, training_hash
+from suite.errors import SuiteError
+from suite.settings import Setting
 
 LOSS_WEIGHT = "model.roi_head.iou_head.loss_iou.loss_weight"
 ROIS = {"per_img": "model.roi_head.roi_generator.sample_num", "per_iou": "model.roi_head.roi_generator.per_iou"}
@@ -48,7 +42,7 @@ class Sweep:
         grid: the inference settings that every trial is evaluated in.
     """
 
-    def __init__(self, suite: dict[str, Any]) -> None:
+    def __init__(self, suite: Suite) -> None:
         """Checks the block against the suite.
 
         Raises:
@@ -56,10 +50,10 @@ class Sweep:
         """
         if "sweep" not in suite:
             raise SuiteError(f"suite '{suite['suite']}' has no `sweep:` block: see experiments/schema.yaml")
-        self.suite, self.options = suite, suite["sweep"]
+        self.suite, self.options = suite, suite.sweep
         self.base: str = self.options["base"]
         self.study = f"{suite['suite']}__{self.options['name']}"
-        self.folder = results_dir(suite) / "sweep"
+        self.folder = suite.layout.root / "sweep"
         self._check_splits()
         self.trial_suite = self._trial_suite()
         for key, (low, high) in self.options["space"].items():
@@ -69,10 +63,10 @@ class Sweep:
         self.grid = self._grid()
 
     def _check_splits(self) -> None:
-        split, splits = self.options["split"], self.suite["dataset"].get("splits")
+        split, splits = self.options["split"], self.suite.dataset.get("splits")
         if splits is not None and split not in splits:
             raise SuiteError(f"sweep.split is '{split}', but dataset.splits has no such split")
-        if split == self.suite["report_split"]:
+        if split == self.suite.report_split:
             raise SuiteError(
                 f"sweep.split and report_split are both '{split}'; "
                 "numbers are reported on images that nothing was chosen on: use two splits"
@@ -80,14 +74,14 @@ class Sweep:
 
     def _trial_suite(self) -> dict[str, Any]:
         trained = Path(resolve_config(self.suite, self.base).data.train.ann_file).stem
-        unseen = unseen_split(self.suite["dataset"], trained, self.options["split"])
-        training = {**self.suite["training"], "epochs": self.options["epochs"]}
+        unseen = unseen_split(self.suite.dataset, trained, self.options["split"])
+        training = {**self.suite.training, "epochs": self.options["epochs"]}
         return {**self.suite, "training": training if unseen == trained else {**training, "split": unseen}}
 
     def _published_points(self) -> dict[str, dict[str, Any]]:
         points: dict[str, dict[str, Any]] = {}
         for label in (self.base, *self.options["published"]):
-            if variant_entry(self.suite, label)["family"] != "iounet":
+            if self.suite.variant(label)["family"] != "iounet":
                 raise SuiteError(f"'{label}' of `sweep:` has no IoU branch to search the settings of")
             cfg = resolve_config(self.trial_suite, label)
             params = self._params_of(label, cfg)
@@ -119,7 +113,7 @@ class Sweep:
         return params
 
     def _grid(self) -> list[Step]:
-        factor, steps = self.suite["scale"]["step_size"], self.suite["inference"]["num_steps"]
+        factor, steps = self.suite.scale.step_size, self.suite.inference.num_steps
         return [
             Step(float(step), Setting(guide, float(step) * factor, steps) if step else Setting(guide))
             for guide in self.options["guides"]
@@ -168,7 +162,7 @@ class Sweep:
             "base": training_hash(self.config({})),
             **{key: self.options[key] for key in ("space", "epochs", "seed", "split")},
             "settings": sorted(step.setting.name for step in self.grid),
-            "num_steps": self.suite["inference"]["num_steps"],
+            "num_steps": self.suite.inference.num_steps,
         }
 
     def fingerprint(self) -> str:

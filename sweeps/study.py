@@ -24,8 +24,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartb
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.files import folder_lock
-from experiments.suite import SuiteError
+from suite.errors import SuiteError
+from suite.files import folder_lock
 from sweeps.space import Sweep
 
 JOURNAL_GRACE = 30

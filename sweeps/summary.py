@@ -23,18 +23,13 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments import provenance
-from experiments.evaluate import evaluate
-from experiments.files import atomic, write_json
-from experiments.suite import (
-    ROOT,
-    Setting,
-    SuiteError,
-    default_setting,
-    load_suite,
-    resolve_config,
-    variant_entry,
-)
+from experiments.config import default_setting, resolve_config
+from experiments.evaluation.evaluate import evaluate
+from suite import provenance
+from suite.errors import SuiteError
+from suite.files import atomic, write_json
+from suite.settings import Setting
+from suite.suite import ROOT, load_suite
 from sweeps import study as studies
 from sweeps.objective import data_dir, train_trial
 from sweeps.space import Step, Sweep
@@ -79,11 +74,11 @@ def summarise(sweep: Sweep, threads: int = 1) -> dict[str, Any]:
         _evaluate(sweep, name, params, settings, threads)
     options = sweep.options
     summary = {
-        "suite": sweep.suite["suite"],
+        "suite": sweep.suite.name,
         "study": sweep.study,
         "base": sweep.base,
         **{key: options[key] for key in ("space", "guides", "step_sizes", "epochs", "seed", "split", "workers")},
-        "report_split": sweep.suite["report_split"],
+        "report_split": sweep.suite.report_split,
         "budget": options["trials"],
         "states": {
             state.name.lower(): studies.count(study, state) for state in TrialState if studies.count(study, state)
@@ -108,9 +103,9 @@ def step_of(sweep: Sweep, trial: FrozenTrial) -> Step:
 
 
 def default_of(sweep: Sweep) -> Setting:
-    """The base's own inference setting, with the suite's number of steps, as `experiments.evaluate` runs it."""
+    """The base's own inference setting, with the suite's number of steps, as `experiments.evaluation.evaluate` runs it."""
     own = default_setting(sweep.config({}))
-    return own if own.step_size is None else dataclasses.replace(own, num_steps=sweep.suite["inference"]["num_steps"])
+    return own if own.step_size is None else dataclasses.replace(own, num_steps=sweep.suite.inference.num_steps)
 
 
 def trial_row(sweep: Sweep, trial: FrozenTrial) -> dict[str, Any]:
@@ -249,7 +244,7 @@ def write_configs(sweep: Sweep, params: Mapping[str, Any], step: Step) -> None:
         f'"""Best trial of the study {sweep.study}, with the full schedule: a config that needs no other file.\n\n'
         f'Published units -> those used here: {units}.\n"""\n\n{cfg.pretty_text}',
     )
-    base = os.path.relpath(ROOT / variant_entry(sweep.suite, sweep.base)["config"], sweep.folder.resolve())
+    base = os.path.relpath(ROOT / sweep.suite.variant(sweep.base)["config"], sweep.folder.resolve())
     nested: dict[str, Any] = {}
     for key, value in changes.items():
         node = nested
@@ -277,7 +272,7 @@ def _evaluate(sweep: Sweep, name: str, params: Mapping[str, Any], settings: list
         sweep.trial_suite,
         sweep.base,
         sweep.options["seed"],
-        sweep.suite["report_split"],
+        sweep.suite.report_split,
         checkpoint=folder / "checkpoint.pth",
         data_dir=data_dir(sweep),
         out=sweep.folder / "val" / name,

@@ -15,9 +15,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from experiments.datasets import dataset_fingerprint
-from experiments.files import folder_lock, sha256, write_json
-from experiments.suite import SuiteError, load_suite, results_dir
+from experiments.data.datasets import dataset_fingerprint
+from suite.errors import SuiteError
+from suite.files import folder_lock, sha256, write_json
+from suite.suite import load_suite
 from sweeps import study as studies
 from sweeps.objective import data_dir, run_trial
 from sweeps.space import Sweep
@@ -33,7 +34,7 @@ def identity_of(sweep: Sweep) -> dict[str, Any]:
     """
     identity = {**sweep.identity(), "dataset_fingerprint": dataset_fingerprint(data_dir(sweep))}
     if "pretraining" in sweep.suite:
-        start = results_dir(sweep.suite) / "pretraining" / "checkpoint.pth"
+        start = sweep.suite.layout.root / "pretraining" / "checkpoint.pth"
         if not start.is_file():
             raise SuiteError(f"{start} is missing: train it first (snakemake sweep)")
         identity["pretraining_sha256"] = sha256(start)

@@ -10,7 +10,8 @@ import yaml
 from mmcv import Config
 from mmdet.models import build_detector
 
-from experiments.suite import check_suite, resolve_config
+from experiments.config import resolve_config
+from suite.suite import check_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from experiments.suite import load_suite
+from suite.suite import load_suite
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +18,8 @@ def tiny_suite(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_data(tiny_suite):
     """Its images."""
-    from experiments.shapes import write_dataset
-    from experiments.shapes_spec import parse_spec
-    from experiments.suite import results_dir
+    from experiments.data.shapes.dataset import write_dataset
+    from experiments.data.shapes.spec import parse_spec
 
     folder = results_dir(tiny_suite) / "data"
     write_dataset(parse_spec(tiny_suite["dataset"]), folder, workers=2)

@@ -20,7 +20,7 @@ from mmdet.apis import inference_detector, init_detector, single_gpu_test, train
 from mmdet.datasets import build_dataloader, build_dataset, replace_ImageToTensor
 from mmdet.models import build_detector
 
-from tests.experiments.folders import CLASSES, write_coco
+from tests.experiments.data.folders import CLASSES, write_coco
 
 MMDET = Path(mmdet.__file__).parent / ".mim/configs/faster_rcnn/faster_rcnn_r50_fpn_1x_coco.py"
 IMPORTS = "custom_imports = dict(imports=['iounet'], allow_failed_imports=False)\n"

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from torchvision.ops import roi_align
 
-from experiments.files import write_json
-from experiments.provenance import hardware, versions
 from iounet.ops import _extension, prroi_pool_multilevel
 from iounet.ops._reference import prroi_pool_reference
+from suite.files import write_json
+from suite.provenance import hardware, versions
 from tests.ops import reference_loop
 
 SCALE = 1 / 16

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.collect import Results, collect
+from reports.results.collect import Results, collect
 from reports.suite import load_suite
 from tests.reports import synthetic
 

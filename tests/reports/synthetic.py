@@ -331,7 +331,7 @@ def make_evaluation(
 
 
 def make_speed(device: str = "cpu", seed: int = 0) -> dict[str, Any]:
-    """A speed file in the layout of `experiments.benchmark`: round numbers, to be checked by hand."""
+    """A speed file in the layout of `experiments.speed.timing`: round numbers, to be checked by hand."""
 
     def spread(median: float, by: float) -> dict[str, float]:
         return {"median": median, "q1": round(median - by, 4), "q3": round(median + by, 4)}
@@ -388,7 +388,7 @@ def make_speed(device: str = "cpu", seed: int = 0) -> dict[str, Any]:
 
 
 def make_diagnostics(run: dict[str, Any]) -> dict[str, Any]:
-    """A diagnostics file in the layout of `experiments.diagnostics`; its numbers follow from the seed."""
+    """A diagnostics file in the layout of `experiments.evaluation.diagnostics`; its numbers follow from the seed."""
     rng = np.random.default_rng([run["seed"], 7])
     true_edges, edges = np.linspace(0.5, 1, 21), np.linspace(0, 1, 41)
     true = 1 - 0.5 * rng.beta(1, 3, 4000)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.bootstrap import Matches, average_precision, draw_image_weights, whole
 from reports.errors import ReportError
+from reports.results.matches import Matches, average_precision, draw_image_weights, whole
 from tests.reports import synthetic
 
 PATH = Path("a.matches.json.gz")
@@ -74,7 +74,7 @@ def test_chunks_do_not_change_the_result(case, monkeypatch):
     matches = Matches.from_json(synthetic.matches_of(case[2]), PATH)
     weights = draw_image_weights(14, 50)
     expected = average_precision(matches, weights)
-    monkeypatch.setattr("reports.bootstrap.CHUNK", 1)
+    monkeypatch.setattr("reports.results.matches.CHUNK", 1)
     np.testing.assert_array_equal(average_precision(matches, weights), expected)
 
 

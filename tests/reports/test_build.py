@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from reports.build import build, main
-from reports.document import Report
+from reports.document.document import Report
+from reports.document.render import inline_html
 from reports.errors import ReportError
-from reports.render import inline_html
-from reports.table import cells_of, format_number
+from reports.tables.table import cells_of, format_number
 from tests.reports.synthetic import write_suite
 
 

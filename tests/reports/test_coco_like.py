@@ -5,12 +5,12 @@ import json
 import pytest
 import yaml
 
-from reports.collect import collect
-from reports.document import Heading, assemble
-from reports.links import Links
-from reports.published import load_published
-from reports.render import markdown
-from reports.sample_sheet import CLASS_COLOURS, class_colours, draw_sheet, load_sheet
+from reports.document.document import Heading, assemble
+from reports.document.links import Links
+from reports.document.render import markdown
+from reports.figures.sample_sheet import CLASS_COLOURS, class_colours, draw_sheet, load_sheet
+from reports.results.collect import collect
+from reports.results.published import load_published
 from reports.suite import load_suite
 from tests.reports import synthetic
 
@@ -93,8 +93,8 @@ def test_curves_on_images_that_were_trained_on_say_so(folder, text):
 
 def test_other_data_than_the_published_are_not_compared(folder, tmp_path):
     results = collect(load_suite(folder / "coco.yaml"), folder / "results")
-    from reports.facts import scale_statement
-    from reports.tables import main_table
+    from reports.document.facts import scale_statement
+    from reports.tables.accuracy import main_table
 
     published = load_published()
     assert "different data" not in main_table(results, published).caption

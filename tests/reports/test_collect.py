@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.collect import METRICS, Results, collect
 from reports.errors import MissingResult, NotInSuite, ReportError
+from reports.results.collect import METRICS, Results, collect
 from reports.suite import load_suite
 
 EVALUATION = "evaluations/samp1000_lw5.0/seed1/val/rank_refine0.25.json"

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import diagnostics
 from reports.build import build
-from reports.collect import collect
 from reports.errors import ReportError
-from reports.style import styled
+from reports.figures import diagnostics
+from reports.figures.style import styled
+from reports.results.collect import collect
 from reports.suite import load_suite
 
 FILE = "evaluations/samp1000_lw5.0/seed1/val/diagnostics.json"

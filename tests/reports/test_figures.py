@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from reports import curves, figures
-from reports.bootstrap import Matches
-from reports.figures import draw_improvement
-from reports.published import load_published
-from reports.sample_sheet import PER_BAND, SCORE_SHOWN, box_iou, evenly, images_with_mistakes, load_sheet
-from reports.style import colours, save, styled
-from reports.tables import main_table, step_size_table
+from reports.figures import charts as figures
+from reports.figures import curves
+from reports.figures.charts import draw_improvement
+from reports.figures.sample_sheet import PER_BAND, SCORE_SHOWN, box_iou, evenly, images_with_mistakes, load_sheet
+from reports.figures.style import colours, save, styled
+from reports.results.matches import Matches
+from reports.results.published import load_published
+from reports.tables.accuracy import main_table, step_size_table
 
 PUBLISHED = load_published()
 

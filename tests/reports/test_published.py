@@ -4,7 +4,7 @@ import pytest
 
 from reports.claims import load_claims
 from reports.errors import ReportError
-from reports.published import load_published
+from reports.results.published import load_published
 
 PUBLISHED = load_published()
 PAPER, REPRODUCTION = PUBLISHED["paper"], PUBLISHED["reproduction"]

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
-from reports.collect import collect
-from reports.document import assemble
+from reports.document.document import assemble
 from reports.errors import NotInSuite, ReportError
-from reports.published import load_published
-from reports.speed import speed_figure, speed_frame, speed_table
+from reports.results.collect import collect
+from reports.results.published import load_published
 from reports.suite import load_suite
-from reports.table import format_cell
+from reports.tables.speed import speed_figure, speed_frame, speed_table
+from reports.tables.table import format_cell
 from tests.reports.synthetic import make_speed, write_json
 
 PUBLISHED = load_published()

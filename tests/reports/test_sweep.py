@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import sweep_figures
-from reports.bootstrap import average_precision, draw_image_weights
 from reports.build import build
-from reports.collect import collect
 from reports.errors import MissingResult, ReportError
-from reports.style import styled
-from reports.suite import load_suite
-from reports.sweep import (
+from reports.figures import sweep_figures
+from reports.figures.style import styled
+from reports.results.collect import collect
+from reports.results.matches import average_precision, draw_image_weights
+from reports.results.sweep import (
     comparison_table,
     conclusion,
     difference,
@@ -24,6 +23,7 @@ from reports.sweep import (
     parameters_text,
     trials_table,
 )
+from reports.suite import load_suite
 from tests.reports.synthetic_sweep import BEST, DEFAULT, WINNER, make_sweep, profile
 
 

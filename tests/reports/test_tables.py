@@ -7,15 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reports.cells import Side, difference_cell, mean_cell
 from reports.claims import judge, judge_claims, load_claims, metric_of, scoreboard
-from reports.collect import METRICS, Results
+from reports.document.summary import summary
 from reports.errors import MissingResult, NotInSuite, ReportError
-from reports.published import load_published
+from reports.results.collect import METRICS, Results
+from reports.results.published import load_published
 from reports.suite import Suite, load_suite
-from reports.summary import summary
-from reports.table import MINUS, Cell, Row, Source, Table, format_cell, format_number, format_range
-from reports.tables import (
+from reports.tables.accuracy import (
     ablation_table,
     bce_table,
     guide_table,
@@ -24,6 +22,8 @@ from reports.tables import (
     main_table,
     step_size_table,
 )
+from reports.tables.cells import Side, difference_cell, mean_cell
+from reports.tables.table import MINUS, Cell, Row, Source, Table, format_cell, format_number, format_range
 from tests.reports.synthetic import write_suite
 
 PUBLISHED = load_published()

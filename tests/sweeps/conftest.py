@@ -12,7 +12,7 @@ import time
 import optuna
 import pytest
 
-from experiments.suite import load_suite, results_dir
+from suite.suite import load_suite
 from sweeps import study as studies
 from sweeps import worker as workers
 from sweeps.space import Sweep
@@ -47,7 +47,7 @@ def suite(tmp_path):
 
 def with_sweep(loaded, **changes):
     """A checked suite with the block, some of its keys changed."""
-    from experiments.suite import check_suite
+    from suite.suite import check_suite
 
     return check_suite({**loaded, "sweep": copy.deepcopy({**BLOCK, **changes})})
 

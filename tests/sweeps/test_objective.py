@@ -5,7 +5,7 @@ import json
 import optuna
 import pytest
 
-from experiments.suite import SuiteError
+from suite.errors import SuiteError
 from sweeps import objective, study, worker
 from tests.sweeps.conftest import load_study
 
@@ -112,10 +112,10 @@ def test_pruned_trials_do_not_count_for_the_budget(sweep, lab, suite):
 
 
 def test_a_split_without_objects_chooses_nothing(sweep, monkeypatch):
-    import experiments.datasets
-    import experiments.inference
-    import experiments.metrics
-    import experiments.train
+    import experiments.data.datasets
+    import experiments.evaluation.inference
+    import experiments.evaluation.metrics
+    import experiments.training.train
 
     class Split:
         coco, img_ids = None, []
@@ -123,10 +123,10 @@ def test_a_split_without_objects_chooses_nothing(sweep, monkeypatch):
     class Evaluation:
         metrics = {"AP": None}  # noqa: RUF012
 
-    monkeypatch.setattr(experiments.datasets, "build_split", lambda *_: Split)
-    monkeypatch.setattr(experiments.train, "load_model", lambda *_: None)
+    monkeypatch.setattr(experiments.data.datasets, "build_split", lambda *_: Split)
+    monkeypatch.setattr(experiments.training.train, "load_model", lambda *_: None)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(experiments.inference, "detect", lambda *_, **__: {"rank": None})
-    monkeypatch.setattr(experiments.metrics, "evaluate_detections", lambda *_: Evaluation)
+    monkeypatch.setattr(experiments.evaluation.inference, "detect", lambda *_, **__: {"rank": None})
+    monkeypatch.setattr(experiments.evaluation.metrics, "evaluate_detections", lambda *_: Evaluation)
     with pytest.raises(SuiteError, match="split 'tune' has no objects"):
         objective.evaluate_grid(sweep, sweep.points["periou"], sweep.folder / "checkpoint.pth", "x")

@@ -5,7 +5,9 @@ import copy
 import pytest
 from optuna.trial import FixedTrial
 
-from experiments.suite import SuiteError, check_suite, load_suite, resolve_config, training_hash
+from experiments.config import resolve_config, training_hash
+from suite.errors import SuiteError
+from suite.suite import check_suite, load_suite
 from sweeps.space import Sweep
 from tests.sweeps.conftest import with_sweep
 

@@ -7,7 +7,7 @@ import pytest
 from optuna.storages.journal import JournalFileOpenLock
 from optuna.trial import TrialState
 
-from experiments.suite import SuiteError
+from suite.errors import SuiteError
 from sweeps import study as studies
 from sweeps import worker as workers
 from sweeps.space import Sweep

@@ -7,7 +7,9 @@ import pytest
 import yaml
 from mmcv import Config
 
-from experiments.suite import SuiteError, check_suite, default_setting, resolve_config
+from experiments.config import default_setting, resolve_config
+from suite.errors import SuiteError
+from suite.suite import check_suite
 from sweeps import summary, worker
 from sweeps.space import Sweep
 from tests.sweeps.conftest import load_study, with_sweep

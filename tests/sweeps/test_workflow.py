@@ -15,7 +15,7 @@ import pytest
 import yaml
 from mmcv import Config
 
-from experiments.suite import load_suite
+from suite.suite import load_suite
 from sweeps import study as studies
 from sweeps.space import Sweep
 from tests.sweeps.conftest import BLOCK, CONFIGS, load_study

@@ -9,11 +9,12 @@ import yaml
 from mmdet.models import build_backbone
 from PIL import Image
 
-from experiments.evaluate import evaluate
-from experiments.files import sha256
-from experiments.folder_data import prepare
-from experiments.suite import ROOT, check_suite, resolve_config, results_dir
-from experiments.train import train
+from experiments.config import resolve_config
+from experiments.data.folder import prepare
+from experiments.evaluation.evaluate import evaluate
+from experiments.training.train import train
+from suite.files import sha256
+from suite.suite import ROOT, check_suite
 
 pytestmark = pytest.mark.slow
 SUITE = yaml.safe_load((ROOT / "experiments/coco.yaml").read_text())

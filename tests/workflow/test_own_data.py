@@ -11,13 +11,14 @@ import pytest
 import torch
 import yaml
 
-from experiments.adapt import set_classes
-from experiments.datasets import require_unseen
-from experiments.evaluate import evaluate
-from experiments.folder_data import prepare
-from experiments.suite import SuiteError, check_suite, resolve_config, results_dir, unseen_split
-from experiments.train import load_model, train
-from tests.experiments.folders import coco_block, voc_block, write_coco, write_voc
+from experiments.config import resolve_config, set_classes
+from experiments.data.datasets import require_unseen
+from experiments.data.folder import prepare
+from experiments.evaluation.evaluate import evaluate
+from experiments.training.train import load_model, train
+from suite.errors import SuiteError
+from suite.suite import check_suite
+from tests.experiments.data.folders import coco_block, voc_block, write_coco, write_voc
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,7 +129,7 @@ def test_a_dry_run_without_the_data_says_so_and_still_prints_the_plan(tmp_path):
         return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("not there yet: ")]
 
     data, weights = plan()
-    assert "data/coco (dataset.root) is no folder. `python -m experiments.download --dataset coco2017`" in data
+    assert "data/coco (dataset.root) is no folder. `python -m experiments.data.download --dataset coco2017`" in data
     assert "resnet50-0676ba61.pth is missing" in weights and "--dataset resnet50` fetches them" in weights
     for name in ("annotations", "train2017", "val2017", "../../hub/checkpoints"):
         (tmp_path / "data/coco" / name).mkdir(parents=True)

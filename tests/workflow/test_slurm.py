@@ -42,7 +42,7 @@ def workspace(tmp_path_factory):
 def test_a_job_has_the_gpus_that_slurm_gave_it(cluster, tmp_path):
     show = "import os; print('has', os.environ['CUDA_VISIBLE_DEVICES'])"
     command = ["srun", "--quiet", "--chdir", str(ROOT), "--export=ALL"]
-    gpus = [sys.executable, "-m", "experiments.gpus"]
+    gpus = [sys.executable, "-m", "workflow.gpus"]
     for asked, expected in [([], "has "), (["--gpus=1"], "has 0"), (["--gpus=2"], "has 0,1")]:
         count = asked[0][-1] if asked else "0"
         done = subprocess.run(

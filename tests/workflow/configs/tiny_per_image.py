@@ -1,7 +1,7 @@
 """The IoU-Net of the tests with nothing drawn but from the image: ranks and one process train on the same RoIs."""
 
 _base_ = ["tiny_iounet.py"]
-custom_imports = dict(imports=["iounet", "tests.experiments.per_image_draws"], allow_failed_imports=False)
+custom_imports = dict(imports=["iounet", "tests.experiments.training.per_image_draws"], allow_failed_imports=False)
 normalize = dict(type="Normalize", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 sampler = dict(type="PerImageSampler")
 model = dict(

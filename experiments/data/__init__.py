@@ -1,0 +1,1 @@
+"""Images: made, checked, fetched, and read as mmdet datasets."""

@@ -1,0 +1,1 @@
+"""From a checkpoint to detections and their average precision."""

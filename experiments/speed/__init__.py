@@ -1,0 +1,1 @@
+"""How long inference takes."""

@@ -1,0 +1,1 @@
+"""Weights & Biases: runs written from finished stages, a live view, uploads, dashboards."""

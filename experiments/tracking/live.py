@@ -1,0 +1,120 @@
+"""A training shown on the W&B server while it runs.
+
+A process of its own follows the local metrics log and streams it, so that a server that is slow or down costs the
+training nothing. It resumes the server's run by its id and passes over the steps that are already there: a killed and
+resumed training stays one curve, to which the upload at the training's end adds what is missing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.history import read_metrics
+from experiments.tracking import stages as tracking
+
+PATIENCE, POLL_SECONDS = 30, 2.0
+
+
+class Live:
+    """Streams a metrics log while the block runs; does nothing unless W&B is online.
+
+    Attributes:
+        failed: whether the server could not be reached or took too long; the user was told.
+    """
+
+    def __init__(self, metrics: Path, *, is_on: bool = True, patience: float = PATIENCE, **run: Any) -> None:
+        """Takes the log, the seconds to wait for the server at either end, and keywords of `tracking.run_settings`."""
+        self.failed, self._is_on = False, is_on
+        self._metrics, self._patience, self._run = metrics, patience, run
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> "Live":
+        if self._is_on and tracking.mode() == "online":
+            order = {"run": tracking.run_settings(**self._run), "patience": self._patience}
+            order["metrics"] = str(self._metrics.resolve())
+            command = [sys.executable, "-m", "experiments.tracking.live"]
+            self._process = subprocess.Popen(
+                command, cwd=tracking.ROOT, env=tracking.environment(), stdin=subprocess.PIPE, text=True
+            )
+            self._send(json.dumps(order))
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if self._process is None:
+            return
+        if kind is None:
+            self._send("finished")
+        try:
+            self._process.communicate(timeout=2 * self._patience + 10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            tracking.tell("the server takes too long; nothing is lost, `make sync` uploads this run later")
+        self.failed = self._process.returncode != 0
+
+    def _send(self, line: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, and said why
+
+
+def follow(run: Any, metrics: Path, ended: threading.Event) -> None:
+    """Logs the rows of a growing metrics log until `ended` is set and the last row is logged.
+
+    Args:
+        run: of W&B; its `starting_step` is the first one that the server does not have.
+        metrics: the log; another process appends to it.
+        ended: nothing is appended any more.
+    """
+    position, defined = 0, set[str]()
+    while True:
+        is_last = ended.wait(POLL_SECONDS)
+        rows = read_metrics(metrics)
+        tracking.log_rows(run, [row for row in rows[position:] if row["step"] >= run.starting_step], defined)
+        position = len(rows)
+        if is_last:
+            return
+
+
+def main() -> int:
+    """Reads the order and, at the end of the training, the word 'finished' from stdin; a closed stdin is a kill."""
+    order: Mapping[str, Any] = json.loads(sys.stdin.readline())
+    ended, said = threading.Event(), []
+
+    def listen() -> None:
+        said.append(sys.stdin.readline().strip())
+        ended.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        import wandb
+
+        patience = order["patience"]
+        limits = {"init_timeout": patience, "finish_timeout": patience, "finish_timeout_raises": True}
+        run = wandb.init(**order["run"], mode="online", resume="allow", settings=tracking.wandb_settings(**limits))
+        follow(run, Path(order["metrics"]), ended)
+        if said != ["finished"]:
+            return 1  # killed: the last step may still lack its validation, so it is not sent
+        run.finish()
+    except Exception as error:
+        tracking.tell(
+            f"this training is not shown live ({type(error).__name__}: {error}); nothing is lost, "
+            "`make sync` uploads its run later"
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # W&B would wait at exit for a server that does not answer

@@ -1,0 +1,1 @@
+"""The report as a document: sections, text, markdown and HTML."""

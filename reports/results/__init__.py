@@ -1,0 +1,1 @@
+"""Results and published numbers, read and checked."""

@@ -1,0 +1,132 @@
+"""The one strict reader of suites: YAML in, plain checked data out; every error names the file and the key."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from suite.errors import SuiteError
+
+SCHEMA = Path(__file__).with_name("schema.yaml")
+SHOWN_AS = "suite/schema.yaml"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key that is there twice is an error, not an overwriting."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:  # before `<<` is merged: what it brings may be overridden
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                if key.value in seen:
+                    raise SuiteError(f"key '{key.value}' is there twice, in lines {seen[key.value]} and {line}")
+                seen[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """The contents of a YAML file, as plain data.
+
+    Raises:
+        SuiteError: not UTF-8, not YAML, a duplicate key, or what `require_plain` refuses.
+        FileNotFoundError: no such file.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path} is not UTF-8 ({error}): convert it") from None
+    except yaml.YAMLError as error:
+        raise SuiteError(f"{path} is not valid YAML: {error}") from None
+    except SuiteError as error:
+        raise SuiteError(f"{path}: {error}") from None
+    require_plain(data, str(path))
+    return data
+
+
+def require_plain(value: Any, source: str, where: str = "") -> None:
+    """Refuses what YAML can say and JSON cannot: dates, NaN, infinities, keys that are no strings. Raises `SuiteError`."""
+    place = f"{source}: {where or 'top level'}"
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise SuiteError(f"{place}: key {key!r} is no text: put it in quotes")
+            require_plain(item, source, f"{where}.{key}" if where else key)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            require_plain(item, source, f"{where}.{index}")
+    elif isinstance(value, datetime.date):
+        raise SuiteError(f"{place}: {value} is a date to YAML: put it in quotes if it is a text")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SuiteError(f"{place}: {value} is no finite number")
+    elif value is not None and not isinstance(value, str | int | float):
+        raise SuiteError(f"{place}: {value!r} is neither text, number, list nor block of keys")
+
+
+def checked(data: Any, source: str) -> dict[str, Any]:
+    """A copy of a suite's data with the schema's defaults filled in.
+
+    Args:
+        data: of one YAML file, or of several laid over each other.
+        source: what messages call it.
+
+    Raises:
+        SuiteError: it does not fit the schema; a line per error, each naming the key.
+    """
+    require_plain(data, source)
+    data = json.loads(json.dumps(data))
+    if isinstance(data, dict) and data.get("sweep", {}) is None:
+        del data["sweep"]  # a file laid over a suite can only set a key, not take it away
+    schema = read_schema()
+    errors = sorted(_DefaultsValidator(schema).iter_errors(data), key=lambda e: list(map(str, e.absolute_path)))
+    if errors:
+        lines = [f"  - {'.'.join(map(str, e.absolute_path)) or 'top level'}: {_message(e)}" for e in errors]
+        raise SuiteError(f"{source} does not fit {SHOWN_AS}:\n" + "\n".join(lines))
+    return data
+
+
+def read_schema() -> dict[str, Any]:
+    """The schema: keys, types, limits, defaults and descriptions."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def _message(error: ValidationError) -> str:
+    """What is wrong, and what would be right."""
+    schema = error.schema
+    if not isinstance(schema, Mapping):
+        return error.message
+    hints = []
+    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
+        known = list(schema.get("properties", {}))
+        for key in error.instance:
+            if key not in known and (close := get_close_matches(key, known, 1)):
+                hints.append(f"did you mean '{close[0]}'?")
+        hints = hints or [f"known keys: {', '.join(known)}"]
+    else:
+        low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+        if low is not None and high is not None:
+            hints.append(f"expected {low:g} to {high:g}")
+        if "default" in schema and error.absolute_path:
+            hints.append(f"for example {error.absolute_path[-1]}: {json.dumps(schema['default'])}")
+        if error.validator == "pattern" and "description" in schema:
+            hints.append(schema["description"])
+    return "; ".join([error.message, *hints])
+
+
+def _set_defaults(validator: Any, properties: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if isinstance(instance, dict):
+        for key, subschema in properties.items():
+            if "default" in subschema:
+                instance.setdefault(key, json.loads(json.dumps(subschema["default"])))
+    yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
+
+
+_DefaultsValidator = validators.extend(Draft202012Validator, {"properties": _set_defaults})

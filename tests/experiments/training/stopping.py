@@ -1,0 +1,58 @@
+"""A training that stops in mid-epoch: `python -m tests.experiments.training.stopping STEP ...` is `experiments.training.train ...`, but
+its process (of rank 0) halts once STEP is logged. It is killed there for certain, however busy the machine is.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+SECONDS = 300
+
+
+def state(pid):
+    """A process's state as the kernel's letter: 'T' has stopped, 'Z' has ended; None for none of that id."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return None
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until_one_has_stopped(process, pids):
+    """Waits for a training that `process` started; `pids()` are those that may stop."""
+    deadline = time.monotonic() + SECONDS
+    while "T" not in map(state, pids()):
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def wait_until_ended(pids):
+    deadline = time.monotonic() + SECONDS
+    while any(state(pid) not in (None, "Z") for pid in pids):
+        assert time.monotonic() < deadline, "a process outlives the one that started it"
+        time.sleep(0.05)
+
+
+def main():
+    from experiments.training import train
+    from experiments.training.runner import MetricsHook
+
+    step, log = int(sys.argv[1]), MetricsHook.log
+
+    def log_and_stop(hook, runner):
+        log(hook, runner)
+        if hook.log_file is not None and runner.iter + 1 == step:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    MetricsHook.log = log_and_stop
+    train.main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

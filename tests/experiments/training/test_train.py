@@ -1,0 +1,231 @@
+"""Training: determinism, a kill and its resume, what is refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from mmcv.parallel import MMDataParallel
+from mmcv.runner import build_optimizer
+from mmdet.datasets import build_dataloader
+
+from experiments.config import resolve_config, training_hash
+from experiments.data.datasets import build_training_set, checkpoint_or_error
+from experiments.history import METRICS, MetricsLog, read_metrics
+from experiments.tracking import stages as tracking
+from experiments.tracking.offline import offline_runs, read_run
+from experiments.training.runner import saved_states, seed_everything
+from experiments.training.train import build_model, train
+from suite.errors import SuiteError
+from suite.suite import load_suite
+from tests.experiments.training.stopping import wait_until_one_has_stopped
+
+STOPPING = ("tests.experiments.training.stopping", "6")  # of 8 iterations, in the second of two epochs
+
+
+def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn", module=("experiments.training.train",)):
+    """Command line of one training of the tiny suite."""
+    (folder / "suite.yaml").write_text(yaml.safe_dump({k: v for k, v in suite.items() if k != "pretraining"}))
+    return [
+        *(sys.executable, "-m", *module, "--suite", folder / "suite.yaml", "--variant", variant),
+        *("--data-dir", tiny_data, "--work-dir", work_dir),
+    ]
+
+
+def run(arguments, **kwargs):
+    environment = {**tracking.environment(), "WANDB_MODE": "disabled"}
+    return subprocess.run(
+        list(map(str, arguments)), env=environment, capture_output=True, text=True, timeout=900, **kwargs
+    )
+
+
+def weights(work_dir):
+    return torch.load(work_dir / "checkpoint.pth", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_suite, tiny_data, tmp_path_factory):
+    """An uninterrupted training."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = run(command(tiny_suite, folder, tiny_data, folder / "run"))
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_a_training_leaves_its_declared_files_only(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"checkpoint.pth", "run.json", "history.csv", "metrics.jsonl", "train.log"} <= names
+    assert not list(finished.glob("epoch_*")) and not list(finished.glob("*.part"))
+    record = json.loads((finished / "run.json").read_text())
+    assert record["epochs"] == 2 and record["iterations"] == 8
+    assert record["checkpoint"]["bytes"] == (finished / "checkpoint.pth").stat().st_size
+    assert "val/AP50" in (finished / "history.csv").read_text().splitlines()[0]
+
+
+def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, tiny_suite, tiny_data, tmp_path):
+    suite = {**tiny_suite, "results": str(tmp_path / "results")}
+    place = (suite, tmp_path, tiny_data, tmp_path / "run")
+    stopping, arguments = ([*map(str, command(*place, module=m))] for m in (STOPPING, ("experiments.training.train",)))
+    environment = {**tracking.environment(), "WANDB_MODE": "offline"}
+    process = subprocess.Popen(stopping, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_one_has_stopped(process, lambda: [process.pid])
+    finally:
+        process.kill()
+        process.wait()
+    assert read_metrics(tmp_path / "run" / METRICS)[-1]["step"] == 6
+    assert [path.name for path in saved_states(tmp_path / "run")] == ["epoch_1.pth"]
+    assert not (tmp_path / "run" / "checkpoint.pth").exists()
+
+    again = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=900)
+    assert again.returncode == 0, again.stderr
+    assert "continuing after epoch 1" in again.stderr
+    expected, resumed = weights(finished), weights(tmp_path / "run")
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+    timeless = [
+        [{k: v for k, v in row.items() if "time" not in k and k != "memory"} for row in read_metrics(folder / METRICS)]
+        for folder in (finished, tmp_path / "run")
+    ]
+    assert timeless[0] == timeless[1]
+
+    (folder,) = offline_runs(tmp_path / "results")
+    tracked, log = read_run(folder), {}
+    for row in read_metrics(tmp_path / "run" / METRICS):  # a validation shares the step of the iteration before it
+        log.setdefault(row["step"], {}).update(row)
+    steps = [row["_step"] for row in tracked["history"]]
+    assert steps == list(range(1, 9)), "one run, every step once, in order"
+    curve = [{k: v for k, v in row.items() if k[0] != "_"} for row in tracked["history"]]
+    assert curve == [{"iteration": step, **{k: v for k, v in row.items() if k != "step"}} for step, row in log.items()]
+    assert {"loss", "loss_cls", "acc", "lr", "grad_norm", "time", "memory"} < curve[0].keys()
+    assert "val/AP90" in curve[3]
+    assert json.loads((tmp_path / "run/run.json").read_text())["wandb_run_id"] == tracked["id"]
+
+
+def test_a_finished_training_is_not_repeated(finished, tiny_suite, tiny_data):
+    before = (finished / "checkpoint.pth").stat().st_mtime_ns
+    again = run(command(tiny_suite, finished.parent, tiny_data, finished))
+    assert again.returncode == 0
+    assert "already trained" in again.stderr
+    assert (finished / "checkpoint.pth").stat().st_mtime_ns == before
+
+
+def test_validations_are_handed_over_those_of_a_finished_training_too(finished, tiny_suite, tiny_data):
+    suite = {key: value for key, value in tiny_suite.items() if key != "pretraining"}
+    seen = {}
+    train(suite, "faster_rcnn", 0, work_dir=finished, data_dir=tiny_data, pretraining=None,
+          on_validation=lambda epoch, metrics: seen.update({epoch: metrics["AP"]}))  # fmt: skip
+    rows = [row for row in read_metrics(finished / "metrics.jsonl") if "val/AP" in row]
+    assert seen == {1: rows[0]["val/AP"], 2: rows[1]["val/AP"]}
+
+
+def test_what_a_validation_raises_ends_the_training_which_then_goes_on(tiny_suite, tiny_data, tmp_path):
+    suite = {key: value for key, value in tiny_suite.items() if key != "pretraining"}
+    common = {"work_dir": tmp_path, "data_dir": tiny_data, "pretraining": None, "tracked": False}
+    common["changes"] = {"optimizer.lr": 1e-3}
+
+    def stop(epoch, metrics):
+        raise KeyboardInterrupt(epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(suite, "faster_rcnn", 0, **common, on_validation=stop)
+    assert [path.name for path in saved_states(tmp_path)] == ["epoch_1.pth"]
+    epochs = []
+    train(suite, "faster_rcnn", 0, **common, on_validation=lambda epoch, _: epochs.append(epoch))
+    assert epochs == [1, 2]
+    assert "continuing after epoch 1" in (tmp_path / "train.log").read_text()
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["wandb_run_id"] is None
+    assert run["config_hash"] == training_hash(resolve_config(suite, "faster_rcnn", common["changes"]))
+    assert run["config_hash"] != training_hash(resolve_config(suite, "faster_rcnn"))
+
+
+def test_states_of_another_config_are_not_resumed(tiny_suite, tiny_data, tmp_path):
+    work_dir = tmp_path / "run"
+    work_dir.mkdir()
+    torch.save({"meta": {"training_hash": "another", "epoch": 1, "iter": 4}}, work_dir / "epoch_1.pth")
+    (work_dir / "epoch_2.pth").write_bytes(b"torn")
+    done = run(command(tiny_suite, tmp_path, tiny_data, work_dir))
+    assert done.returncode == 0, done.stderr
+    assert "epoch_2.pth is damaged" in done.stderr
+    assert "belongs to another config, seed or dataset: starting over" in done.stderr
+
+
+def first_step(cfg, data_dir):
+    """Losses and gradients of the first iteration of a training, and the weights after it."""
+    dataset = build_training_set(cfg, data_dir)
+    seed_everything(0, 0)
+    model = build_model(cfg, initialize=True).train()
+    optimizer = build_optimizer(model, cfg.optimizer)
+    batch = next(iter(build_dataloader(dataset, 8, 0, dist=False, seed=0)))
+    outputs = MMDataParallel(model, device_ids=[-1]).train_step(batch, optimizer)
+    outputs["loss"].backward()
+    optimizer.step()
+    parameters = dict(model.named_parameters())
+    return outputs["log_vars"], {k: p.grad for k, p in parameters.items()}, {k: p.data for k, p in parameters.items()}
+
+
+@pytest.mark.parametrize("variant", ["faster_rcnn", "samp1000_lw5.0"])
+def test_what_makes_training_fast_changes_nothing_but_rounding(tiny_data, variant):
+    suite = load_suite("experiments/shapes.yaml")
+    fast, plain = resolve_config(suite, variant), resolve_config(suite, variant)
+    for cfg in (fast, plain):  # AdamW's first step is all but the gradient's sign, which rounding decides if it is tiny
+        cfg.optimizer.eps = 1.0
+    plain.channels_last = plain.optimizer.fused = False
+    plain.model.roi_head.bbox_roi_extractor.roi_layer.pop("use_torchvision", None)
+    plain.data.train.pipeline[0].type = "LoadImageFromFile"
+    losses, gradients, weights = first_step(fast, tiny_data)
+    expected_losses, expected_gradients, expected_weights = first_step(plain, tiny_data)
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    assert weights["backbone.layer1.0.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
+    for name, expected in expected_gradients.items():
+        error = (gradients[name] - expected).norm() / expected.norm().clamp(min=1e-6)
+        assert error < 1e-3, name
+        torch.testing.assert_close(weights[name], expected_weights[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_channels_last_with_mmcvs_roi_align_is_refused():
+    cfg = resolve_config(load_suite("experiments/shapes.yaml"), "faster_rcnn")
+    cfg.model.roi_head.bbox_roi_extractor.roi_layer.use_torchvision = False
+    if torch.cuda.is_available():
+        build_model(cfg)  # mmcv's CUDA kernel makes a contiguous copy
+        return
+    with pytest.raises(SuiteError, match="Set use_torchvision=True in bbox_roi_extractor.roi_layer, or remove"):
+        build_model(cfg)
+
+
+def test_missing_data_says_how_to_make_it(tiny_suite, tmp_path):
+    with pytest.raises(SuiteError, match=r"dataset\.json is missing: make or check the data first"):
+        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tmp_path / "none", pretraining=None)
+
+
+def test_missing_and_damaged_pretraining_are_named(tiny_suite, tiny_data, tmp_path):
+    with pytest.raises(SuiteError, match=r"start\.pth is missing: train it first"):
+        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tiny_data, pretraining=tmp_path / "start.pth")
+    (tmp_path / "start.pth").write_bytes(b"PK truncated")
+    with pytest.raises(
+        SuiteError, match=r"start\.pth is not a readable checkpoint \(12 bytes, sha256 .*delete it and run again"
+    ):
+        checkpoint_or_error(tmp_path / "start.pth")
+
+
+def test_pretraining_of_another_model_is_refused(tiny_suite, tiny_data, tmp_path):
+    torch.save({"state_dict": {"backbone.conv1.weight": torch.zeros(1)}, "meta": {}}, tmp_path / "start.pth")
+    with pytest.raises(SuiteError, match="does not fit the model"):
+        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tiny_data, pretraining=tmp_path / "start.pth")
+
+
+def test_unknown_variant_on_the_command_line_is_an_error_not_a_traceback():
+    done = run([sys.executable, "-m", "experiments.training.train", "--variant", "nope"])
+    assert done.returncode != 0
+    assert done.stderr.strip().endswith("it has " + ", ".join(load_suite("experiments/shapes.yaml")["variants"]))
+
+
+def test_a_torn_metrics_line_is_dropped_and_later_rows_are_replaced(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "epoch": 0.5}\n{"step": 2, "epoch": 1.0}\n{"step": 3, "ep')
+    log = MetricsLog(path, resume_step=1)
+    log.append(2, 1.0, {"loss": 0.5, "val/APl": None})
+    assert read_metrics(path) == [{"step": 1, "epoch": 0.5}, {"step": 2, "epoch": 1.0, "loss": 0.5}]

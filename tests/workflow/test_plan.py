@@ -1,0 +1,120 @@
+"""What would run, and how long."""
+
+import csv
+
+from workflow import plan as module
+from workflow.plan import Job, estimate, measured, parse_dry_run, read_recorded, record, render, trainings
+
+FAMILIES = {"faster_rcnn": "baseline", "samp1000_lw5.0": "iounet"}
+DRY_RUN = """Building DAG of jobs...
+Job stats:
+[today]
+rule pretraining:
+    output: results/s/pretraining/checkpoint.pth
+    benchmark: results/s/benchmarks/pretraining.tsv
+    threads: 2
+    resources: mem_mb=3000
+
+rule train:
+    benchmark: results/s/benchmarks/train_faster_rcnn_seed0.tsv
+    wildcards: variant=faster_rcnn, seed=0
+    resources: tmpdir=/tmp, gpu=1
+rule train:
+    benchmark: results/s/benchmarks/train_samp1000_lw5.0_seed0.tsv
+    wildcards: variant=samp1000_lw5.0, seed=0
+    resources: tmpdir=/tmp, gpu=1
+rule train:
+    benchmark: results/s/benchmarks/train_samp1000_lw5.0_seed1.tsv
+    wildcards: variant=samp1000_lw5.0, seed=1
+    resources: tmpdir=/tmp, gpu=1
+localrule all:
+    input: results/s/report/README.md
+"""
+
+
+def test_jobs_are_read_off_a_dry_run():
+    jobs = parse_dry_run(DRY_RUN, FAMILIES)
+    assert [job.kind for job in jobs] == ["pretraining", "train, baseline", "train, iounet", "train, iounet", "all"]
+    assert [job.threads for job in jobs] == [2, 1, 1, 1, 1]
+    assert [job.gpus for job in jobs] == [0, 1, 1, 1, 0]
+
+
+def test_jobs_of_one_thread_share_the_cores():
+    jobs = parse_dry_run(DRY_RUN, FAMILIES)
+    own = {"train, baseline": [90.0, 100.0, 300.0]}
+    rows = estimate(jobs, own, {"pretraining": 400.0, "train, baseline": 1.0, "train, iounet": 60.0}, cores=2, gpus=2)
+    assert [(row.kind, row.jobs, row.seconds, row.wall) for row in rows] == [
+        ("pretraining", 1, 400.0, 400.0),
+        ("train, baseline", 1, 100.0, 100.0),  # this machine's own median, not the recorded time
+        ("train, iounet", 2, 60.0, 60.0),  # side by side
+    ]
+    text = render(rows, 2)
+    assert "all of it: about 9 min on 2 cores" in text
+    assert "GPU-hours: about 0" in text  # 220 s
+
+
+def test_what_was_never_measured_is_said():
+    rows = estimate([Job("train", "train, iounet", "b.tsv")], {}, {}, cores=2)
+    text = render(rows, 2)
+    assert "at least 0 s" in text
+    assert "not measured yet: train, iounet" in text
+    assert render([], 2).startswith("nothing to run")
+
+
+def test_benchmarks_are_grouped_by_kind(tmp_path):
+    files = {
+        "train_faster_rcnn_seed0": 10,
+        "train_samp1000_lw5.0_seed0": 20,
+        "train_samp1000_lw5.0_seed1": 30,
+        "evaluate_samp1000_lw5.0_seed1_val": 5,
+        "pretraining": 7,
+        "sweep_worker_0": 9,
+    }
+    for name, seconds in files.items():
+        with (tmp_path / f"{name}.tsv").open("w", newline="") as file:
+            csv.writer(file, delimiter="\t").writerows([["s", "max_rss"], [seconds, 1]])
+    (tmp_path / "data.tsv").write_text("s\tmax_rss\n")  # killed before its row was written
+    assert measured(tmp_path, FAMILIES) == {
+        "evaluate, iounet": [5.0],
+        "pretraining": [7.0],
+        "sweep_worker": [9.0],
+        "train, baseline": [10.0],
+        "train, iounet": [20.0, 30.0],
+    }
+
+
+def test_recording_keeps_the_other_suites(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "RECORDED", tmp_path / "recorded.yaml")
+    record("other", {"train": [1.0]}, gpus=0)
+    record("mine", {"train, iounet": [1.0, 3.0]}, gpus=2)
+    found = read_recorded()
+    assert found["mine"]["seconds"] == {"train, iounet": 2.0}
+    assert found["other"]["seconds"] == {"train": 1.0}
+    assert found["mine"]["machine"] and found["mine"]["gpus"] == 2
+
+
+def test_jobs_with_gpus_run_side_by_side_as_far_as_the_gpus_last():
+    jobs = [Job("train", "train, iounet", "b.tsv", threads=4, gpus=2)] * 6
+    for cores, gpus, at_once in [(64, 4, 2), (64, 1, 1), (64, 0, 1), (4, 16, 1), (64, 64, 6)]:
+        (row,) = estimate(jobs, {"train, iounet": [3600.0]}, {}, cores, gpus)
+        assert (row.at_once, row.wall) == (at_once, 3600 * 6 / at_once)
+    assert "GPU-hours: about 12" in render([row], 64, 64)
+    assert "on 64 cores and 64 GPUs" in render([row], 64, 64)
+
+
+def test_a_training_on_more_gpus_than_were_recorded_takes_as_much_less_time():
+    jobs = [Job("train", "train, iounet", "b.tsv", gpus=4), Job("evaluate", "evaluate, iounet", "c.tsv", gpus=1)]
+    recorded = {"train, iounet": 8000.0, "evaluate, iounet": 100.0}
+    seconds = [[row.seconds for row in estimate(jobs, {}, recorded, 8, 8, trained_on)] for trained_on in (1, 2)]
+    assert seconds == [[2000.0, 100.0], [4000.0, 100.0]]
+    own = {"train, iounet": [500.0]}  # measured here, on as many as are asked for
+    assert estimate(jobs, own, recorded, 8, 8)[0].seconds == 500.0
+
+
+def test_a_trainings_time_is_its_own_not_that_of_its_last_job(tmp_path):
+    for folder, variant, seconds in [("pretraining", "pretraining", 9), ("runs/a/seed0", "faster_rcnn", 100)]:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "run.json").write_text(f'{{"variant": "{variant}", "wall_time_s": {seconds}}}')
+    (tmp_path / "runs/a/seed1").mkdir()
+    (tmp_path / "runs/a/seed1/run.json").write_text("{")
+    assert trainings(tmp_path, FAMILIES) == {"pretraining": [9.0], "train, baseline": [100.0]}
