@@ -8,7 +8,7 @@ to the project's root.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -514,12 +514,11 @@ def _check_splits(suite: Suite, source: str) -> None:
 
 
 def _check_configs(suite: Suite, source: str) -> None:
-    named: dict[str, Sequence[Any] | Any] = {name: suite.variant(name) for name in suite.trained} | dict(
-        suite.untrained
-    )
-    for name, entry in named.items():
-        if not (ROOT / entry.config).is_file():
-            raise SuiteError(f"{source}: the config of '{name}' does not exist: {entry.config}")
+    named = {name: suite.variant(name).config for name in suite.trained}
+    named |= {name: entry.config for name, entry in suite.untrained.items()}
+    for name, config in named.items():
+        if not (ROOT / config).is_file():
+            raise SuiteError(f"{source}: the config of '{name}' does not exist: {config}")
 
 
 def _check_step_sizes(suite: Suite, source: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from experiments.config import resolve_config, training_hash
 from suite.errors import SuiteError
 from suite.settings import Setting
+from suite.suite import Suite
 
 LOSS_WEIGHT = "model.roi_head.iou_head.loss_iou.loss_weight"
 ROIS = {"per_img": "model.roi_head.roi_generator.sample_num", "per_iou": "model.roi_head.roi_generator.per_iou"}

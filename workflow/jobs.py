@@ -3,16 +3,14 @@
 import sys
 from pathlib import Path
 
-import yaml
-
 from experiments.config import config_hash, resolve_config, training_hash
 from experiments.data.folder import missing
-from experiments.data.shapes.spec import digest, parse_spec
+from experiments.data.shapes.spec import digest, fingerprint
 from experiments.data.weights import missing_weights
 from experiments.speed.timing import VARIANTS as TIMED
 from experiments.speed.timing import speed_rows
 from suite.files import atomic
-from suite.suite import Suite
+from suite.suite import GeneratedData, Suite
 
 
 class Plan:
@@ -32,21 +30,18 @@ class Plan:
         """Resolves every config, so that a mistake in one shows before anything runs."""
         self.suite = suite
         self.results = suite.layout.root.as_posix()
-        self.suite_text = yaml.safe_dump(suite, sort_keys=False)
+        self.suite_text = suite.text
         self.suite_file = f"{self.results}/suite.yaml"
         self.start = {"data": f"{self.results}/data/dataset.json"}
-        if "pretraining" in suite:
+        if suite.pretraining is not None:
             self.start["pretraining"] = f"{self.results}/pretraining/checkpoint.pth"
-        if "generator" in suite.dataset:
-            self.data_module, self.data_fingerprint = (
-                "experiments.data.shapes.dataset",
-                parse_spec(suite.dataset).fingerprint,
-            )
+        if isinstance(suite.dataset, GeneratedData):
+            self.data_module, self.data_fingerprint = "experiments.data.shapes.dataset", fingerprint(suite.dataset)
         else:
-            self.data_module, self.data_fingerprint = "experiments.data.folder", digest(suite.dataset)
-        trained = [*suite.variants, *(["pretraining"] if "pretraining" in suite else [])]
+            self.data_module, self.data_fingerprint = "experiments.data.folder", digest(suite.raw["dataset"])
+        trained = suite.trained
         self._configs = {variant: resolve_config(suite, variant) for variant in trained}
-        self.speed = [f"{self.results}/speed/{suite['speed']['device']}.json"] if speed_rows(suite) else []
+        self.speed = [f"{self.results}/speed/{suite.speed.device}.json"] if speed_rows(suite) else []
 
     def write_suite(self) -> None:
         """Writes `suite_file` unless it is there with the same contents."""
@@ -57,7 +52,7 @@ class Plan:
 
     def missing(self) -> list[str]:
         """What the data check would miss first, a message for each; nothing once the data are made or checked."""
-        if "generator" in self.suite.dataset or Path(self.start["data"]).is_file():
+        if isinstance(self.suite.dataset, GeneratedData) or Path(self.start["data"]).is_file():
             return []
         return missing(self.suite.dataset) + missing_weights(self.suite)
 
@@ -85,7 +80,7 @@ class Plan:
 
     def timed_checkpoints(self) -> list[str]:
         """The checkpoints whose inference is timed."""
-        seed = self.suite["seeds"][0]
+        seed = self.suite.seeds[0]
         return [f"{self.results}/runs/{variant}/seed{seed}/checkpoint.pth" for variant in TIMED]
 
     def speed_hash(self) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from experiments.runtime import hardware
 from suite import provenance
 from suite.errors import SuiteError
 from suite.files import atomic, read_json
@@ -207,7 +208,7 @@ def _duration(seconds: float) -> str:
 
 def record(suite: str, own: Mapping[str, list[float]], gpus: int) -> None:
     """Writes the medians of this machine into `recorded_times.yaml`, under the suite's name; `gpus` of a training."""
-    hardware = provenance.hardware()
+    hardware = hardware()
     entry = {
         "machine": f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or 'no GPU'}",
         "commit": provenance.git_state()["git_commit"],
@@ -239,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
         suite = load_suite(options.configfile)
     except SuiteError as error:
         sys.exit(f"error: {error}")
-    families = {name: entry["family"] for name, entry in suite.variants.items()}
+    families = {name: entry.family for name, entry in suite.variants.items()}
     own = measured(suite.layout.root / "benchmarks", families) | trainings(suite.layout.root, families)
     if options.record:
         if not own:

@@ -41,17 +41,17 @@ from experiments.data.weights import check_suite_weights, missing_weights
 from experiments.tracking import stages as tracking
 from suite.errors import SuiteError
 from suite.files import atomic, folder_lock, write_json
-from suite.suite import load_suite
+from suite.suite import FolderData, load_suite
 
 SAMPLE = 200  # images of a split that are decoded
 Image.MAX_IMAGE_PIXELS = None  # one's own images may be as large as they are
 
 
-def prepare(dataset: dict[str, Any], out: Path, workers: int = 1) -> dict[str, Any]:
+def prepare(dataset: FolderData, out: Path, workers: int = 1) -> dict[str, Any]:
     """Checks the folder and writes the files of the module's docstring.
 
     Args:
-        dataset: a suite's checked `dataset` block with a `format`.
+        dataset: a suite's `dataset` in a folder.
         out: the suite's data folder.
         workers: threads that decode the sample of images.
 
@@ -62,13 +62,13 @@ def prepare(dataset: dict[str, Any], out: Path, workers: int = 1) -> dict[str, A
         SuiteError: a file is missing or damaged, or a count is not what it should be; names it and what to do.
     """
     source = _Source(dataset)
-    splits, parts = dataset["splits"], {}
-    own = {name: entry for name, entry in splits.items() if "from" not in entry}
+    splits, parts = dataset.splits, {}
+    own = [name for name, split in splits.items() if split.origin is None]
     tables = {name: source.table(name) for name in own}
     train = tables["train"]
     if not any(not annotation["iscrowd"] for annotation in train["annotations"]):
         raise SuiteError(f"{source.root}: split `train` has no box to learn from")
-    wanted = dataset.get("num_categories")
+    wanted = dataset.num_categories
     if wanted and len(train["categories"]) != wanted:
         raise SuiteError(
             f"{source.root}: split `train` has {len(train['categories'])} categories, expected {wanted} "
@@ -78,22 +78,22 @@ def prepare(dataset: dict[str, Any], out: Path, workers: int = 1) -> dict[str, A
     for name in own:
         source.check_images(name, tables[name], workers)
     contains: dict[str, list[str]] = {}
-    for name, entry in splits.items():
-        if "from" in entry:
-            parts[name] = entry["from"]
-            _cut(tables, contains, name, entry["from"], entry["take"], entry["held_out"])
+    for name, split in splits.items():
+        if split.origin is not None:
+            parts[name] = split.origin
+            _cut(tables, contains, name, split.origin, split.take, split.held_out)
     out.mkdir(parents=True, exist_ok=True)
     written = {}
     for name, table in tables.items():
-        origin = next((o for n, o in parts.items() if name in (n, unseen_split(dataset, o, n))), name)
+        origin = next((o for n, o in parts.items() if name in (n, dataset.without(o, n))), name)
         _link(out / name, source.images(origin))
         written[name] = _write_table(out / f"{name}.json", table)
         written[name] |= {"contains": contains.get(name, []), "dropped": table["dropped"]}
     names = [category["name"] for category in train["categories"]]
     digest = hashlib.sha256(json.dumps([names, {n: w["sha256"] for n, w in written.items()}]).encode()).hexdigest()
     manifest = {
-        "format": dataset["format"],
-        "download": dataset.get("download"),
+        "format": dataset.format,
+        "download": dataset.download,
         "fingerprint": digest,
         "splits": written,
         "categories": names,
@@ -102,13 +102,13 @@ def prepare(dataset: dict[str, Any], out: Path, workers: int = 1) -> dict[str, A
     return manifest
 
 
-def missing(dataset: dict[str, Any]) -> list[str]:
+def missing(dataset: FolderData) -> list[str]:
     """What of a `dataset` block's files is not there, a message for each; only names are looked at."""
     found: list[str] = []
     try:
         source = _Source(dataset)
-        for name, entry in dataset["splits"].items():
-            for part in source.parts(name) if "from" not in entry else ():
+        for name, split in dataset.splits.items():
+            for part in source.parts(name) if split.origin is None else ():
                 try:
                     source.require(*part)
                 except SuiteError as error:
@@ -140,41 +140,41 @@ def _cut(
 class _Source:
     """The folder, and how to say what is wrong in it."""
 
-    def __init__(self, dataset: dict[str, Any]) -> None:
+    def __init__(self, dataset: FolderData) -> None:
         self.dataset = dataset
-        self.root = Path(os.path.expandvars(dataset["root"])).expanduser()
+        self.root = Path(os.path.expandvars(dataset.root)).expanduser()
         if not self.root.is_dir():
             raise SuiteError(f"{self.root} (dataset.root) is no folder. {self._remedy('')}")
 
     def images(self, split: str) -> Path:
         """Folder of a split's images."""
-        return self.root / self.dataset["splits"][split].get("images", "JPEGImages")
+        return self.root / (self.dataset.splits[split].images or "JPEGImages")
 
     def parts(self, split: str) -> list[tuple[Path, str, Callable[[Path], bool]]]:
         """What a split must have: its images, its annotations, its list if it has one; arguments of `require`."""
-        entry = self.dataset["splits"][split]
-        annotations = self.root / entry.get("annotations", "Annotations")
-        test: Callable[[Path], bool] = Path.is_file if self.dataset["format"] == "coco" else Path.is_dir
+        entry = self.dataset.splits[split]
+        annotations = self.root / (entry.annotations or "Annotations")
+        test: Callable[[Path], bool] = Path.is_file if self.dataset.format == "coco" else Path.is_dir
         found: list[tuple[Path, str, Callable[[Path], bool]]] = [(self.images(split), f"{split}.images", Path.is_dir)]
         found.append((annotations, f"{split}.annotations", test))
-        if "list" in entry:
-            found.append((self.root / entry["list"], f"{split}.list", Path.is_file))
+        if entry.list is not None:
+            found.append((self.root / entry.list, f"{split}.list", Path.is_file))
         return found
 
     def table(self, split: str) -> Table:
         """A split's annotations; its files are there, its images counted."""
-        entry = self.dataset["splits"][split]
+        entry = self.dataset.splits[split]
         folder, path, *lists = (self.require(*part) for part in self.parts(split))
 
         def image_size(name: str) -> tuple[int, int]:
             return _decoded_size(self.require(folder / name, f"{split}.images", Path.is_file))
 
-        if self.dataset["format"] == "coco":
-            table = read_coco(path, image_size, masks=self.dataset["masks"])
+        if self.dataset.format == "coco":
+            table = read_coco(path, image_size, masks=self.dataset.masks)
         else:
             stems = _lines(lists[0]) if lists else sorted(file.stem for file in path.glob("*.xml"))
             table = read_voc(path, stems, _files_by_stem(folder, set(stems)), image_size)
-        found, wanted = len(table["images"]), entry.get("count", len(table["images"]))
+        found, wanted = len(table["images"]), entry.count or len(table["images"])
         if found != wanted or not found:
             raise SuiteError(
                 f"{path}: {found} images, expected {wanted if found else 'some'} (dataset.splits.{split}.count)"
@@ -215,8 +215,8 @@ class _Source:
 
     def _remedy(self, wanted: str) -> str:
         elsewhere = "If the data are elsewhere, set dataset.root"
-        if self.dataset.get("download"):
-            return f"{remedy(self.dataset['download'], wanted, self.root)}. {elsewhere}"
+        if self.dataset.download:
+            return f"{remedy(self.dataset.download, wanted, self.root)}. {elsewhere}"
         return f"{elsewhere}, or the paths of dataset.splits, in the suite"
 
 
@@ -295,13 +295,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         suite = load_suite(options.spec)
-        if "format" not in suite.dataset:
+        dataset = suite.dataset
+        if not isinstance(dataset, FolderData):
             raise SuiteError(f"{options.spec}: dataset has no `format`: its images are generated, not checked")
-        if lacking := missing(suite.dataset) + missing_weights(suite):
+        if lacking := missing(dataset) + missing_weights(suite):
             raise SuiteError("\n".join(lacking))
         check_suite_weights(suite)
         with folder_lock(options.out):
-            manifest = prepare(suite.dataset, options.out, options.workers)
+            manifest = prepare(dataset, options.out, options.workers)
         if options.out.resolve() == (suite.layout.root / "data").resolve():
             tracking.log_dataset(suite, options.out / "dataset.json")
     except (SuiteError, OSError) as error:  # OSError: a file that may not be read, a full disk

@@ -11,6 +11,7 @@ from experiments.config import resolve_config
 from experiments.data.download import torch_cache, weights_remedy
 from suite.errors import SuiteError
 from suite.files import sha256
+from suite.suite import Suite
 
 VARIABLE = "IOUNET_BACKBONE_WEIGHTS"
 
@@ -50,7 +51,7 @@ def backbone_weights(cfg: Any, suite: Suite) -> Path | None:
         return None
     chosen = {
         f"the variable {VARIABLE}": os.environ.get(VARIABLE),
-        "training.backbone_weights": suite.training.get("backbone_weights"),
+        "training.backbone_weights": suite.training.backbone_weights,
     }
     for where, value in chosen.items():
         if value:

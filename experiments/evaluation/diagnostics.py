@@ -16,7 +16,7 @@ from torch import Tensor
 
 from iounet.core.boxes import box_iou
 from iounet.models.detections import Candidates, Detections, rank_in_image, suppress
-from suite.settings import Setting
+from suite.settings import Setting, StepSize
 
 Array = NDArray[Any]
 
@@ -40,14 +40,14 @@ class Diagnostics:
     """
 
     def __init__(
-        self, ground_truth: Any, category_ids: Sequence[int], setting: Setting, step_sizes: Sequence[float]
+        self, ground_truth: Any, category_ids: Sequence[int], setting: Setting, step_sizes: Sequence[StepSize]
     ) -> None:
         if setting.step_size is None:
             raise ValueError(f"setting '{setting.name}' has no refinement: there is no ascent to follow")
         self._ground_truth = ground_truth
         self._labels = {category: label for label, category in enumerate(category_ids)}
-        self._step_size, self._num_steps = setting.step_size, setting.num_steps
-        self._step_sizes = sorted({float(step) for step in (setting.step_size, *step_sizes)})
+        self._step_size, self._num_steps = setting.step_size.actual, setting.num_steps
+        self._step_sizes = sorted({step for step in (self._step_size, *(size.actual for size in step_sizes))})
         self._objects = self._images = 0
         self._confidence: list[Array] = []
         self._survivors: dict[str, list[Array]] = {name: [] for name in NMS}

@@ -14,13 +14,13 @@ from typing import Any
 
 from experiments.config import config_hash, default_setting, resolve_config, set_classes
 from experiments.data.datasets import build_split, dataset_classes, dataset_fingerprint
-from experiments.runtime import prepare_process
+from experiments.runtime import hardware, prepare_process
 from experiments.tracking import stages as tracking
 from suite import provenance
 from suite.errors import SuiteError
 from suite.files import folder_lock, sha256, write_json
 from suite.settings import Setting
-from suite.suite import load_suite
+from suite.suite import Suite, load_suite
 
 
 def evaluate(
@@ -92,7 +92,9 @@ def _evaluate(
     model = model.cuda() if torch.cuda.is_available() else model
     own, diagnostics = default_setting(cfg), None
     if own.step_size is not None and settings is None:
-        diagnostics = Diagnostics(dataset.coco, dataset.cat_ids, own, suite.inference.guides.get(own.guide, []))
+        diagnostics = Diagnostics(
+            dataset.coco, dataset.cat_ids, own, suite.inference.step_sizes.get(own.guide or "", ())
+        )
     settings = suite.settings(variant) if settings is None else settings
     started = time.monotonic()
     detections = detect(
@@ -123,7 +125,7 @@ def _evaluate(
                 "name": setting.name,
                 "iou_branch": setting.guide is not None,
                 "guide": setting.guide,
-                "step_size": setting.step_size,
+                "step_size": None if setting.step_size is None else setting.step_size.actual,
                 "num_steps": setting.num_steps,
             },
             "metrics": evaluation.metrics,
@@ -152,7 +154,7 @@ def _evaluate(
         split,
         config=cfg._cfg_dict.to_dict(),
         origin=origin,
-        machine={"versions": provenance.versions(), "hardware": provenance.hardware()},
+        machine={"versions": provenance.versions(), "hardware": hardware()},
         results=results,
         diagnostics=summary,
         detections=out / "detections.json.gz",

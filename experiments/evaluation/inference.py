@@ -109,7 +109,7 @@ def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
         fc_dtype = fc_dtype or cfg.iou.get("fc_dtype", "float32")
         own.iou = ConfigDict(nms={**cfg.iou.nms, "guide": setting.guide}, fc_dtype=fc_dtype)
         if setting.step_size is not None:
-            refine = {**(cfg.iou.get("refine") or {}), "lamb": setting.step_size, "t": setting.num_steps}
+            refine = {**(cfg.iou.get("refine") or {}), "lamb": setting.step_size.actual, "t": setting.num_steps}
             own.iou.refine = ConfigDict(refine)
     return own
 

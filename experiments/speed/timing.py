@@ -21,13 +21,13 @@ from typing import Any
 
 from experiments.config import config_hash, default_setting, resolve_config, set_classes
 from experiments.data.datasets import build_split, dataset_classes, dataset_fingerprint
-from experiments.runtime import prepare_process
+from experiments.runtime import hardware, prepare_process
 from experiments.tracking import stages as tracking
 from suite import provenance
 from suite.errors import SuiteError
 from suite.files import sha256, write_json
 from suite.settings import Setting
-from suite.suite import load_suite
+from suite.suite import Suite, load_suite
 
 BASELINE, IOUNET = "faster_rcnn", "samp1000_lw5.0"
 VARIANTS = (BASELINE, IOUNET)
@@ -124,10 +124,10 @@ def benchmark(suite: Suite, *, device: str, checkpoints: dict[str, Path], data_d
 
     rows, speed = speed_rows(suite), suite.speed
     if not rows:
-        raise SuiteError(f"suite '{suite['suite']}' cannot be timed: it lacks one of {', '.join(VARIANTS)}")
+        raise SuiteError(f"suite '{suite.name}' cannot be timed: it lacks one of {', '.join(VARIANTS)}")
     if device == "cuda" and not torch.cuda.is_available():
         raise SuiteError("speed.device is 'cuda', but torch sees no GPU here: choose 'cpu'")
-    prepare_process(speed["threads"])
+    prepare_process(speed.threads)
     synchronize = torch.cuda.synchronize if device == "cuda" else _nothing
     configs = {variant: resolve_config(suite, variant) for variant in VARIANTS}
     for cfg in configs.values():
@@ -136,7 +136,7 @@ def benchmark(suite: Suite, *, device: str, checkpoints: dict[str, Path], data_d
     detectors = {row.key: Detector(models[row.variant], row.setting, row.fc_dtype) for row in rows}
     head: Any = models[IOUNET].roi_head
     try:
-        head.iou_head.cast(speed["fc_dtype"])
+        head.iou_head.cast(speed.fc_dtype)
     except ValueError as error:
         raise SuiteError(f"speed.fc_dtype cannot be timed: {error}") from None
     split = suite.report_split
@@ -147,8 +147,8 @@ def benchmark(suite: Suite, *, device: str, checkpoints: dict[str, Path], data_d
     with torch.no_grad():
         for batch_size in batch_sizes:
             # large batches: as many rounds of one batch as take about as long
-            images = speed["images"] if batch_size == 1 else batch_size
-            rounds = speed["rounds"] if batch_size == 1 else max(3, speed["rounds"] // 4)
+            images = speed.images if batch_size == 1 else batch_size
+            rounds = speed.rounds if batch_size == 1 else max(3, speed.rounds // 4)
             enough = rounds * images // batch_size
             full = (batch for batch in _batches(dataset, batch_size, device) if len(batch[1]) == batch_size)
             batches = list(islice(full, enough))
@@ -171,8 +171,8 @@ def benchmark(suite: Suite, *, device: str, checkpoints: dict[str, Path], data_d
         "suite": suite.name,
         "device": device,
         "split": split,
-        "seed": suite["seeds"][0],
-        "threads": speed["threads"],
+        "seed": suite.seeds[0],
+        "threads": speed.threads,
         "blocks": blocks,
         "reduced_precision": cost,
         "checkpoints": {
@@ -182,7 +182,7 @@ def benchmark(suite: Suite, *, device: str, checkpoints: dict[str, Path], data_d
         "dataset_fingerprint": dataset_fingerprint(data_dir),
         **provenance.git_state(),
         "versions": provenance.versions(),
-        "hardware": provenance.hardware(),
+        "hardware": hardware(),
     }
     result["wandb_run_id"] = tracking.log_speed(suite, result)
     write_json(out, result)
@@ -407,7 +407,7 @@ def main(arguments: list[str] | None = None) -> None:
         benchmark(
             suite,
             device=device,
-            checkpoints={v: root / "runs" / v / f"seed{suite['seeds'][0]}" / "checkpoint.pth" for v in VARIANTS},
+            checkpoints={v: root / "runs" / v / f"seed{suite.seeds[0]}" / "checkpoint.pth" for v in VARIANTS},
             data_dir=root / "data",
             out=options.out or root / "speed" / f"{device}.json",
         )

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.speed.timing import speed_rows
 from experiments.tracking.stages import PROJECT, tell
 from suite.errors import SuiteError
-from suite.suite import load_suite
+from suite.suite import Suite, load_suite
 
 LOSSES = ("loss", "loss_cls", "loss_bbox", "loss_iou", "loss_rpn_cls", "loss_rpn_bbox")
 TRAINING = ("acc", "lr", "grad_norm", "time", "memory")

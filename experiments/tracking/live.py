@@ -16,6 +16,7 @@ from typing import Any
 
 from experiments.history import read_metrics
 from experiments.tracking import stages as tracking
+from suite import provenance
 
 PATIENCE, POLL_SECONDS = 30, 2.0
 
@@ -39,7 +40,7 @@ class Live:
             order["metrics"] = str(self._metrics.resolve())
             command = [sys.executable, "-m", "experiments.tracking.live"]
             self._process = subprocess.Popen(
-                command, cwd=tracking.ROOT, env=tracking.environment(), stdin=subprocess.PIPE, text=True
+                command, cwd=provenance.ROOT, env=tracking.environment(), stdin=subprocess.PIPE, text=True
             )
             self._send(json.dumps(order))
         return self

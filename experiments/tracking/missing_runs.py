@@ -19,15 +19,15 @@ def write_missing_runs(results: Path) -> int:
     written = 0
     names = {read_run(run)["name"] for run in offline_runs(results)}
     for file in sorted(results.glob("*/suite.yaml")):
-        suite, root = {**load_suite(file), "results": str(results)}, file.parent
+        suite, root = load_suite(file).changed(results=str(results)), file.parent
         manifest = root / "data" / "dataset.json"
-        if f"{suite['suite']}__data" not in names and manifest.is_file():
+        if f"{suite.name}__data" not in names and manifest.is_file():
             written += tracking.log_dataset(suite, manifest) is not None
         for path in [root / "pretraining/run.json", *sorted(root.glob("runs/*/seed*/run.json"))]:
             written += path.is_file() and _write(path, suite, _training)
         for path in sorted(root.glob("evaluations/*/seed*/*/evaluation.json")):
             written += path.parents[2].name in suite.variants and _write(path, suite, _evaluation)
-        if f"{suite['suite']}__report" not in names and (root / "report/README.md").is_file():
+        if f"{suite.name}__report" not in names and (root / "report/README.md").is_file():
             written += track_report(suite, root / "report") is not None
     return written
 

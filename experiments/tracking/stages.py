@@ -22,11 +22,11 @@ from experiments.tracking import panels
 from experiments.tracking.offline import wait_until_whole
 from suite import provenance
 from suite.files import read_json
+from suite.suite import PRETRAINING, Suite
 
 PROJECT = "iounet"
 WRITE_SECONDS, UPLOAD_SECONDS = 60, 120
 DIGEST = 16  # characters of a digest that serve as an artifact's alias
-ROOT = provenance.ROOT
 ORIGIN = ("checkpoint_sha256", "config_hash", "git_commit", "dataset_fingerprint")
 
 Json = Mapping[str, Any]
@@ -51,25 +51,25 @@ def new_run_id() -> str:
     return secrets.token_hex(4)
 
 
-def dataset_artifact(suite: Json, fingerprint: str) -> str:
+def dataset_artifact(suite: Suite, fingerprint: str) -> str:
     """The reference, `name:alias`, of a data set."""
-    return f"{suite['suite']}__data:{fingerprint[:DIGEST]}"
+    return f"{suite.name}__data:{fingerprint[:DIGEST]}"
 
 
-def checkpoint_artifact(suite: Json, variant: str, seed: int, sha256: str) -> str:
+def checkpoint_artifact(suite: Suite, variant: str, seed: int, sha256: str) -> str:
     """The reference of a checkpoint."""
-    return f"{suite['suite']}__{variant}__s{seed}:{sha256[:DIGEST]}"
+    return f"{suite.name}__{variant}__s{seed}:{sha256[:DIGEST]}"
 
 
-def evaluation_artifact(suite: Json, variant: str, seed: int, split: str, run_id: str) -> str:
+def evaluation_artifact(suite: Suite, variant: str, seed: int, split: str, run_id: str) -> str:
     """The reference of what an evaluation found."""
-    return f"{suite['suite']}__{variant}__s{seed}__{split}:{run_id}"
+    return f"{suite.name}__{variant}__s{seed}__{split}:{run_id}"
 
 
-def log_dataset(suite: Json, manifest: Path) -> str | None:
+def log_dataset(suite: Suite, manifest: Path) -> str | None:
     """Logs a data set that was made; the artifact is its manifest, from which it can be made again."""
     contents = read_json(manifest)
-    config = {"suite": suite.name, "dataset": suite.dataset, "dataset_fingerprint": contents["fingerprint"]}
+    config = {"suite": suite.name, "dataset": suite.raw["dataset"], "dataset_fingerprint": contents["fingerprint"]}
     name, alias = dataset_artifact(suite, contents["fingerprint"]).split(":")
 
     def fill(run: Any) -> None:
@@ -79,7 +79,7 @@ def log_dataset(suite: Json, manifest: Path) -> str | None:
 
 
 def log_training(
-    suite: Json,
+    suite: Suite,
     variant: str,
     seed: int,
     *,
@@ -130,17 +130,19 @@ def log_training(
     )
 
 
-def live_run(suite: Json, variant: str, seed: int, config: Json, run_id: str) -> dict[str, Any]:
+def live_run(suite: Suite, variant: str, seed: int, config: Json, run_id: str) -> dict[str, Any]:
     """What `experiments.tracking.live.Live` needs to show a training as the run that `log_training` will log."""
     name = checkpoint_artifact(suite, variant, seed, "").rstrip(":")
     settings = training_config(suite, variant, seed, config)
     return {"suite": suite, "name": name, "group": variant, "job_type": "train", "config": settings, "run_id": run_id}
 
 
-def training_config(suite: Json, variant: str, seed: int, config: Json) -> dict[str, Any]:
+def training_config(suite: Suite, variant: str, seed: int, config: Json) -> dict[str, Any]:
     """What the config of a run says of its variant; the folder of the results, a machine's own affair, is left out."""
-    settings = {key: value for key, value in suite.items() if key != "results"}
-    entry = variant_entry(dict(suite), variant)
+    settings = {key: value for key, value in suite.raw.items() if key != "results"}
+    entry = (
+        {"family": "baseline", **suite.raw["pretraining"]} if variant == PRETRAINING else suite.raw["variants"][variant]
+    )
     named = {"suite": suite.name, "variant": variant, "seed": seed, "entry": entry}
     return {**named, "suite_settings": settings, "mmdet": config}
 
@@ -165,7 +167,7 @@ def log_rows(run: Any, rows: Iterable[Mapping[str, float]], defined: set[str] | 
 
 
 def log_evaluation(
-    suite: Json,
+    suite: Suite,
     variant: str,
     seed: int,
     split: str,
@@ -259,7 +261,7 @@ def log_evaluation(
     )
 
 
-def log_trial(suite: Json, trial: Json, curve: Mapping[int, float]) -> str | None:
+def log_trial(suite: Suite, trial: Json, curve: Mapping[int, float]) -> str | None:
     """Logs a trial of a sweep.
 
     Args:
@@ -291,7 +293,7 @@ def log_trial(suite: Json, trial: Json, curve: Mapping[int, float]) -> str | Non
     )
 
 
-def log_speed(suite: Json, result: Json) -> str | None:
+def log_speed(suite: Suite, result: Json) -> str | None:
     """Logs measurements of speed: the table `speed`, `speed/<row>_batch<n>/<measure>` for every number in it, and
     `speed/<row>/AP` of the row in reduced precision and of the one that it is compared with.
 
@@ -324,11 +326,11 @@ def log_speed(suite: Json, result: Json) -> str | None:
     for variant, timed in result["checkpoints"].items():
         uses.append(checkpoint_artifact(suite, variant, result["seed"], timed["sha256"]))
     config = {key: value for key, value in result.items() if key not in ("blocks", "reduced_precision", "wandb_run_id")}
-    name = f"{suite['suite']}__speed__{result['device']}"
+    name = f"{suite.name}__speed__{result['device']}"
     return _log(suite, name, group="speed", job_type="speed", config={**config, "uses": uses}, fill=fill)
 
 
-def log_report(suite: Json, report: Path, uses: Sequence[str]) -> str | None:
+def log_report(suite: Suite, report: Path, uses: Sequence[str]) -> str | None:
     """Logs a report's folder: tables/*.csv as tables, figures/*.png as images, both and README.md as an artifact."""
 
     def fill(run: Any) -> None:
@@ -346,7 +348,7 @@ def log_report(suite: Json, report: Path, uses: Sequence[str]) -> str | None:
         files = [report / "README.md", *tables, *figures]
         _log_artifact(run, suite, name, "report", [], files=files, base=report)
 
-    name = f"{suite['suite']}__report"
+    name = f"{suite.name}__report"
     config = {"suite": suite.name, "title": suite.title, "uses": list(uses), "versions": provenance.versions()}
     return _log(suite, name, group="report", job_type="report", config=config, fill=fill)
 
@@ -374,7 +376,7 @@ def _sample_table(samples: Sequence[Json], settings: Sequence[str]) -> Any:
 
 def _log_artifact(
     run: Any,
-    suite: Json,
+    suite: Suite,
     name: str,
     kind: str,
     aliases: Sequence[str],
@@ -406,7 +408,7 @@ def _log_artifact(
 
 
 def _log(
-    suite: Json,
+    suite: Suite,
     name: str,
     *,
     group: str,
@@ -442,7 +444,7 @@ def _log(
 
 
 def run_settings(
-    suite: Json, name: str, group: str, job_type: str, config: Json, run_id: str, tags: Sequence[str] = ()
+    suite: Suite, name: str, group: str, job_type: str, config: Json, run_id: str, tags: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Keywords of `wandb.init`, all but mode and settings; plain data. Points W&B's folders below the results."""
     folder = _folder(suite)
@@ -481,8 +483,8 @@ def wandb_settings(**more: Any) -> Any:
     )
 
 
-def _folder(suite: Json) -> Path:
-    return results_dir(dict(suite)).resolve() / "wandb"
+def _folder(suite: Suite) -> Path:
+    return suite.layout.root.resolve() / "wandb"
 
 
 def _upload(run: Path) -> None:
@@ -490,7 +492,7 @@ def _upload(run: Path) -> None:
     command = [sys.executable, "-m", "experiments.tracking.sync", "--run", str(run)]
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=provenance.ROOT,
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.tracking import stages as tracking
 from suite.errors import SuiteError
 from suite.files import read_json
-from suite.suite import load_suite
+from suite.suite import Suite, load_suite
 
 
 def track_report(suite: Suite, report: Path) -> str | None:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     except SuiteError as error:
         sys.exit(f"error: {error}")
     # results/<suite>/report says where results/ is, whatever the suite's file says
-    track_report({**suite, "results": str(options.report.resolve().parents[1])}, options.report)
+    track_report(suite.changed(results=str(options.report.resolve().parents[1])), options.report)
 
 
 if __name__ == "__main__":

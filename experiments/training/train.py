@@ -33,7 +33,7 @@ from experiments.data.datasets import (
 )
 from experiments.data.weights import backbone_weights, load_backbone
 from experiments.history import METRICS, MetricsLog, read_metrics
-from experiments.runtime import prepare_process
+from experiments.runtime import hardware, prepare_process
 from experiments.tracking import stages as tracking
 from experiments.tracking.live import Live
 from experiments.training.distributed import World, average_buffers, join, parallel, share_of, world
@@ -41,7 +41,7 @@ from experiments.training.precision import ScaledOptimizerHook, read_precision, 
 from suite import provenance
 from suite.errors import SuiteError
 from suite.files import atomic, folder_lock, read_json, sha256, write_json
-from suite.suite import load_suite
+from suite.suite import Suite, load_suite
 
 WANDB_RUN = "wandb_run.json"
 PRETRAINED_PARTS = ("backbone.", "neck.", "rpn_head.")
@@ -152,7 +152,7 @@ def _train(
         "config_hash": identity["training_hash"],
         **provenance.git_state(),
         "versions": provenance.versions(),
-        "hardware": provenance.hardware(),
+        "hardware": hardware(),
         "inputs": inputs,
         "uses": _uses(suite, inputs),
         "started": started,
@@ -207,7 +207,7 @@ def _uses(suite: Suite, inputs: dict[str, str]) -> list[str]:
     """References of the W&B artifacts that a training starts from."""
     uses = [tracking.dataset_artifact(suite, inputs["dataset_fingerprint"])]
     if pretraining := inputs.get("pretraining_sha256"):
-        seed = suite.pretraining.seed
+        seed = suite.variant("pretraining").seed
         uses.append(tracking.checkpoint_artifact(suite, "pretraining", seed, pretraining))
     return uses
 
@@ -350,7 +350,7 @@ def _runner(
     use_precision(model, precision)
     wrapped = parallel(model, ranks)
     validation, batch_size = suite.validation, suite.inference.batch_size
-    tune, setting = build_split(cfg, data_dir, validation["split"], validation["images"]), default_setting(cfg)
+    tune, setting = build_split(cfg, data_dir, validation.split, validation.images), default_setting(cfg)
 
     share = share_of(tune, ranks, batch_size)
 
@@ -449,7 +449,9 @@ def main(arguments: list[str] | None = None) -> None:
         suite.variant(options.variant)
         root = suite.layout.root
         own = root / "pretraining"
-        pretraining = own / "checkpoint.pth" if options.variant != "pretraining" and "pretraining" in suite else None
+        pretraining = (
+            own / "checkpoint.pth" if options.variant != "pretraining" and suite.pretraining is not None else None
+        )
         work_dir = own if options.variant == "pretraining" else root / "runs" / options.variant / f"seed{options.seed}"
         train(
             suite,

@@ -86,12 +86,12 @@ def test_scale_maps_published_values():
 
 
 def test_names_of_settings():
-    assert [s.name for s in inference_settings(load_suite(TINY), "samp1000_lw5.0")] == [
+    assert [s.name for s in load_suite(TINY).settings("samp1000_lw5.0")] == [
         "off",
         "rank",
         "rank_refine0.25",
     ]
-    assert [s.name for s in inference_settings(load_suite(TINY), "faster_rcnn")] == ["off"]
+    assert [s.name for s in load_suite(TINY).settings("faster_rcnn")] == ["off"]
     assert Setting("weight", 2.0, 5).name == "weight_refine2"
 
 

@@ -54,7 +54,7 @@ def with_sweep(loaded, **changes):
 
 @pytest.fixture
 def sweep(suite):
-    manifest = results_dir(suite) / "data/dataset.json"
+    manifest = suite.layout.root / "data/dataset.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"fingerprint": "f" * 64, "categories": ["circle"], "splits": {}}))
     return Sweep(suite)

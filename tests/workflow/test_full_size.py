@@ -70,7 +70,7 @@ def test_one_iteration_one_inference_with_refinement(variant, folder, tmp_path, 
     )
     cfg = resolve_config(suite, variant)
     assert cfg.model.backbone.depth == 50 and cfg.data.train.pipeline[2].img_scale == (1333, 800)
-    data = results_dir(suite) / "data"
+    data = suite.layout.root / "data"
     prepare(suite["dataset"], data)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     work = tmp_path / "run"

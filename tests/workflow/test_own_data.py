@@ -34,9 +34,9 @@ def finished(tmp_path_factory):
     write_coco(folder / "set")
     write_coco(folder / "set", images=8, seed=1, split="val")
     suite = check_suite(own_suite(coco_block(folder / "set"), results=str(folder / "results")))
-    data = results_dir(suite) / "data"
+    data = suite.layout.root / "data"
     prepare(suite["dataset"], data)
-    work = results_dir(suite) / "runs/samp1000_lw5.0/seed0"
+    work = suite.layout.root / "runs/samp1000_lw5.0/seed0"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
         train(suite, "samp1000_lw5.0", 0, work_dir=work, data_dir=data, pretraining=None)
@@ -89,7 +89,7 @@ def test_the_split_without_them_can_be_trained_on(finished, tmp_path, monkeypatc
     suite = finished[0]
     monkeypatch.setenv("WANDB_MODE", "disabled")
     trial = {**suite, "training": {**suite["training"], "epochs": 1, "split": "trainwithouttune"}}
-    train(trial, "faster_rcnn", 0, work_dir=tmp_path, data_dir=results_dir(suite) / "data", pretraining=None)
+    train(trial, "faster_rcnn", 0, work_dir=tmp_path, data_dir=suite.layout.root / "data", pretraining=None)
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["trained_on"]["seen"] == ["trainwithouttune"]
     require_unseen(run, "tune", "λ")

@@ -27,7 +27,6 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,11 @@ import cv2
 import numpy as np
 
 from experiments.data.shapes.scene import CATEGORIES, Annotation, Array, render_scene
-from experiments.data.shapes.spec import IDS_PER_SPLIT, MANIFEST, VERSION, DatasetSpec, digest, parse_spec
+from experiments.data.shapes.spec import IDS_PER_SPLIT, VERSION, digest, fingerprint, spec
 from experiments.tracking import stages as tracking
 from suite.errors import SuiteError
 from suite.files import folder_lock, read_json, sha256, write_json
-from suite.suite import load_suite
+from suite.suite import GeneratedData, load_suite
 
 CHUNK = 32  # images a worker makes at a time
 
@@ -168,9 +167,9 @@ def write_split(
         SuiteError: ``<out>/<split>`` holds files that this generator did not write.
     """
     scene = {"image_size": image_size, "objects": objects, "sizes": sizes, "difficulty": difficulty}
-    fingerprint = split_fingerprint(split, images=images, seed=seed, first_id=first_id, **scene)
+    own = split_fingerprint(split, images=images, seed=seed, first_id=first_id, **scene)
     out = Path(out)
-    if split_is_complete(out, split, fingerprint):
+    if split_is_complete(out, split, own):
         return False
     folder, part, index_file = out / split, out / f".{split}.part", out / f"{split}.json"
     _clear(folder)  # before the work, so that a refusal comes at once
@@ -197,24 +196,24 @@ def write_split(
                 pool.shutdown(cancel_futures=True)
                 raise
     part.rename(folder)
-    write_json(index_file, _coco(split, fingerprint, image_size, first_id, rows))
+    write_json(index_file, _coco(split, own, image_size, first_id, rows))
     return True
 
 
 # --- the set ------------------------------------------------------------------------------------------------
 
 
-def _manifest(spec: DatasetSpec, out: Path) -> dict[str, Any]:
+def _manifest(dataset: GeneratedData, out: Path) -> dict[str, Any]:
     splits = {}
-    for name in spec.splits:
+    for name in dataset.splits:
         data = read_json(out / f"{name}.json")
         counts = {"images": len(data["images"]), "annotations": len(data["annotations"])}
         splits[name] = {**counts, "sha256": sha256(out / f"{name}.json")}
     manifest = {
-        "generator": spec.generator,
+        "generator": dataset.generator,
         "version": VERSION,
-        "fingerprint": spec.fingerprint,
-        "spec": asdict(spec),
+        "fingerprint": fingerprint(dataset),
+        "spec": spec(dataset),
         "splits": splits,
         "categories": CATEGORIES,
     }
@@ -223,7 +222,7 @@ def _manifest(spec: DatasetSpec, out: Path) -> dict[str, Any]:
 
 def _read_manifest(out: Path) -> Any:
     try:
-        return read_json(out / MANIFEST)
+        return read_json(out / "dataset.json")
     except (OSError, ValueError):
         return None
 
@@ -238,13 +237,13 @@ def _show_progress(split: str, started: float, done: int, total: int) -> None:
         print(f"{split}: {done}/{total} images, {left:.0f} s left".ljust(50), end="\r", file=sys.stderr, flush=True)
 
 
-def write_dataset(spec: DatasetSpec, out: str | Path, workers: int | None = None, verbose: bool = False) -> bool:
+def write_dataset(dataset: GeneratedData, out: str | Path, workers: int | None = None, verbose: bool = False) -> bool:
     """Writes the splits that are missing or differ, then the manifest; does nothing where all is there and matches.
 
     A second process on the same folder waits for the first and then finds the work done.
 
     Args:
-        spec: what to make, from `parse_spec`.
+        dataset: what to make.
         out: the data folder.
         workers: processes; default: one per CPU.
         verbose: say on stderr what is done.
@@ -259,28 +258,28 @@ def write_dataset(spec: DatasetSpec, out: str | Path, workers: int | None = None
     splits = {
         name: {
             "images": split.images,
-            "seed": spec.seed,
-            "image_size": spec.image_size,
-            "objects": spec.objects,
-            "sizes": spec.sizes,
+            "seed": dataset.seed,
+            "image_size": dataset.image_size,
+            "objects": dataset.objects,
+            "sizes": dataset.sizes,
             "difficulty": split.difficulty,
             "first_id": slot * IDS_PER_SPLIT + 1,
         }
-        for slot, (name, split) in enumerate(spec.splits.items())
+        for slot, (name, split) in enumerate(dataset.splits.items())
     }
     with folder_lock(out):
         complete = all(split_is_complete(out, name, split_fingerprint(name, **s)) for name, s in splits.items())
-        if complete and _read_manifest(out) == _manifest(spec, out):
+        if complete and _read_manifest(out) == _manifest(dataset, out):
             if verbose:
                 print(f"{out} is complete and matches the spec: nothing to do", file=sys.stderr)
             return False
-        (out / MANIFEST).unlink(missing_ok=True)
+        (out / "dataset.json").unlink(missing_ok=True)
         for name, settings in splits.items():
             progress = functools.partial(_show_progress, name, time.monotonic()) if verbose else _quiet
             made = write_split(out, name, **settings, workers=workers, progress=progress)  # type: ignore[arg-type]
             if verbose and not made:
                 print(f"{name}: {settings['images']} images kept", file=sys.stderr)
-        write_json(out / MANIFEST, _manifest(spec, out))
+        write_json(out / "dataset.json", _manifest(dataset, out))
         return True
 
 
@@ -302,15 +301,15 @@ def draw_boxes(image: Array, annotations: Sequence[Annotation], zoom: int = 3) -
     return canvas
 
 
-def contact_sheet(spec: DatasetSpec, split: str, rows: int = 4, columns: int = 6, zoom: int = 3) -> Array:
+def contact_sheet(dataset: GeneratedData, split: str, rows: int = 4, columns: int = 6, zoom: int = 3) -> Array:
     """The first images of a split with their boxes, uint8 RGB; drawn anew, so no data folder is needed."""
-    scene: dict[str, Any] = {"image_size": spec.image_size, "objects": spec.objects, "sizes": spec.sizes}
-    scene["difficulty"] = spec.splits[split].difficulty
-    cell, gap = spec.image_size * zoom, 6
+    scene: dict[str, Any] = {"image_size": dataset.image_size, "objects": dataset.objects, "sizes": dataset.sizes}
+    scene["difficulty"] = dataset.splits[split].difficulty
+    cell, gap = dataset.image_size * zoom, 6
     sheet = np.full((rows * (cell + gap) - gap, columns * (cell + gap) - gap, 3), 255, np.uint8)
-    for index in range(min(rows * columns, spec.splits[split].images)):
+    for index in range(min(rows * columns, dataset.splits[split].images)):
         y, x = (n * (cell + gap) for n in divmod(index, columns))
-        drawn = render_scene(scene_rng(spec.seed, split, index), **scene)
+        drawn = render_scene(scene_rng(dataset.seed, split, index), **scene)
         sheet[y : y + cell, x : x + cell] = draw_boxes(*drawn, zoom=zoom)
     return sheet
 
@@ -335,18 +334,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     cv2.setNumThreads(1)
     try:
         suite = load_suite(args.spec)
-        spec = parse_spec(suite.dataset)
-        split = args.sheet_split or list(spec.splits)[-1]
-        if split not in spec.splits:
-            parser.error(f"--sheet-split: {args.spec} has no split {split!r}; it has {', '.join(spec.splits)}")
+        dataset = suite.dataset
+        if not isinstance(dataset, GeneratedData):
+            raise SuiteError(f"{args.spec}: dataset has no `generator`: its images are not made here")
+        split = args.sheet_split or list(dataset.splits)[-1]
+        if split not in dataset.splits:
+            parser.error(f"--sheet-split: {args.spec} has no split {split!r}; it has {', '.join(dataset.splits)}")
         if args.sheet is not None:
             args.sheet.parent.mkdir(parents=True, exist_ok=True)
-            if not cv2.imwrite(str(args.sheet), cv2.cvtColor(contact_sheet(spec, split), cv2.COLOR_RGB2BGR)):
+            if not cv2.imwrite(str(args.sheet), cv2.cvtColor(contact_sheet(dataset, split), cv2.COLOR_RGB2BGR)):
                 raise OSError(f"could not write {args.sheet}")
         if args.out is not None:
-            made = write_dataset(spec, args.out, args.workers, verbose=True)
+            made = write_dataset(dataset, args.out, args.workers, verbose=True)
             if made and args.out.resolve() == (suite.layout.root / "data").resolve():
-                tracking.log_dataset(suite, args.out / MANIFEST)
+                tracking.log_dataset(suite, args.out / "dataset.json")
     except (SuiteError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,7 +26,7 @@ def suite(tiny_suite, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "0.5")  # seconds; the default is 15
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    return {**tiny_suite, "results": str(tmp_path / "results")}
+    return tiny_suite.changed(results=str(tmp_path / "results"))
 
 
 @pytest.fixture

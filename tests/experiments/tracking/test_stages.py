@@ -19,11 +19,11 @@ def suite(tiny_suite, tmp_path, monkeypatch):
     for name in ("DATA", "CACHE", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", "")  # restored after the test
     monkeypatch.setenv("NETRC", str(tmp_path / "no-login"))
-    return {**tiny_suite, "results": str(tmp_path)}
+    return tiny_suite.changed(results=str(tmp_path))
 
 
 def only_run(suite):
-    (folder,) = offline_runs(results_dir(suite).parent)
+    (folder,) = offline_runs(suite.layout.root.parent)
     return folder, read_run(folder)
 
 
@@ -197,9 +197,9 @@ def write_report(folder, evaluation):
 
 def test_a_report_logs_tables_figures_and_the_evaluations_it_is_made_of(suite, tmp_path):
     log_evaluation(suite, tmp_path / "evaluation")
-    write_report(results_dir(suite) / "report", tmp_path / "evaluation")
+    write_report(suite.layout.root / "report", tmp_path / "evaluation")
     (tmp_path / "suite.yaml").write_text(json.dumps(suite))
-    track_report(["--report", str(results_dir(suite) / "report"), "--suite", str(tmp_path / "suite.yaml")])
+    track_report(["--report", str(suite.layout.root / "report"), "--suite", str(tmp_path / "suite.yaml")])
     (folder,) = (f for f in offline_runs(tmp_path) if read_run(f)["job_type"] == "report")
     run = read_run(folder)
     assert run["name"] == "tiny__report"
@@ -244,7 +244,7 @@ def test_a_run_is_whole_or_not_there(suite, tmp_path, capsys):
 def test_disabled_writes_nothing(suite, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert log_training(suite, tmp_path / "run") is None
-    assert not (results_dir(suite) / "wandb").exists()
+    assert not (suite.layout.root / "wandb").exists()
 
 
 def test_without_wandb_the_stage_goes_on_and_says_so_once(suite, tmp_path, monkeypatch, capsys):

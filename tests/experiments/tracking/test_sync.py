@@ -23,7 +23,7 @@ def suite(tiny_suite, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("DATA", "CACHE", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", "")  # restored after the test
-    return {**tiny_suite, "results": str(tmp_path / "results")}
+    return tiny_suite.changed(results=str(tmp_path / "results"))
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_runs_of_untracked_stages_are_written_later(suite, tiny_data, tmp_path, 
     from experiments.training.train import train
 
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    root = results_dir(suite)
+    root = suite.layout.root
     shutil.copytree(tiny_data, root / "data")
     (root / "suite.yaml").write_text(yaml.safe_dump(suite))
     folder = root / "runs/faster_rcnn/seed0"
@@ -216,7 +216,7 @@ def test_an_evaluation_that_went_untracked_is_written_from_its_files(suite, tiny
     from experiments.evaluation.evaluate import evaluate
     from experiments.training.train import build_model
 
-    root = results_dir(suite)
+    root = suite.layout.root
     shutil.copytree(tiny_data, root / "data")
     (root / "suite.yaml").write_text(yaml.safe_dump(suite))
     torch.manual_seed(0)

@@ -65,7 +65,7 @@ def test_a_training_leaves_its_declared_files_only(finished):
 
 
 def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, tiny_suite, tiny_data, tmp_path):
-    suite = {**tiny_suite, "results": str(tmp_path / "results")}
+    suite = tiny_suite.changed(results=str(tmp_path / "results"))
     place = (suite, tmp_path, tiny_data, tmp_path / "run")
     stopping, arguments = ([*map(str, command(*place, module=m))] for m in (STOPPING, ("experiments.training.train",)))
     environment = {**tracking.environment(), "WANDB_MODE": "offline"}
