@@ -1,0 +1,42 @@
+"""`python -m experiments COMMAND …`: one command for every stage; `--help` behind a command says what it takes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it does
+    "data": ("experiments.data.command", "make the images of a suite, or check and index those in a folder"),
+    "download": ("experiments.data.download", "fetch a public data set, or weights"),
+    "train": ("experiments.training.train", "train one variant with one seed"),
+    "evaluate": ("experiments.evaluation.evaluate", "evaluate one checkpoint in every inference setting"),
+    "speed": ("experiments.speed.timing", "time the inference of the first seed's checkpoints"),
+    "track": ("experiments.tracking.track", "write the Weights & Biases runs of finished stages"),
+    "sync": ("experiments.tracking.sync", "upload the offline Weights & Biases runs"),
+    "dashboards": ("experiments.tracking.dashboards", "make the Weights & Biases workspace and report"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"python -m experiments: no command '{words[0]}'\n\n{usage()}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[words[0]][0])
+    return module.main(words[1:]) or 0
+
+
+def usage() -> str:
+    """The commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "usage: python -m experiments COMMAND [OPTIONS]\n\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
