@@ -13,7 +13,7 @@ from experiments.evaluation.inference import detect
 from experiments.models import build_model, load_model
 from suite.errors import SuiteError
 from suite.files import read_json
-from suite.layout import DataFolder
+from suite.layout import DataFolder, EvaluationFolder
 from suite.settings import Setting, StepSize
 
 
@@ -79,7 +79,15 @@ def resolve_config_with(cfg, setting):
 def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     (tmp_path / "rank_refine9.json").write_text("{}")
-    evaluate(tiny_suite, "samp1000_lw5.0", 0, "val", checkpoint=checkpoint, data=DataFolder(tiny_data), out=tmp_path)
+    evaluate(
+        tiny_suite,
+        "samp1000_lw5.0",
+        0,
+        "val",
+        checkpoint=checkpoint,
+        data=DataFolder(tiny_data),
+        out=EvaluationFolder(tmp_path),
+    )
     settings = ["off", "rank", "rank_refine0.25"]
     expected = {f"{s}.json" for s in settings} | {f"{s}.matches.json.gz" for s in settings}
     expected |= {"detections.json.gz", "diagnostics.json", "evaluation.json", ".lock"}
@@ -97,6 +105,35 @@ def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, mon
     assert diagnostics["images"] == 12
 
 
+@pytest.mark.parametrize("name", ["notes.json", "precious.json.gz", "README.md"])
+def test_a_folder_with_other_files_is_refused_before_anything_is_computed(tiny_suite, tiny_data, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(SuiteError, match=rf"holds '{name}', which is no part of an evaluation: choose another --out"):
+        evaluate(
+            tiny_suite,
+            "faster_rcnn",
+            0,
+            "val",
+            checkpoint=tmp_path / "none.pth",
+            data=DataFolder(tiny_data),
+            out=EvaluationFolder(tmp_path),
+        )
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_an_old_index_does_not_outlive_what_it_speaks_of(tiny_suite, tiny_data, checkpoint, tmp_path, monkeypatch):
+    out = EvaluationFolder(tmp_path)
+    out.index.write_text("{}")
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.evaluation.evaluate.evaluate_detections", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tiny_suite, "samp1000_lw5.0", 0, "val", checkpoint=checkpoint, data=DataFolder(tiny_data), out=out)
+    assert not out.index.exists()
+
+
 def test_a_missing_checkpoint_says_what_to_run(tiny_suite, tiny_data, tmp_path):
     with pytest.raises(SuiteError, match="none.pth is missing: train it first"):
         evaluate(
@@ -106,7 +143,7 @@ def test_a_missing_checkpoint_says_what_to_run(tiny_suite, tiny_data, tmp_path):
             "val",
             checkpoint=tmp_path / "none.pth",
             data=DataFolder(tiny_data),
-            out=tmp_path,
+            out=EvaluationFolder(tmp_path),
         )
 
 
@@ -133,7 +170,7 @@ def test_classes_in_another_order_are_not_evaluated(tiny_suite, tiny_data, check
             "val",
             checkpoint=tmp_path / "epoch_12.pth",
             data=DataFolder(tiny_data),
-            out=tmp_path / "out",
+            out=EvaluationFolder(tmp_path / "out"),
         )
 
 
