@@ -18,9 +18,9 @@ from experiments.data.datasets import dataset_fingerprint
 from experiments.evaluation.diagnostics import Diagnostics
 from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
+from experiments.finished import Finished
 from experiments.models import Opened, open_checkpoint
 from experiments.runtime import hardware, prepare_process
-from experiments.tracking.stages import log_evaluation
 from suite import provenance
 from suite.errors import SuiteError, exits_on_error
 from suite.files import folder_lock, sha256, write_json
@@ -160,7 +160,7 @@ def _drop_others(out: EvaluationFolder, settings: Mapping[str, Any]) -> None:
 
 
 @exits_on_error
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> Finished:
     """Command line."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments evaluate",
@@ -190,8 +190,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out=out,
         threads=options.threads,
     )
-    log_evaluation(suite, out)
-
-
-if __name__ == "__main__":
-    main()
+    return Finished(suite, out.path)
