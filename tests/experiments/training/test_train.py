@@ -246,7 +246,7 @@ def test_pretraining_of_another_model_is_refused(tiny_suite, tiny_data, tmp_path
 
 
 def test_unknown_variant_on_the_command_line_is_an_error_not_a_traceback():
-    done = run([sys.executable, "-m", "experiments.training.train", "--variant", "nope"])
+    done = run([sys.executable, "-m", "experiments", "train", "--variant", "nope"])
     assert done.returncode != 0
     assert done.stderr.strip().endswith("it has " + ", ".join(load_suite("experiments/shapes.yaml").variants))
 
