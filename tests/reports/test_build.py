@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from reports.build import build, main
-from reports.document.document import Report
-from reports.document.render import inline_html
+from reports.document.blocks import Report
+from reports.document.html import inline_html
 from reports.errors import ReportError
 from reports.tables.table import cells_of, format_number
 from tests.reports.synthetic import write_suite
@@ -30,9 +30,9 @@ def undrawn(monkeypatch):
     def touch(report: Report, folder: Path, dpi: int, svg: bool) -> None:
         for illustration in report.illustrations:
             for suffix in ("png", "svg"):
-                (folder / f"{illustration.key}.{suffix}").write_bytes(b"")
+                (folder / "figures" / f"{illustration.key}.{suffix}").write_bytes(b"")
 
-    monkeypatch.setattr("reports.build._draw", touch)
+    monkeypatch.setattr("reports.writing.write_figures", touch)
 
 
 def links(text: str) -> list[str]:
@@ -136,7 +136,8 @@ def test_provenance_covers_every_cell(built, made):
     path = "evaluations/samp1000_lw5.0/seed1/val/rank_refine0.25.json"
     evaluation = json.loads((made / "results" / "shapes" / path).read_text())
     assert data["files"][path]["checkpoint_sha256"] == evaluation["checkpoint_sha256"]
-    assert data["files"][path]["wandb_run_id"] == evaluation["wandb_run_id"]
+    record = (made / "results" / "shapes" / path).with_name("wandb_run.json")
+    assert data["files"][path]["wandb_run_id"] == json.loads(record.read_text())["run_id"] == "val1samp"
 
 
 class Page(HTMLParser):
