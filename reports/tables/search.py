@@ -20,8 +20,8 @@ def comparison_table(search: SearchResults, resamples: int | None = None) -> Tab
     caption = (
         f"On `{options['report_split']}`, which nothing was chosen on. Checkpoints of the search, {options['epochs']} "
         f"of {options['full_epochs']} epochs, one seed: not those of the other tables. *Default* is "
-        f"`{options['base']}` with its own inference; *difference* is in AP, to the first row, on the same images; its interval covers the "
-        "choice of images, not that of the seed."
+        f"`{options['base']}` with its own inference; *difference* is in AP, to the first row, on the same images; its "
+        "interval covers the choice of images, not that of the seed."
     )
     columns = (*METRICS, "difference", "95 % interval")
     return Table(COMPARISON.key, COMPARISON.title, caption, columns, rows, stub="checkpoint and inference")

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from reports.build import build
+from reports.document.blocks import Report
 from reports.results.collect import Results, collect
 from reports.results.search import SearchResults, load_search
 from suite.suite import Suite, load_suite
@@ -59,3 +61,11 @@ def searched(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.fixture(scope="session")
 def sweep(searched: Results) -> SearchResults:
     return load_search(searched)
+
+
+@pytest.fixture(scope="session")
+def built(made: Path) -> tuple[Report, Path, Path]:
+    """The whole report, its folder, and its example."""
+    out, example = made / "results" / "shapes" / "report", made / "example"
+    report = build(made / "shapes.yaml", made / "results" / "shapes", out, example=example, resamples=200)
+    return report, out, example
