@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from reports.figures.style import BLUE, GREY, INK, MARKERS, ORANGE, SKY, colours, panels
-from reports.tables.accuracy import THIS_RUN
+from reports.results.sides import THIS_RUN
 
 STEP_COLOURS = {"faster_rcnn": INK, "branch_off": SKY, "nms": ORANGE, "refine": BLUE}
 SOURCE_COLOURS = (GREY, ORANGE, BLUE)

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from reports.errors import MissingResult, NotInSuite
-from reports.results.collect import Results, need, read_json
+from reports.errors import MissingResult
+from reports.results.collect import Results
+from reports.results.files import need, read_json
 from reports.results.matches import average_precision, whole
 from reports.results.published import Published
+from reports.results.sides import ABLATION, BASELINE, POINTS, THIS_RUN
 from reports.statistics import mean_interval, paired_differences
-from reports.tables.accuracy import ABLATION, BASELINE, THIS_RUN
-from reports.tables.cells import POINTS
+from reports.tables.cells import IMPROVEMENT
 from reports.tables.table import Table
+from suite.errors import NotInSuite
 
 LOSS_POINTS = 30  # points a loss curve is averaged down to
 
@@ -103,7 +105,7 @@ def threshold_curves(results: Results) -> pd.DataFrame:
 def improvement_by_threshold(main: Table, published: Mapping[str, Published]) -> pd.DataFrame:
     """The improvement rows of the main table: `source, metric, value, half_width`."""
     groups = [*(source.name for source in published.values()), THIS_RUN]
-    rows = {row.group: row for row in main.rows if row.emphasis}
+    rows = {row.group: row for row in main.rows if row.key == IMPROVEMENT}
     return pd.DataFrame(
         {"source": group, "metric": metric, "value": cell.value, "half_width": cell.half_width}
         for group in groups
@@ -116,7 +118,7 @@ def step_size_curves(table: Table) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "source": row.group,
-            "variant": row.label,
+            "variant": row.key,
             "step_size": float(step),
             "AP": row.cells[step].value,
             "half_width": row.cells[step].half_width,
@@ -133,7 +135,7 @@ def median_box_side(results: Results) -> float | None:
     """Median side √(w·h) of the report split's boxes in the network's pixels; None where only the image's are known."""
     if not results.is_generated:
         return None
-    path = results.root / "data" / f"{results.suite.split}.json"
+    path = results.layout.data.annotations(results.suite.report_split)
     try:
         annotations = need(read_json(path), "annotations", path)
     except MissingResult:

@@ -6,7 +6,6 @@ changes are shown × 100.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -16,80 +15,17 @@ import pandas as pd
 from reports.figures import diagnostic_charts as drawing
 from reports.figures.illustrations import Illustration, seeds_note
 from reports.results.collect import Results
-from reports.statistics import mean_interval
-from reports.tables.accuracy import IOUNET
-from reports.tables.cells import POINTS
-from reports.tables.table import Cell, Row, Source, Table, format_number
+from reports.results.diagnostics import CONFIDENCES, correlations, rows_of, shown_variant
+from reports.results.sides import POINTS
+from reports.tables.table import format_number
 
-CONFIDENCES = {"class_score": "class score", "predicted_iou": "predicted IoU"}
 NMS = {"no_nms": "before NMS", "regular": "regular NMS", "guided": "IoU-guided NMS"}
-CORRELATIONS = ("pearson", "spearman")
 STRICT = 0.9  # a box from here on is called well placed
-
-
-def shown_variant(results: Results) -> str:
-    """The variant whose boxes are looked at closely: the published first version, else the first with diagnostics."""
-    found = list(dict.fromkeys(results.diagnostics["variant"]))
-    return IOUNET if IOUNET in found else found[0]
-
-
-def missing(results: Results) -> list[str]:
-    """Evaluated IoU-Nets without diagnostics, as `variant (seeds)`."""
-    if results.evaluations.empty:
-        return []
-    there = {(row["variant"], row["seed"]) for row in _rows(results)}
-    evaluated = results.evaluations[results.evaluations["guide"].notna()]
-    without: dict[str, list[str]] = {}
-    for pair in dict.fromkeys(zip(evaluated["variant"], evaluated["seed"], strict=True)):
-        if pair not in there:
-            without.setdefault(pair[0], []).append(str(pair[1]))
-    return [f"{variant} (seed {', '.join(seeds)})" for variant, seeds in without.items()]
-
-
-def _rows(results: Results, variant: str | None = None) -> list[dict[str, Any]]:
-    rows: list[Any] = results.diagnostics.to_dict("records")
-    return [row for row in rows if variant in (None, row["variant"])]
 
 
 def _seeds(results: Results) -> list[int]:
     """The seeds of the shown variant that have diagnostics."""
-    return [row["seed"] for row in _rows(results, shown_variant(results))]
-
-
-def correlations(results: Results) -> pd.DataFrame:
-    """Correlation of each confidence with the true IoU: `variant, seed, confidence, pearson, spearman`."""
-    return pd.DataFrame(
-        {
-            "variant": row["variant"],
-            "seed": row["seed"],
-            "confidence": name,
-            **{kind: row["data"]["confidence"][key][kind] for kind in CORRELATIONS},
-        }
-        for row in _rows(results)
-        for key, name in CONFIDENCES.items()
-    ).astype({"pearson": float, "spearman": float})
-
-
-def confidence_table(results: Results) -> Table:
-    """Correlation of class score and predicted IoU with the true IoU, for every IoU-Net."""
-    columns = tuple(f"{name}, {kind.capitalize()}" for name in CONFIDENCES.values() for kind in CORRELATIONS)
-    rows = []
-    for variant in dict.fromkeys(results.diagnostics["variant"]):
-        own = _rows(results, variant)
-        cells = {}
-        for column, (key, kind) in zip(columns, itertools.product(CONFIDENCES, CORRELATIONS), strict=True):
-            mean = mean_interval([row["data"]["confidence"][key][kind] for row in own])
-            cells[column] = Cell(
-                None if math.isnan(mean.mean) else mean.mean,
-                None if math.isnan(mean.mean) else mean.half_width,
-                mean.n,
-                digits=2,
-                sources=tuple(Source(row["source"], f"confidence.{key}.{kind}") for row in own),
-                stale=any(row["stale"] for row in own),
-            )
-        rows.append(Row("", variant, cells))
-    caption = "Correlation of two confidences with the true IoU, over the positive boxes before NMS."
-    return Table("confidence", "Confidence and localization", caption, columns, tuple(rows), stub="variant")
+    return [row["seed"] for row in rows_of(results, shown_variant(results))]
 
 
 def confidence_density(results: Results) -> pd.DataFrame:
@@ -99,7 +35,7 @@ def confidence_density(results: Results) -> pd.DataFrame:
     (from the cells' centres) of the boxes of this true IoU.
     """
     frames = []
-    for row in _rows(results, shown_variant(results)):
+    for row in rows_of(results, shown_variant(results)):
         data = row["data"]["confidence"]
         x, y = (np.asarray(data[key])[:-1] for key in ("true_iou_edges", "edges"))
         for key, name in CONFIDENCES.items():
@@ -116,7 +52,7 @@ def confidence_density(results: Results) -> pd.DataFrame:
 def survivor_counts(results: Results) -> pd.DataFrame:
     """Positive boxes by true IoU and NMS: `variant, seed, nms, true_iou, boxes, share` (of those before NMS, in %)."""
     frames = []
-    for row in _rows(results):
+    for row in rows_of(results):
         data = row["data"]["survivors"]
         before = np.asarray(data["no_nms"], dtype=float)
         for key, name in NMS.items():
@@ -135,12 +71,12 @@ def refinement_effect(results: Results) -> pd.DataFrame:
     × 100; % of the boxes).
     """
     records: list[dict[str, Any]] = []
-    for row in _rows(results):
+    for row in rows_of(results):
         means = row["data"]["refinement"]["by_step"]["true_iou"]
         keys = {"part": "by step", "variant": row["variant"], "seed": row["seed"], "series": "mean change"}
         records += [{**keys, "x": x, "value": _difference(mean, means[0])} for x, mean in enumerate(means)]
     variant = shown_variant(results)
-    shown = [row["data"]["refinement"] for row in _rows(results, variant)]
+    shown = [row["data"]["refinement"] for row in rows_of(results, variant)]
     keys = {"variant": variant, "seed": None}
     edges = shown[0]["by_start"]["edges"][:-1]
     boxes = np.sum([data["by_start"]["boxes"] for data in shown], axis=0)
@@ -176,7 +112,7 @@ def ascent_curves(results: Results) -> pd.DataFrame:
             "value": None if value is None else POINTS * value,
             "change": _difference(value, ascent[name][0]),
         }
-        for row in _rows(results)
+        for row in rows_of(results)
         for ascent in row["data"]["ascent"]
         for name in ("predicted", "true")
         for step, value in enumerate(ascent[name])
@@ -185,7 +121,7 @@ def ascent_curves(results: Results) -> pd.DataFrame:
 
 def _of(results: Results) -> str:
     """Whose boxes a figure shows."""
-    rows = _rows(results, shown_variant(results))
+    rows = rows_of(results, shown_variant(results))
     seeds = ", ".join(str(row["seed"]) for row in rows)
     stale = " †" if any(row["stale"] for row in rows) else ""
     return f"`{shown_variant(results)}`, seed{'s' if len(rows) > 1 else ''} {seeds}{stale}"
@@ -209,7 +145,7 @@ def confidence_figure(results: Results) -> Illustration:
         f"{_number(own[name]['pearson'])} (Pearson) and {_number(own[name]['spearman'])} (Spearman) for the {name}"
         for name in CONFIDENCES.values()
     )
-    mean = ", mean over the seeds" if len(_rows(results, shown_variant(results))) > 1 else ""
+    mean = ", mean over the seeds" if len(rows_of(results, shown_variant(results))) > 1 else ""
     said = f"Correlation with the true IoU{mean}: {text}"
     boxes = int(frame.loc[frame["confidence"] == "class score", "boxes"].sum())
     caption = (
@@ -236,7 +172,7 @@ def survivor_figure(results: Results) -> Illustration:
         f"{strict[NMS['regular']]:.0f}, of {strict[NMS['no_nms']]:.0f}; from 0.5 on, {every[NMS['guided']]:.0f} and "
         f"{every[NMS['regular']]:.0f}, of {every[NMS['no_nms']]:.0f}"
     )
-    objects = _rows(results, variant)[0]["data"]["objects"]
+    objects = rows_of(results, variant)[0]["data"]["objects"]
     caption = (
         f"Positive boxes ({_of(results)}). {text} ({objects} objects). {seeds_note(_seeds(results))} "
         "After figure 3 of the paper."
@@ -249,7 +185,7 @@ def survivor_figure(results: Results) -> Illustration:
 def refinement_figure(results: Results) -> Illustration:
     """IoU before and after refinement: who gains, who loses."""
     frame = refinement_effect(results)
-    rows = [row["data"] for row in _rows(results, shown_variant(results))]
+    rows = [row["data"] for row in rows_of(results, shown_variant(results))]
     shares = {
         name: 100 * float(np.mean([row["refinement"]["by_step"][name][-1] or 0.0 for row in rows]))
         for name in ("gained", "unchanged", "lost")

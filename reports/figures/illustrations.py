@@ -12,7 +12,7 @@ from reports.figures import charts as figures
 from reports.figures import curves, sample_sheet
 from reports.results.collect import Results
 from reports.results.published import Published
-from reports.tables.accuracy import IOUNET, PAPER_STEP, step_label
+from reports.results.sides import IOUNET, PAPER_STEP
 from reports.tables.table import Table, format_number
 
 
@@ -71,10 +71,9 @@ def validation_figure(results: Results) -> Illustration:
     alt = f"Line charts of validation {names} by epoch. {metric} at the last epoch: "
     alt += ", ".join(f"{variant} {value:.1f}" for variant, value in last.items()) + "."
     used = results.suite.validation
-    images = f"{used['images']} images of " if "images" in used else ""
-    where = f"{images}`{used['split']}`" if "split" in used else "the validation split used during training"
+    where = f"{used.images} images of `{used.split}`"
     caption = f"As evaluated during training on {where}, not on the report split. {seeds_note(results.suite.seeds)}"
-    if any(used.get("split") in run.get("trained_on", {}).get("seen", ()) for run in results.runs["data"]):
+    if any(used.split in run.get("trained_on", {}).get("seen", ()) for run in results.runs["data"]):
         caption += " These images are among those trained on, as published: the curves show progress, not quality."
     return Illustration(
         "validation", "AP by epoch", caption, alt, lambda: figures.draw_validation(frame, variants), frame
@@ -93,8 +92,9 @@ def threshold_figure(results: Results) -> Illustration:
     alt += " and ".join(
         f"{format_number(row['difference'], signed=True)} points at {row['threshold']:g}" for _, row in ends.iterrows()
     )
-    caption = f"Steps of the ablation on `{IOUNET}`; refinement at {step_label(results, PAPER_STEP)}. " + _whiskers(
-        results
+    caption = (
+        f"Steps of the ablation on `{IOUNET}`; refinement at {results.suite.scale.step(PAPER_STEP)}. "
+        + _whiskers(results)
     )
     return Illustration(
         "thresholds", "AP by IoU threshold", caption, alt + ".", lambda: figures.draw_thresholds(frame), frame
@@ -146,7 +146,7 @@ def sample_figure(results: Results) -> Illustration:
     sheet = sample_sheet.load_sheet(results)
     ids = [", ".join(str(sample.image_id) for sample in band) for band in (sheet.typical, sheet.failures)]
     caption = (
-        f"Seed {sheet.seed}, IoU-Net at {step_label(results, PAPER_STEP)}. Detections with a score of at least "
+        f"Seed {sheet.seed}, IoU-Net at {results.suite.scale.step(PAPER_STEP)}. Detections with a score of at least "
         f"{sample_sheet.SCORE_SHOWN:g}, labelled with score and, for IoU-Net, predicted IoU. Colour is the class; "
         f"dashed boxes overlap no object of their class with IoU {sample_sheet.STRICT:g} or more. "
         f"The images are chosen by rule, not by eye: evenly spaced ids ({ids[0]})"

@@ -21,12 +21,13 @@ from matplotlib.patheffects import Normal, Stroke, withStroke
 from numpy.typing import NDArray
 from PIL import Image
 
-from reports.errors import NotInSuite, ReportError
+from reports.errors import ReportError
 from reports.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
-from reports.results.collect import Results, need, read_json
+from reports.results.collect import Results
+from reports.results.files import need, read_json
 from reports.results.matches import Matches
-from reports.tables.accuracy import BASELINE, FIRST_VERSION
-from reports.tables.cells import Side
+from reports.results.sides import BASELINE, FIRST_VERSION, Side
+from suite.errors import NotInSuite
 
 PER_BAND = 4
 SCORE_SHOWN = 0.3  # detections below are not drawn
@@ -114,10 +115,10 @@ def load_sheet(results: Results) -> Sheet:
         ReportError: an image or a setting is missing in a file that should have it.
     """
     suite, seed = results.suite, results.suite.seeds[0]
-    folder = results.root / "data" / suite.split
-    index_path = folder.with_name(f"{suite.split}.json")
+    data = results.layout.data
+    folder, index_path = data.images(suite.report_split), data.annotations(suite.report_split)
     if not index_path.exists():
-        raise NotInSuite(f"the images of split '{suite.split}' are not among the results")
+        raise NotInSuite(f"the images of split '{suite.report_split}' are not among the results")
     index = read_json(index_path)
     images = {entry["id"]: entry for entry in need(index, "images", index_path)}
     names = {entry["id"]: entry["name"] for entry in need(index, "categories", index_path)}
@@ -157,8 +158,8 @@ def _read_image(path: Path) -> NDArray[np.uint8]:
 
 def _detections(results: Results, side: Side, seed: int) -> Mapping[str, Any]:
     setting = side.setting(results)
-    source = Path(results.evaluation(side.variant, seed, setting)["source"])
-    path = results.root / source.with_name("detections.json.gz")
+    results.evaluation(side.variant, seed, setting)
+    path = results.layout.evaluation(side.variant, seed, results.suite.report_split).detections
     # setting names contain dots, so no dotted key here
     settings = need(read_json(path), "settings", path)
     if setting not in settings:

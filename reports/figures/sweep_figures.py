@@ -13,18 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from reports.errors import NotInSuite
 from reports.figures.charts import legend_below
 from reports.figures.illustrations import Illustration
 from reports.figures.style import BLUE, DENSITY, GREY, INK, ORANGE, SKY, panels
-from reports.results.sweep import AMOUNTS, PARAMETERS, Sweep, setting_text
+from reports.results.search import SearchResults, setting_text
+from suite.errors import NotInSuite
+from suite.search import PARAMETERS, SAMPLINGS
 
 KINDS = {"published": (ORANGE, "s"), "sampler": (BLUE, "o")}
 SHADES = LinearSegmentedColormap.from_list("AP", DENSITY)
 SHARES = {"training": "training parameters", "guide": "guide", "step_size": "λ", "interactions": "interactions"}
 
 
-def history(sweep: Sweep) -> pd.DataFrame:
+def history(sweep: SearchResults) -> pd.DataFrame:
     """Complete trials by number: `number, kind, source, AP, best` (the best so far)."""
     own = sweep.complete.sort_values("number")
     kind = np.where(own["source"] == "sampler", "sampler", "published")
@@ -32,7 +33,7 @@ def history(sweep: Sweep) -> pd.DataFrame:
     return frame.assign(best=frame["AP"].cummax()).reset_index(drop=True)
 
 
-def slices(sweep: Sweep) -> pd.DataFrame:
+def slices(sweep: SearchResults) -> pd.DataFrame:
     """AP by training parameter, in published units: `number, kind, parameter, value, AP`."""
     frame = history(sweep)[["number", "kind", "AP"]]
     merged = frame.merge(sweep.trials.drop(columns="value"), on="number")
@@ -41,32 +42,35 @@ def slices(sweep: Sweep) -> pd.DataFrame:
     return long.astype({"value": float}).reset_index(drop=True)
 
 
-def pairs(sweep: Sweep) -> pd.DataFrame:
+def pairs(sweep: SearchResults) -> pd.DataFrame:
     """AP by loss weight and amount of RoIs: `number, kind, loss_weight, sampling, rois, AP`.
 
     Raises:
         NotInSuite: the search has no such pair of parameters.
     """
     wide = slices(sweep).pivot(index=["number", "kind", "AP"], columns="parameter", values="value").reset_index()
-    amounts = [key for key in ("per_img", "per_iou") if key in wide]
+    amounts = [key for key in SAMPLINGS if key in wide]
     if "loss_weight" not in wide or not amounts:
         raise NotInSuite("the search varies one parameter only")
     long = wide.melt(["number", "kind", "loss_weight", "AP"], amounts, "sampling", "rois")
     return long.dropna(subset=["rois", "loss_weight"]).reset_index(drop=True)
 
 
-def importances(sweep: Sweep) -> pd.DataFrame:
+def importances(sweep: SearchResults) -> pd.DataFrame:
     """`panel, name, share` in %: of the training parameters (PED-ANOVA), and of the variance of AP over the grid."""
     parameters = sweep.importance["parameters"] or {}
     variance = sweep.importance["variance"] or {}
-    records = [("parameters", PARAMETERS.get(key, key), 100 * share) for key, share in parameters.items()]
+    records = [
+        ("parameters", PARAMETERS[key].label if key in PARAMETERS else key, 100 * share)
+        for key, share in parameters.items()
+    ]
     records += [("variance", SHARES[key], 100 * share) for key, share in variance.items()]
     if not records:
         raise NotInSuite("AP does not vary over the trials")
     return pd.DataFrame(records, columns=["panel", "name", "share"])
 
 
-def history_figure(sweep: Sweep) -> Illustration:
+def history_figure(sweep: SearchResults) -> Illustration:
     """AP of each trial, and the best so far."""
     frame = history(sweep)
     first = frame[frame["AP"] == frame["AP"].max()].iloc[0]
@@ -83,7 +87,7 @@ def history_figure(sweep: Sweep) -> Illustration:
     return Illustration("sweep_history", "Trials of the search", caption, alt, lambda: draw_history(frame), frame)
 
 
-def importance_figure(sweep: Sweep) -> Illustration:
+def importance_figure(sweep: SearchResults) -> Illustration:
     """What AP depends on."""
     frame = importances(sweep)
     parts = {name: frame[frame["panel"] == name] for name in dict.fromkeys(frame["panel"])}
@@ -109,11 +113,11 @@ def importance_figure(sweep: Sweep) -> Illustration:
                         lambda: draw_importance(frame), frame)  # fmt: skip
 
 
-def slice_figure(sweep: Sweep) -> Illustration:
+def slice_figure(sweep: SearchResults) -> Illustration:
     """AP by each training parameter."""
     frame = slices(sweep)
     best = frame[frame["number"] == sweep.best["trial"]]
-    at = ", ".join(f"{PARAMETERS[row['parameter']]} {row['value']:.3g}" for row in best.to_dict("records"))
+    at = ", ".join(f"{PARAMETERS[row['parameter']].label} {row['value']:.3g}" for row in best.to_dict("records"))
     caption = (
         "One panel per training parameter, in published units, logarithmic axes; a trial has one of the two ways to "
         "sample RoIs. The ring is the best trial. The other parameters vary too: a slope need not be this one's doing."
@@ -123,7 +127,7 @@ def slice_figure(sweep: Sweep) -> Illustration:
                         lambda: draw_slices(frame, sweep.best["trial"], sweep.summary["space"]), frame)  # fmt: skip
 
 
-def pair_figure(sweep: Sweep) -> Illustration:
+def pair_figure(sweep: SearchResults) -> Illustration:
     """AP by pairs of training parameters."""
     frame = pairs(sweep)
     caption = (
@@ -133,13 +137,13 @@ def pair_figure(sweep: Sweep) -> Illustration:
     best = frame[frame["number"] == sweep.best["trial"]].iloc[0]
     alt = (
         f"Scatter charts of {len(frame)} trials by loss weight and RoIs; the best has loss weight "
-        f"{best['loss_weight']:.3g} and {best['rois']:.0f} {AMOUNTS[best['sampling']]}."
+        f"{best['loss_weight']:.3g} and {best['rois']:.0f} {PARAMETERS[best['sampling']].amount}."
     )
     return Illustration("sweep_pairs", "AP by pairs of training parameters", caption, alt,
                         lambda: draw_pairs(frame, sweep.best["trial"], sweep.summary["space"]), frame)  # fmt: skip
 
 
-def profile_figure(sweep: Sweep) -> Illustration:
+def profile_figure(sweep: SearchResults) -> Illustration:
     """AP by λ, of every trial, for every guide."""
     frame = sweep.profiles
     default = sweep.best["default"]["trial"]
@@ -202,7 +206,7 @@ def draw_slices(frame: pd.DataFrame, best: int, space: Mapping[str, Sequence[flo
             dots = own[own["kind"] == kind]
             axis.plot(dots["value"], dots["AP"], linestyle="", marker=marker, color=colour, markersize=6)
         _ring(axis, own[own["number"] == best], "value", "AP")
-        axis.set(title=PARAMETERS[name][0].upper() + PARAMETERS[name][1:], xlabel=PARAMETERS[name], ylabel="AP")
+        axis.set(title=_title(PARAMETERS[name].label), xlabel=PARAMETERS[name].label, ylabel="AP")
         _log_axis(axis, space[name])
     low, high = frame["AP"].min(), frame["AP"].max()
     margin = 0.1 * (high - low) or 1.0
@@ -225,9 +229,7 @@ def draw_pairs(frame: pd.DataFrame, best: int, space: Mapping[str, Sequence[floa
             image = axis.scatter(dots["loss_weight"], dots["rois"], c=dots["AP"], cmap=SHADES, vmin=low,
                                  vmax=max(high, low + 0.1), marker=marker, s=52, edgecolors=GREY, zorder=3)  # fmt: skip
         _ring(axis, own[own["number"] == best], "loss_weight", "rois")
-        axis.set(
-            title=PARAMETERS[name][0].upper() + PARAMETERS[name][1:], xlabel="loss weight", ylabel=PARAMETERS[name]
-        )
+        axis.set(title=_title(PARAMETERS[name].label), xlabel="loss weight", ylabel=PARAMETERS[name].label)
         _log_axis(axis, space["loss_weight"])
         axis.set_yscale("log")
         axis.set_ylim(space[name][0] / 1.3, space[name][1] * 1.3)
@@ -301,10 +303,5 @@ def _ticks(low: float, high: float) -> list[float]:
     return [float(tick) for tick in np.outer(decades, [1, 2, 5]).ravel() if low <= tick <= high]
 
 
-FIGURES = {
-    "Trials of the search": history_figure,
-    "What AP depends on": importance_figure,
-    "AP by training parameter": slice_figure,
-    "AP by pairs of training parameters": pair_figure,
-    "AP by step size λ, of every trial": profile_figure,
-}
+def _title(label: str) -> str:
+    return label[0].upper() + label[1:]

@@ -8,14 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from reports.errors import NotInSuite
 from reports.figures import charts as figures
 from reports.figures.illustrations import Illustration
-from reports.results.collect import Results, need
+from reports.results.collect import Results
+from reports.results.files import need
 from reports.results.published import Published
-from reports.tables.accuracy import ABLATION, FIRST_VERSION, IOUNET, PAPER_STEP, THIS_RUN, step_label
-from reports.tables.cells import POINTS, Side, mean_cell, published_cell
-from reports.tables.table import Cell, Row, Source, Table, format_number
+from reports.results.sides import ABLATION, FIRST_VERSION, IOUNET, PAPER_STEP, POINTS, THIS_RUN, Side
+from reports.results.source import Source
+from reports.tables.cells import mean_cell, published_cell, published_row
+from reports.tables.table import Cell, Row, Table, TableEntry, format_number
+from suite.errors import NotInSuite
 
 SIDES: dict[str, Side] = {key: side for key, _, side in ABLATION} | {"regular_nms": Side(IOUNET, "none")}
 assert SIDES["refine"] == FIRST_VERSION
@@ -38,12 +40,12 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
     labels = {key: row["label"] for key, row in source.table(KEY)["rows"].items()}
     blocks = list(_blocks(results))
     if not blocks:
-        raise NotInSuite(f"no speed file in {results.root / 'speed'} (`snakemake speed` writes it)")
-    rows = [Row(source.name, label, _published_cells(source, key)) for key, label in labels.items()]
+        raise NotInSuite(f"no speed file in {results.layout.speed('cpu').parent} (`snakemake speed` writes it)")
+    rows = [published_row(source, KEY, key, _published_cells(source, key)) for key in labels]
     for timed, group, origin, block in blocks:
         for key, row in block["rows"].items():
             label = labels.get(key) or _own_label(results, timed)
-            rows.append(Row(group, label, _cells(results, timed, key, f"{origin}.rows.{key}", row)))
+            rows.append(Row(group, label, _cells(results, timed, key, f"{origin}.rows.{key}", row), key=key))
     machines = "; ".join(dict.fromkeys(_machine(timed) for timed, *_ in blocks))
     caption = (
         f"One image at a time unless a row says otherwise, without reading images. *ratio*: to Faster R-CNN, and "
@@ -51,7 +53,7 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
         "taken out of both. *adds*: to the row before (of regular NMS and + Refine: to + IoU-guided NMS). Medians; "
         "our ratios and additions are of rounds in which every row saw the same images. Published on one RTX 2080 Ti; "
         f"here on {machines}: compare the ratios. AP is as in the ablation; refinement at "
-        f"{step_label(results, PAPER_STEP)}."
+        f"{results.suite.scale.step(PAPER_STEP)}."
     )
     reduced = {_own_label(results, timed) for timed, *_ in blocks if timed["data"].get("reduced_precision")}
     if reduced:
@@ -65,7 +67,7 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
             " On a CPU *ratio* flatters IoU-Net where the baseline's RoIAlign takes longer than PrRoIPool; the ratio "
             "without RoI pooling does not."
         )
-    return Table(KEY, "Inference speed", caption, COLUMNS, tuple(rows))
+    return Table(SPEED.key, SPEED.title, caption, COLUMNS, tuple(rows))
 
 
 def _blocks(results: Results) -> Iterator[tuple[Mapping[Any, Any], str, str, Mapping[str, Any]]]:
@@ -104,13 +106,13 @@ def _cells(
 
     def number(name: str, digits: int, **rest: Any) -> Cell:
         value = float(need(row, name, path))
-        source = (Source(timed["source"], f"{origin}.{name}"),)
+        source = (Source.of_speed(timed, f"{origin}.{name}"),)
         return Cell(value, digits=digits, sources=source, seeds=1, stale=bool(timed["stale"]), **rest)
 
     def span(name: str, digits: int) -> Cell:
         low, high = (float(need(row, f"{name}.{quartile}", path)) for quartile in ("q1", "q3"))
         text = f"{format_number(low, digits)} to {format_number(high, digits)}"
-        return Cell(text, kind="text", sources=(Source(timed["source"], f"{origin}.{name}"),))
+        return Cell(text, kind="text", sources=(Source.of_speed(timed, f"{origin}.{name}"),))
 
     cells = {
         "FPS": number("fps", 1),
@@ -138,7 +140,7 @@ def _cost_of_precision(results: Results, timed: Mapping[Any, Any], key: str) -> 
 
     def points(name: str, **rest: Any) -> Cell:
         value = need(timed["data"], f"{place}.{name}", path)
-        source = (Source(timed["source"], f"{place}.{name}"),)
+        source = (Source.of_speed(timed, f"{place}.{name}"),)
         value = None if value is None else POINTS * value
         return Cell(value, sources=source, seeds=1, stale=bool(timed["stale"]), **rest)
 
@@ -153,6 +155,9 @@ def _machine(timed: Mapping[Any, Any]) -> str:
     threads = f"{data['threads']} thread{'s' if data['threads'] != 1 else ''}"
     device = data["hardware"]["gpu"] if data["device"] == "cuda" else f"{data['hardware']['cpu']} ({threads})"
     return f"{device}, torch {data['versions']['torch']}"
+
+
+SPEED = TableEntry(KEY, "Inference speed", lambda c: speed_table(c.results, c.published))
 
 
 def speed_frame(results: Results, published: Mapping[str, Published]) -> pd.DataFrame:
