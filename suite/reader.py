@@ -124,7 +124,7 @@ def _message(error: ValidationError) -> str:
 def _example(error: ValidationError) -> str | None:
     """`key: value` that works in place of what is wrong; None if the schema has neither an example nor a default.
 
-    For an item of a list it is the whole list.
+    For an item of a list it is that of the whole list.
     """
     instance_path, schema_path = list(error.absolute_path), list(error.absolute_schema_path)
     schema: Any = error.schema
@@ -133,10 +133,10 @@ def _example(error: ValidationError) -> str | None:
         schema = read_schema()
         for step in schema_path[: len(schema_path) - 1 - schema_path[::-1].index("items")]:
             schema = schema[step]
-    examples = schema.get("examples") or [schema[key] for key in ("default",) if key in schema]
-    if not instance_path or not examples:
+    if not instance_path or not ("examples" in schema or "default" in schema):
         return None
-    text = yaml.safe_dump({instance_path[-1]: examples[0]}, default_flow_style=True, sort_keys=False, width=10**6)
+    value = schema["examples"][0] if "examples" in schema else schema["default"]
+    text = yaml.safe_dump({instance_path[-1]: value}, default_flow_style=True, sort_keys=False, width=10**6)
     return text.strip()[1:-1]
 
 
