@@ -7,7 +7,6 @@ to the project's root.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -299,7 +298,7 @@ class Suite:
     @property
     def text(self) -> str:
         """The checked YAML with its defaults, as text."""
-        return yaml.safe_dump(json.loads(json.dumps(self.raw)), sort_keys=False)
+        return yaml.safe_dump(dict(self.raw), sort_keys=False)
 
     def variant(self, name: str) -> Variant:
         """One of its variants, or the pretraining by the name 'pretraining'. Raises `SuiteError` for an unknown one."""

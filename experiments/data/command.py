@@ -15,14 +15,14 @@ from experiments.data.folder.source import missing
 from experiments.data.shapes.dataset import write_dataset
 from experiments.data.shapes.sheet import contact_sheet
 from experiments.data.weights import check_suite_weights, missing_weights
-from experiments.tracking import stages as tracking
+from experiments.finished import Finished
 from suite.errors import SuiteError
 from suite.files import folder_lock
 from suite.layout import DataFolder
 from suite.suite import FolderData, GeneratedData, Suite, load_suite
 
 
-def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> bool:
+def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> None:
     """Makes the images of a suite, or checks and indexes those in its folder; says on stderr and stdout what it found.
 
     Args:
@@ -30,14 +30,12 @@ def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> 
         data: where to write.
         workers: processes that draw, or threads that decode a sample of a folder; default: one per CPU.
 
-    Returns:
-        Whether anything was written.
-
     Raises:
         SuiteError: a file is missing, damaged or in the way; or the weights of a backbone are.
     """
     if isinstance(suite.dataset, GeneratedData):
-        return write_dataset(suite.dataset, data, workers, verbose=True)
+        write_dataset(suite.dataset, data, workers, verbose=True)
+        return
     if lacking := missing(suite.dataset) + missing_weights(suite):
         raise SuiteError("\n".join(lacking))
     check_suite_weights(suite)
@@ -50,16 +48,15 @@ def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> 
             + (f" (dropped: {left_out})" if left_out else "")
         )
     print(f"{len(manifest['categories'])} classes: {', '.join(manifest['categories'])}")
-    return True
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> Finished | int:
+    """Command line; hands the suite's own data folder on, else returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments data",
         description="Make the images of a suite, or check and index those in a folder.",
     )
-    parser.add_argument("--suite", required=True, type=Path, help="suite YAML")
+    parser.add_argument("--suite", default="experiments/shapes.yaml", help="suite YAML (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder to write (default: the suite's own)")
     parser.add_argument("--workers", type=int, help="processes or threads (default: one per CPU)")
     parser.add_argument(
@@ -82,9 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _write_sheet(suite.dataset, split, options.sheet)
         if options.out is not None or options.sheet is None:
             data = DataFolder(options.out) if options.out is not None else suite.layout.data
-            written = prepare_data(suite, data, options.workers)
-            if written and data.path.resolve() == suite.layout.data.path.resolve():
-                tracking.log_dataset(suite, data.manifest)
+            prepare_data(suite, data, options.workers)
+            if data.path.resolve() == suite.layout.data.path.resolve():
+                return Finished(suite, data.path)
     except (SuiteError, OSError, RuntimeError) as error:  # OSError: a file that may not be read, a full disk
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -12,9 +12,9 @@ import cv2
 import pytest
 import yaml
 
-from experiments.data import command
 from experiments.data.command import main
-from suite.suite import ROOT
+from experiments.finished import Finished
+from suite.suite import ROOT, load_suite
 from tests.experiments.data.folders import coco_block, suite
 from tests.experiments.training.stopping import children, wait_until_ended
 
@@ -44,22 +44,16 @@ def test_all_that_is_missing_is_named_at_once_with_the_weights(tmp_path, capsys,
     assert "resnet50-0676ba61.pth is missing" in lines[3]
 
 
-def test_the_suites_own_folder_is_the_default_and_is_tracked(coco, tmp_path, monkeypatch):
-    logged = []
-    monkeypatch.setattr(command.tracking, "log_dataset", lambda *arguments: logged.append(arguments))
+def test_the_suites_own_folder_is_the_default_and_is_handed_on_to_be_tracked(coco, tmp_path):
     generated = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
     generated["dataset"]["splits"] = splits()
+    file = tmp_path / "suite.yaml"
     for own in (suite(coco_block(coco)), generated):
-        (tmp_path / "suite.yaml").write_text(json.dumps({**own, "results": str(tmp_path / "results")}))
-        assert main(["--suite", str(tmp_path / "suite.yaml"), "--out", str(tmp_path / own["suite"])]) == 0
-        assert logged == []
-        assert main(["--suite", str(tmp_path / "suite.yaml")]) == 0
-        assert (tmp_path / "results" / own["suite"] / "data/dataset.json").is_file()
-        (arguments,) = logged
-        assert arguments[0].name == own["suite"]
-        logged.clear()
-    assert main(["--suite", str(tmp_path / "suite.yaml")]) == 0
-    assert logged == []  # nothing was made
+        file.write_text(json.dumps({**own, "results": str(tmp_path / "results")}))
+        assert main(["--suite", str(file), "--out", str(tmp_path / own["suite"])]) == 0
+        finished = main(["--suite", str(file)])
+        assert finished == Finished(load_suite(file), tmp_path / "results" / own["suite"] / "data")
+        assert (finished.path / "dataset.json").is_file()
 
 
 def suite_file(folder, **dataset):

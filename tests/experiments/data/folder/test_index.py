@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from experiments.data.folder.index import index_folder
-from experiments.evaluation.metrics import Detections, evaluate_detections, load_ground_truth
+from experiments.evaluation.metrics import DetectionColumns, evaluate_detections, load_ground_truth
 from suite.errors import SuiteError
 from suite.layout import DataFolder
 from tests.experiments.data.folders import CLASSES, change, coco_block, edit, folder_data, read, write_coco
@@ -63,7 +63,7 @@ def test_ids_that_count_from_zero_lose_no_object(copy, tmp_path):
     truth = load_ground_truth(str(tmp_path / "val.json"))
     columns = [[a[key] for a in truth.dataset["annotations"]] for key in ("image_id", "category_id", "bbox")]
     count = len(columns[0])
-    found = evaluate_detections(truth, Detections(*columns, [0.9] * count, [None] * count), truth.getImgIds())
+    found = evaluate_detections(truth, DetectionColumns(*columns, [0.9] * count, [None] * count), truth.getImgIds())
     assert found.metrics["AP"] == pytest.approx(1)
     assert all(found.matches["detections"]["matched"])
 
