@@ -13,7 +13,7 @@ from experiments.finished import Finished
 
 COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it does
     "data": ("experiments.data.command", "make the images of a suite, or check and index those in a folder"),
-    "download": ("experiments.data.download", "fetch a public data set, or weights"),
+    "download": ("experiments.data.download.command", "fetch a public data set, or weights"),
     "train": ("experiments.training.train", "train one variant with one seed"),
     "evaluate": ("experiments.evaluation.evaluate", "evaluate one checkpoint in every inference setting"),
     "speed": ("experiments.speed.timing", "time the inference of the first seed's checkpoints"),

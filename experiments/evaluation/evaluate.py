@@ -88,7 +88,7 @@ def evaluate(
             "checkpoint_sha256": sha256(checkpoint),
             "config_hash": opened.config_hash,
             "git_commit": provenance.git_state()["git_commit"],
-            "dataset_fingerprint": dataset_fingerprint(data.path),
+            "dataset_fingerprint": dataset_fingerprint(data),
         }
         results = {
             setting.name: _write_setting(out, setting, detections[setting.name], opened, place, origin, seconds)

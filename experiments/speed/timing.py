@@ -86,7 +86,7 @@ def time_inference(
             variant: {"sha256": sha256(own.checkpoint), "config_hash": own.config_hash}
             for variant, own in opened.items()
         },
-        "dataset_fingerprint": dataset_fingerprint(data.path),
+        "dataset_fingerprint": dataset_fingerprint(data),
         **provenance.git_state(),
         "versions": provenance.versions(),
         "hardware": hardware(),
@@ -120,7 +120,7 @@ def _time_block(
     full = (batch for batch in _batches(opened.dataset, batch_size, device) if len(batch[1]) == batch_size)
     batches = list(islice(full, rounds * images // batch_size))
     check_images = min(len(opened.dataset), max(images, batch_size))
-    first_images = build_split(opened.cfg, data.path, suite.report_split, check_images)
+    first_images = build_split(opened.cfg, data, suite.report_split, check_images)
     largest = _check(rows, detectors, first_images, batch_size)
     timed = time_rounds(detectors, batches, rounds, images // batch_size, synchronize)
     staged = time_rounds(detectors, batches, max(3, rounds // 4), images // batch_size, synchronize, stages=True)

@@ -162,7 +162,7 @@ def test_states_of_another_config_are_not_resumed(tiny_suite, tiny_data, tmp_pat
 
 def first_step(cfg, data_dir):
     """Losses and gradients of the first iteration of a training, and the weights after it."""
-    dataset = build_training_set(cfg, data_dir)
+    dataset = build_training_set(cfg, DataFolder(data_dir))
     seed_everything(0, 0)
     model = build_model(cfg, initialize=True).train()
     optimizer = build_optimizer(model, cfg.optimizer)
