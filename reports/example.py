@@ -19,6 +19,7 @@ DPI = 110
 IDENTITY = (
     *("suite", "device", "variant", "seed", "split", "setting"),
     *("checkpoint_sha256", "config_hash", "git_commit", "dataset_fingerprint", "wandb_run_id"),
+    *("checkpoints", "blocks.*.batch_size"),  # of timed inference
 )
 
 
@@ -49,7 +50,7 @@ def copy_thinned(source: Path, target: Path, keys: Iterable[str]) -> None:
 def thinned(value: Any, paths: Iterable[list[str]]) -> Any:
     """The value with nothing but these paths in it: a path that ends keeps all below it; list items keep their places.
 
-    A path that leads nowhere is passed over.
+    A path that leads nowhere is passed over; `*` in a path stands for every item of a list.
     """
     paths = list(paths)
     if [] in paths:
@@ -60,5 +61,5 @@ def thinned(value: Any, paths: Iterable[list[str]]) -> Any:
     if isinstance(value, Mapping):
         return {key: thinned(item, below[key]) for key, item in value.items() if key in below}
     if isinstance(value, list):
-        return [thinned(item, below.get(str(index), [])) for index, item in enumerate(value)]
+        return [thinned(item, below.get(str(index), []) + below.get("*", [])) for index, item in enumerate(value)]
     return None

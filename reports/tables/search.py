@@ -19,9 +19,9 @@ def comparison_table(search: SearchResults, resamples: int | None = None) -> Tab
     options = search.summary
     caption = (
         f"On `{options['report_split']}`, which nothing was chosen on. Checkpoints of the search, {options['epochs']} "
-        f"of {options['full_epochs']} epochs, one seed: not those of the other tables. *Default* is `{options['base']}` "
-        "with its own inference; *difference* is in AP, to the first row, on the same images; its interval covers the "
-        "choice of images, not that of the seed."
+        f"of {options['full_epochs']} epochs, one seed: not those of the other tables. *Default* is "
+        f"`{options['base']}` with its own inference; *difference* is in AP, to the first row, on the same images; its "
+        "interval covers the choice of images, not that of the seed."
     )
     columns = (*METRICS, "difference", "95 % interval")
     return Table(COMPARISON.key, COMPARISON.title, caption, columns, rows, stub="checkpoint and inference")
@@ -64,8 +64,8 @@ def trials_table(search: SearchResults) -> Table:
     rows: list[Any] = search.trials.to_dict("records")
     caption = (
         f"AP is each trial's best over the inference settings, on `{search.summary['split']}`, which no reported "
-        f"number is computed on; guide and λ say where it has it (λ = 0: no refinement). Loss weight, RoIs and λ are in "
-        "published units. The best trial is in bold."
+        f"number is computed on; guide and λ say where it has it (λ = 0: no refinement). Loss weight, RoIs and λ "
+        "are in published units. The best trial is in bold."
     )
     return Table(
         TRIALS.key, TRIALS.title, caption, columns, tuple(_trial_row(search, row) for row in rows), stub="trial"

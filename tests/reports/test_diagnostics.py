@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 
 from reports.build import build
-from reports.errors import ReportError
 from reports.figures import diagnostics
 from reports.figures.style import styled
 from reports.results.collect import collect
-from reports.suite import load_suite
+from suite.suite import load_suite
 
 FILE = "evaluations/samp1000_lw5.0/seed1/val/diagnostics.json"
 FIGURES = {
@@ -27,13 +26,6 @@ FIGURES = {
 def data_of(results, variant="samp1000_lw5.0"):
     frame = results.diagnostics
     return list(frame.loc[frame["variant"] == variant, "data"])
-
-
-def test_collected_for_every_iounet(results):
-    assert len(results.diagnostics) == 5 * 3
-    assert "faster_rcnn" not in set(results.diagnostics["variant"])
-    assert (results.diagnostics["stale"] == "").all()
-    assert diagnostics.missing(results) == []
 
 
 def test_density_pools_the_seeds(results):
@@ -112,24 +104,6 @@ def test_a_model_that_finds_nothing(results):
     assert "undefined (Pearson)" in diagnostics.confidence_figure(empty).caption
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("seed", 2, "belongs to another place: key 'seed' is 2, expected 1"),
-        ("ascent", ..., "key 'ascent' is missing"),
-        ("survivors", {}, "key 'survivors.edges' is missing"),
-        ("dataset_fingerprint", "0" * 64, "another dataset: key 'dataset_fingerprint'"),
-    ],
-)
-def test_bad_files_are_refused_by_file_and_key(copy, key, value, message):
-    path = copy / "results" / "shapes" / FILE
-    data = {**json.loads(path.read_text()), key: value}
-    path.write_text(json.dumps({name: entry for name, entry in data.items() if entry is not ...}))
-    with pytest.raises(ReportError, match=message) as caught:
-        collect(load_suite(copy / "shapes.yaml"), copy / "results" / "shapes")
-    assert str(path) in str(caught.value)
-
-
 def test_diagnostics_of_another_checkpoint_are_marked(copy):
     path = copy / "results" / "shapes" / FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "checkpoint_sha256": "0" * 64}))
@@ -138,8 +112,8 @@ def test_diagnostics_of_another_checkpoint_are_marked(copy):
 
 
 def test_a_report_without_diagnostics_says_so_in_one_line(copy, monkeypatch):
-    monkeypatch.setattr("reports.build._draw", lambda report, folder, dpi, svg: None)
-    monkeypatch.setattr("reports.build.html_page", lambda report, links, image: "")
+    monkeypatch.setattr("reports.writing.write_figures", lambda report, folder, dpi, svg: None)
+    monkeypatch.setattr("reports.writing.html_page", lambda report, links, image: "")
     root = copy / "results" / "shapes"
     (root / FILE).unlink()
     report = build(copy / "shapes.yaml", root, copy / "out", resamples=0)
@@ -153,15 +127,3 @@ def test_a_report_without_diagnostics_says_so_in_one_line(copy, monkeypatch):
     assert line.format("0, 1, 2") in text
     assert "## Why it works" not in text
     assert not set(FIGURES) & {figure.key for figure in report.illustrations}
-
-
-def test_confidence_table_says_what_the_files_say(results):
-    table = diagnostics.confidence_table(results)
-    assert len(table.rows) == 5
-    expected = diagnostics.correlations(results)
-    for row in table.rows:
-        own = expected[(expected["variant"] == row.label) & (expected["confidence"] == "predicted IoU")]
-        cell = row.cells["predicted IoU, Pearson"]
-        assert cell.value == pytest.approx(own["pearson"].mean())
-        assert cell.half_width == pytest.approx(4.302653 * own["pearson"].std() / 3**0.5)
-        assert [source.key for source in cell.sources] == ["confidence.predicted_iou.pearson"] * 3

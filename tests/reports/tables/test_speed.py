@@ -5,13 +5,14 @@ import shutil
 
 import pytest
 
-from reports.document.document import assemble
-from reports.errors import NotInSuite, ReportError
+from reports.document.assemble import assemble
+from reports.errors import ReportError
 from reports.results.collect import collect
 from reports.results.published import load_published
-from reports.suite import load_suite
 from reports.tables.speed import speed_figure, speed_frame, speed_table
 from reports.tables.table import format_cell
+from suite.errors import NotInSuite
+from suite.suite import load_suite
 from tests.reports.synthetic import make_speed, write_json
 
 PUBLISHED = load_published()
@@ -43,7 +44,7 @@ def test_published_rows_come_first_and_ratios_follow_from_latencies(results):
         ["11.8", "84.75", "1.695", "39.3"],
     ]
     assert [format_cell(row.cells["adds, ms"]) for row in table.rows[1:5]] == ["+2.91", "+9.20", "−0.76", "+22.64"]
-    assert all(source.published for row in table.rows[:5] for source in row.sources)
+    assert all(source.is_published for row in table.rows[:5] for source in row.sources)
 
 
 def test_own_rows(results):

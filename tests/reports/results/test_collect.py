@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from reports.errors import MissingResult, NotInSuite, ReportError
-from reports.results.collect import METRICS, Results, collect
-from reports.suite import load_suite
+from reports.errors import MissingResult, ReportError
+from reports.results.collect import Results, collect
+from reports.results.readers import METRICS
+from suite.errors import NotInSuite
+from suite.suite import load_suite
 
 EVALUATION = "evaluations/samp1000_lw5.0/seed1/val/rank_refine0.25.json"
 RUN = "runs/samp1000_lw5.0/seed1/run.json"
@@ -79,7 +81,7 @@ def test_other_variants_and_seeds_in_the_folder_are_ignored(copy, made):
     results = gather(copy, variants=["faster_rcnn"])
     assert set(results.evaluations["variant"]) == {"faster_rcnn"}
     (copy / "results/shapes" / EVALUATION).with_name("summary.json").write_text("{}")
-    suite = load_suite(copy / "shapes.yaml", seeds=[2])
+    suite = load_suite(copy / "shapes.yaml").changed(seeds=[2])
     assert set(collect(suite, copy / "results" / "shapes").evaluations["seed"]) == {2}
 
 
