@@ -103,12 +103,12 @@ def colour_bar(figure: Figure, image: ScalarMappable, axes: Sequence[Axes], labe
     figure.colorbar(image, ax=axes, label=label, pad=0.01, aspect=30).outline.set_visible(False)  # type: ignore[operator]
 
 
-def plain_tick(value: float, _: int) -> str:
+def plain_tick(value: float, _: float) -> str:
     """A number on an axis, never as a power of ten."""
     return f"{value:g}"
 
 
-def signed_tick(value: float, _: int) -> str:
+def signed_tick(value: float, _: float) -> str:
     """A difference on an axis, with its sign."""
     return f"{value:+g}".replace("-", "\u2212") if value else "0"
 

@@ -95,14 +95,14 @@ def _draw_image(axes: Axes, sample: Sample, boxes: Boxes, colour: Mapping[int, s
         axes.add_patch(patch)
     for i, box in enumerate(boxes.boxes):
         if boxes.labels[i]:
-            left, top = _place_label(box, boxes.labels[i], (width, height), taken)
+            left, top = place_label(box, boxes.labels[i], (width, height), taken)
             axes.text(
                 left, top, boxes.labels[i], color="white", fontsize=LABEL_POINTS, va="top", ha="left",
                 bbox={"boxstyle": "square,pad=0.1", "facecolor": "black", "edgecolor": "none", "alpha": 0.72},
             )  # fmt: skip
 
 
-def _place_label(
+def place_label(
     box: NDArray[np.float64], label: str, size: tuple[int, int], taken: list[tuple[float, float, float, float]]
 ) -> tuple[float, float]:
     """Top left corner for a label: at a corner of its box, inside the image, clear of other labels if one is."""
