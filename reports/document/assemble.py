@@ -9,9 +9,10 @@ from reports.claims import Bootstrap, Verdict, judge_claims, load_claims
 from reports.context import Context
 from reports.document.blocks import Bullets, Heading, Paragraph, Report
 from reports.document.facts import scale_statement
-from reports.document.sections import FIGURES, PARTS, SECTIONS, TABLES, Section
+from reports.document.sections import PARTS, SECTIONS, TABLES, Section
 from reports.errors import ReportError
-from reports.figures.illustrations import Illustration
+from reports.figures.catalogue import FIGURES
+from reports.figures.figure import Illustration
 from reports.results.collect import Results
 from reports.results.published import Published
 from reports.results.search import load_search
@@ -112,7 +113,7 @@ def _add_section(report: Report, section: Section, tables: Mapping[str, Table], 
     for entry in (FIGURES[key] for key in section.figures):
         if entry.table and entry.table not in tables:
             continue
-        figure = _attempt(f"Figure “{entry.name}”", lambda make=entry.make: make(context, tables), left_out)  # type: ignore[misc]
+        figure = _attempt(f"Figure “{entry.title}”", lambda make=entry.make: make(context), left_out)  # type: ignore[misc]
         if figure is not None:
             parts.append(figure)
     if parts:

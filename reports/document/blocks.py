@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reports.context import Context
-from reports.figures.illustrations import Illustration
+from reports.figures.figure import Illustration
 from reports.tables.table import Table
 
 

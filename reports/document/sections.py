@@ -1,11 +1,12 @@
 """The report's sections, as data: what each shows, and in which order.
 
-A new table is a module in `reports/tables` and one line here; a new figure one in `reports/figures` and two lines.
+A new table is a module in `reports/tables` and one line here; a new figure one in
+`reports/figures`, a line in its `catalogue`, and its key here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reports.context import Context
@@ -18,30 +19,9 @@ from reports.document.facts import (
 )
 from reports.document.search import conclusion
 from reports.document.summary import summary
-from reports.figures import diagnostics as diagnostic_figures
-from reports.figures import illustrations as pictures
-from reports.figures import sweep_figures
-from reports.figures.illustrations import Illustration
 from reports.results.diagnostics import missing
 from reports.tables import accuracy, claims, confidence, runs, search, speed
-from reports.tables.table import Table, TableEntry
-
-Made = Mapping[str, Table]  # the report's tables by key
-
-
-@dataclass(frozen=True)
-class FigureEntry:
-    """A figure that a report can have.
-
-    Attributes:
-        name: what a line calls it where it is left out.
-        make: makes the figure. It raises `NotInSuite` and `MissingResult` as a table does.
-        table: key of the table that it goes with: without it there is no figure. '' = the whole report.
-    """
-
-    name: str
-    make: Callable[[Context, Made], Illustration]
-    table: str = ""
+from reports.tables.table import TableEntry
 
 
 @dataclass(frozen=True)
@@ -49,7 +29,7 @@ class Section:
     """A section of the report: heading, text, tables, figures. Without any of these there is no heading.
 
     Attributes:
-        figures: keys of `FIGURES`.
+        figures: keys of `reports.figures.catalogue.FIGURES`.
         text: its lines (a list) or its one paragraph (a string).
         missing: what it cannot show, as lines for “Left out”.
         is_part: whether a report on some parts (`--only`) can have it; its tables are then such parts.
@@ -61,42 +41,6 @@ class Section:
     text: Callable[[Context], Sequence[str] | str] = lambda context: ()
     missing: Callable[[Context], Sequence[str]] = lambda context: ()
     is_part: bool = True
-
-
-def _of_search(make: Callable[..., Illustration]) -> Callable[[Context, Made], Illustration]:
-    return lambda context, _: make(context.search)
-
-
-FIGURES: dict[str, FigureEntry] = {
-    "improvement": FigureEntry(
-        "Improvement", lambda c, made: pictures.improvement_figure(c.results, c.published, made["main"]), "main"
-    ),
-    "thresholds": FigureEntry("AP by IoU threshold", lambda c, _: pictures.threshold_figure(c.results), "ablation"),
-    "confidence": FigureEntry(
-        "Class score and predicted IoU", lambda c, _: diagnostic_figures.confidence_figure(c.results), "confidence"
-    ),
-    "survivors": FigureEntry(
-        "Survivors of NMS", lambda c, _: diagnostic_figures.survivor_figure(c.results), "confidence"
-    ),
-    "refinement": FigureEntry("Refinement", lambda c, _: diagnostic_figures.refinement_figure(c.results), "confidence"),
-    "ascent": FigureEntry("Ascent", lambda c, _: diagnostic_figures.ascent_figure(c.results), "confidence"),
-    "samples": FigureEntry("Sample detections", lambda c, _: pictures.sample_figure(c.results), "main"),
-    "step_size": FigureEntry(
-        "AP by step size λ", lambda c, made: pictures.step_size_figure(c.results, made["step_size"]), "step_size"
-    ),
-    "speed": FigureEntry("Time of inference", lambda c, _: speed.speed_figure(c.results, c.published), "speed"),
-    "sweep_history": FigureEntry("Trials of the search", _of_search(sweep_figures.history_figure), "sweep_trials"),
-    "sweep_importance": FigureEntry("What AP depends on", _of_search(sweep_figures.importance_figure), "sweep_trials"),
-    "sweep_slices": FigureEntry("AP by training parameter", _of_search(sweep_figures.slice_figure), "sweep_trials"),
-    "sweep_pairs": FigureEntry(
-        "AP by pairs of training parameters", _of_search(sweep_figures.pair_figure), "sweep_trials"
-    ),
-    "sweep_profiles": FigureEntry(
-        "AP by step size λ, of every trial", _of_search(sweep_figures.profile_figure), "sweep_trials"
-    ),
-    "losses": FigureEntry("Training losses", lambda c, _: pictures.loss_figure(c.results)),
-    "validation": FigureEntry("AP by epoch", lambda c, _: pictures.validation_figure(c.results)),
-}
 
 
 def _diagnostics_missing(context: Context) -> list[str]:

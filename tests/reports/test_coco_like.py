@@ -9,7 +9,8 @@ from reports.document.assemble import assemble
 from reports.document.blocks import Heading
 from reports.document.links import Links
 from reports.document.markdown import markdown
-from reports.figures.sample_sheet import CLASS_COLOURS, class_colours, draw_sheet, load_sheet
+from reports.figures.samples.choose import load_sheet
+from reports.figures.samples.sheet import CLASS_COLOURS, class_colours, draw
 from reports.results.collect import collect
 from reports.results.published import load_published
 from suite.suite import load_suite
@@ -112,7 +113,7 @@ def test_the_sheet_names_the_classes_drawn_and_no_others(folder):
         c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
     }
     assert set(class_colours(sheet)) == drawn and len(drawn) > 0
-    (legend,) = draw_sheet(sheet).legends
+    (legend,) = draw(sheet).legends
     assert {text.get_text() for text in legend.get_texts()} > {sheet.category_names[c] for c in drawn}
 
 

@@ -1,6 +1,7 @@
 """The table of sections fits together, and says what a report has."""
 
-from reports.document.sections import FIGURES, PARTS, SECTIONS, TABLES
+from reports.document.sections import PARTS, SECTIONS, TABLES
+from reports.figures.catalogue import FIGURES
 
 
 def test_only_can_name_the_tables_that_need_no_more_than_results():

@@ -1,4 +1,4 @@
-"""The speed table and its figure on a file of round numbers."""
+"""The speed table on a file of round numbers."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from reports.document.assemble import assemble
 from reports.errors import ReportError
 from reports.results.collect import collect
 from reports.results.published import load_published
-from reports.tables.speed import speed_figure, speed_frame, speed_table
+from reports.tables.speed import speed_table
 from reports.tables.table import format_cell
 from suite.errors import NotInSuite
 from suite.suite import load_suite
@@ -184,14 +184,3 @@ def test_a_damaged_file_is_named(copy, timed):
     path.write_text(path.read_text()[:100])
     with pytest.raises(ReportError, match=r"cpu.json: damaged"):
         timed()
-
-
-def test_the_figures_frame(results):
-    frame = speed_frame(results, PUBLISHED)
-    published = frame[frame["source"] == "Published reproduction"].set_index("key")
-    assert published.loc["refine", "ratio"] == pytest.approx(84.75 / 50)
-    assert published["q1"].isna().all()
-    own = frame[frame["source"] == "This run"].set_index("key").loc["refine"]
-    assert (own["ratio"], own["q1"], own["q3"]) == (1.2, 1.19, 1.21)
-    assert own["without_pooling"] == pytest.approx(23 / 15)
-    assert "This run 1.20" in speed_figure(results, PUBLISHED).alt

@@ -1,4 +1,4 @@
-"""The section “Why it works”: its data, what its captions say, and a report without it."""
+"""The figures of “Why it works”: their data, what their captions say, and a report without them."""
 
 import copy
 import dataclasses
@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 
 from reports.build import build
-from reports.figures import diagnostics
+from reports.figures import ascent, confidence, refinement, survivors
 from reports.figures.style import styled
 from reports.results.collect import collect
 from suite.suite import load_suite
 
 FILE = "evaluations/samp1000_lw5.0/seed1/val/diagnostics.json"
 FIGURES = {
-    "confidence": diagnostics.confidence_figure,
-    "survivors": diagnostics.survivor_figure,
-    "refinement": diagnostics.refinement_figure,
-    "ascent": diagnostics.ascent_figure,
+    "confidence": confidence.make,
+    "survivors": survivors.make,
+    "refinement": refinement.make,
+    "ascent": ascent.make,
 }
 
 
@@ -29,7 +29,7 @@ def data_of(results, variant="samp1000_lw5.0"):
 
 
 def test_density_pools_the_seeds(results):
-    frame = diagnostics.confidence_density(results)
+    frame = confidence.frame(results)
     files = data_of(results)
     assert (frame.groupby("confidence")["boxes"].sum() == sum(data["confidence"]["boxes"] for data in files)).all()
     histogram = np.sum([data["confidence"]["class_score"]["histogram"] for data in files], axis=0)
@@ -40,14 +40,14 @@ def test_density_pools_the_seeds(results):
 
 
 def test_survivors_share_of_the_boxes_before_nms(results):
-    frame = diagnostics.survivor_counts(results)
+    frame = survivors.frame(results)
     own = frame[(frame["variant"] == "samp1000_lw5.0") & (frame["seed"] == 0)].set_index(["nms", "true_iou"])
     assert own.loc[("regular NMS", 0.95), ["boxes", "share"]].tolist() == [25, 5]
     assert (own.loc["before NMS", "share"] == 100).all()
 
 
 def test_refinement_by_step_and_by_start(results):
-    frame = diagnostics.refinement_effect(results)
+    frame = refinement.frame(results)
     steps = frame[(frame["part"] == "by step") & (frame["variant"] == "samp1000_lw5.0") & (frame["seed"] == 2)]
     np.testing.assert_allclose(steps["value"], [0, 0.2, 0.4, 0.6, 0.8, 1.0])
     starts = frame[frame["part"] == "by true IoU before"]
@@ -58,7 +58,7 @@ def test_refinement_by_step_and_by_start(results):
 
 
 def test_ascent_is_relative_to_the_start(results):
-    frame = diagnostics.ascent_curves(results)
+    frame = ascent.frame(results)
     own = frame[(frame["variant"] == "samp1000_lw5.0") & (frame["step_size"] == 2) & (frame["seed"] == 0)]
     np.testing.assert_allclose(own.loc[own["iou"] == "true", "change"], [0, -0.2, -0.4, -0.6, -0.8, -1.0])
     assert own.loc[own["iou"] == "predicted", "value"].iloc[0] == pytest.approx(90)
@@ -86,14 +86,14 @@ def test_a_model_that_finds_nothing(results):
         part.update(pearson=None, spearman=None, histogram=np.zeros((20, 40), dtype=int).tolist())
     for key in ("no_nms", "regular", "guided"):
         data["survivors"][key] = [0] * 10
-    refinement = data["refinement"]
+    refined = data["refinement"]
     for key in ("true_iou", "gained", "lost", "unchanged"):
-        refinement["by_step"][key] = [None] * 6
-    refinement["by_start"].update({key: [None] * 10 for key in ("change", "gained", "lost", "unchanged")})
-    refinement.update(boxes=0, steps=[0] * 6)
-    refinement["by_start"]["boxes"], refinement["change"]["boxes"] = [0] * 10, [0] * 40
-    for ascent in data["ascent"]:
-        ascent.update(predicted=[None] * 6, true=[None] * 6)
+        refined["by_step"][key] = [None] * 6
+    refined["by_start"].update({key: [None] * 10 for key in ("change", "gained", "lost", "unchanged")})
+    refined.update(boxes=0, steps=[0] * 6)
+    refined["by_start"]["boxes"], refined["change"]["boxes"] = [0] * 10, [0] * 40
+    for curve in data["ascent"]:
+        curve.update(predicted=[None] * 6, true=[None] * 6)
     row = {"variant": "samp1000_lw5.0", "seed": 0, "stale": "", "data": data}
     empty = dataclasses.replace(results, diagnostics=pd.DataFrame([row]))
     for make in FIGURES.values():
@@ -101,14 +101,14 @@ def test_a_model_that_finds_nothing(results):
         with styled():
             figure.draw().savefig("/dev/null", format="png", dpi=30)
         assert "nan" not in figure.caption + figure.alt
-    assert "undefined (Pearson)" in diagnostics.confidence_figure(empty).caption
+    assert "undefined (Pearson)" in confidence.make(empty).caption
 
 
 def test_diagnostics_of_another_checkpoint_are_marked(copy):
     path = copy / "results" / "shapes" / FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "checkpoint_sha256": "0" * 64}))
     results = collect(load_suite(copy / "shapes.yaml"), copy / "results" / "shapes")
-    assert "(`samp1000_lw5.0`, seeds 0, 1, 2 †)" in diagnostics.survivor_figure(results).caption
+    assert "(`samp1000_lw5.0`, seeds 0, 1, 2 †)" in survivors.make(results).caption
 
 
 def test_a_report_without_diagnostics_says_so_in_one_line(copy, monkeypatch):
