@@ -100,7 +100,7 @@ def plain_texts(legend: Legend) -> None:
 
 def colour_bar(figure: Figure, image: ScalarMappable, axes: Sequence[Axes], label: str) -> None:
     """What the shades of all panels mean."""
-    figure.colorbar(image, ax=axes, label=label, pad=0.01, aspect=30).outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(image, ax=axes, label=label, pad=0.01, aspect=30).outline.set_visible(False)
 
 
 def plain_tick(value: float, _: float) -> str:
