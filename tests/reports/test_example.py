@@ -8,7 +8,10 @@ DATA = {
     "suite": "shapes",
     "seed": 1,
     "metrics": {"AP": 0.5, "AP50": 0.75, "APs": None},
-    "blocks": [{"rows": {"nms": {"fps": 1.0, "rounds": [1, 2]}}}, {"rows": {"nms": {"fps": 2.0, "rounds": [3]}}}],
+    "blocks": [
+        {"batch_size": 1, "rows": {"nms": {"fps": 1.0, "rounds": [1, 2]}}},
+        {"batch_size": 4, "rows": {"nms": {"fps": 2.0, "rounds": [3]}}},
+    ],
     "per_class": {"circle": 0.5},
 }
 
@@ -36,7 +39,10 @@ def test_a_copy_has_a_line_for_each_top_level_key(tmp_path):
     (tmp_path / "rank.json").write_text(json.dumps(DATA, indent=1))
     copy_thinned(tmp_path / "rank.json", tmp_path / "copy" / "rank.json", ["metrics.AP50"])
     text = (tmp_path / "copy" / "rank.json").read_text()
-    assert text == '{\n"suite": "shapes",\n"seed": 1,\n"metrics": {"AP50": 0.75}\n}\n'
+    assert (
+        text
+        == '{\n"suite": "shapes",\n"seed": 1,\n"metrics": {"AP50": 0.75},\n"blocks": [{"batch_size": 1}, {"batch_size": 4}]\n}\n'
+    )
 
 
 def test_other_files_are_copied_whole(tmp_path):
