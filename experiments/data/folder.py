@@ -38,7 +38,7 @@ from experiments.data.annotations import (
 )
 from experiments.data.download import remedy
 from experiments.data.weights import check_suite_weights, missing_weights
-from experiments.tracking import stages as tracking
+from experiments.tracking.data import log_dataset
 from suite.errors import SuiteError
 from suite.files import atomic, folder_lock, write_json
 from suite.suite import FolderData, load_suite
@@ -304,7 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
         with folder_lock(options.out):
             manifest = prepare(dataset, options.out, options.workers)
         if options.out.resolve() == (suite.layout.root / "data").resolve():
-            tracking.log_dataset(suite, options.out / "dataset.json")
+            log_dataset(suite, suite.layout.data)
     except (SuiteError, OSError) as error:  # OSError: a file that may not be read, a full disk
         sys.exit(f"error: {error}")
     for name, split in manifest["splits"].items():

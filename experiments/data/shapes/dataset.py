@@ -35,7 +35,7 @@ import numpy as np
 
 from experiments.data.shapes.scene import CATEGORIES, Annotation, Array, render_scene
 from experiments.data.shapes.spec import IDS_PER_SPLIT, VERSION, digest, fingerprint, spec
-from experiments.tracking import stages as tracking
+from experiments.tracking.data import log_dataset
 from suite.errors import SuiteError
 from suite.files import folder_lock, read_json, sha256, write_json
 from suite.suite import GeneratedData, load_suite
@@ -347,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.out is not None:
             made = write_dataset(dataset, args.out, args.workers, verbose=True)
             if made and args.out.resolve() == (suite.layout.root / "data").resolve():
-                tracking.log_dataset(suite, args.out / "dataset.json")
+                log_dataset(suite, suite.layout.data)
     except (SuiteError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
