@@ -14,7 +14,7 @@ COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it do
     "speed": ("experiments.speed.timing", "time the inference of the first seed's checkpoints"),
     "track": ("experiments.tracking.track", "write the Weights & Biases runs of finished stages"),
     "sync": ("experiments.tracking.sync", "upload the offline Weights & Biases runs"),
-    "dashboards": ("experiments.tracking.dashboards", "make the Weights & Biases workspace and report"),
+    "dashboards": ("experiments.dashboards", "make the Weights & Biases workspace and report"),
 }
 
 

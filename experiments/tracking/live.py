@@ -17,7 +17,7 @@ from typing import Any
 from experiments.history import read_metrics
 from experiments.tracking import runs
 from experiments.tracking.runs import Json
-from experiments.tracking.training import identity_at_start, live_run, log_rows
+from experiments.tracking.training import live_run, log_rows
 from suite import provenance, records
 from suite.layout import RunFolder
 from suite.suite import Suite
@@ -35,8 +35,10 @@ class Live:
     def __init__(
         self,
         suite: Suite,
+        variant: str,
+        seed: int,
         folder: RunFolder,
-        run: Json,
+        identity: Json,
         config: Json,
         *,
         is_on: bool = True,
@@ -46,23 +48,24 @@ class Live:
 
         Args:
             suite: a checked suite.
-            folder: of the training. Its W&B record is written with the block's begin.
-            run: what run.json will say that is known by then: `variant`, `seed`, `config_hash`, `ranks`, `inputs`.
+            variant: of the suite, or 'pretraining'.
+            seed: of the training.
+            folder: of the training, with its metrics log and its W&B record.
+            identity: `training_hash`, `seed`, `ranks` and the inputs' hashes, as `log_training` will find them.
             config: the resolved mmdet config.
             is_on: False shows nothing.
             patience: seconds to wait for the server at either end.
         """
-        self.failed, self._is_on = False, is_on
-        self._suite, self._folder, self._run, self._config = suite, folder, run, config
-        self._patience = patience
+        self.failed, self._is_on, self._patience = False, is_on, patience
+        self._suite, self._folder, self._identity = suite, folder, identity
+        self._name, self._contents = live_run(suite, variant, seed, config)
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "Live":
         if self._is_on and runs.mode() == "online":
-            run_id = records.claim(self._folder.record, identity_at_start(self._run)).run_id
-            name, contents = live_run(self._suite, self._run, self._config)
-            order = {"run": runs.run_settings(self._suite, name, run_id, contents), "patience": self._patience}
-            order["metrics"] = str(self._folder.metrics.resolve())
+            run_id = records.claim(self._folder.record, self._identity).run_id
+            run = runs.run_settings(self._suite, self._name, run_id, self._contents)
+            order = {"run": run, "patience": self._patience, "metrics": str(self._folder.metrics.resolve())}
             command = [sys.executable, "-m", "experiments.tracking.live"]
             self._process = subprocess.Popen(
                 command, cwd=provenance.ROOT, env=runs.environment(), stdin=subprocess.PIPE, text=True

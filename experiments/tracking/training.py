@@ -8,28 +8,26 @@ from typing import Any
 
 from experiments.config import fit_schedule, resolve_config, set_classes
 from experiments.history import read_metrics
-from experiments.tracking.references import checkpoint_artifact
+from experiments.tracking.references import checkpoint_artifact, dataset_artifact
 from experiments.tracking.runs import Contents, Json, Stage, log, log_artifact, tracks
 from suite.files import read_json
 from suite.layout import RunFolder
 from suite.suite import BASELINE, PRETRAINING, Suite
 
-AT_START = ("config_hash", "seed", "ranks", "inputs")  # keys of run.json that are known before a training begins
-
 
 @tracks
-def log_training(suite: Suite, folder: RunFolder, *, upload: bool = True) -> str | None:
+def log_training(suite: Suite, folder: RunFolder, *, is_uploaded: bool = True) -> str | None:
     """Logs the finished training in a folder.
 
     Args:
         suite: a checked suite.
         folder: of the training of one of its variants, or of the pretraining.
-        upload: False leaves an online run to `python -m experiments sync`.
+        is_uploaded: False leaves an online run to `python -m experiments sync`.
 
     Returns:
         The run's id; None if nothing was logged.
     """
-    return log(suite, training_stage(suite, folder), upload=upload)
+    return log(suite, training_stage(suite, folder), upload=is_uploaded)
 
 
 def training_stage(suite: Suite, folder: RunFolder) -> Stage:
@@ -40,9 +38,10 @@ def training_stage(suite: Suite, folder: RunFolder) -> Stage:
 
     def contents(run_id: str) -> Contents:
         history = read_metrics(folder.metrics)
-        kept = ("git_commit", "git_dirty", "versions", "hardware", "config_hash", "mapped", "uses")
+        kept = ("git_commit", "git_dirty", "versions", "hardware", "config_hash", "mapped")
         config = training_config(suite, variant, seed, _trained_config(suite, run))
         config |= {key: run.get(key) for key in kept} | run["inputs"]
+        config["uses"] = _uses(suite, run["inputs"])
         validations = [row for row in history if any(key.startswith("val/") for key in row)]
         last = validations[-1] if validations else {}
         metadata = {key: run[key] for key in ("config_hash", "epochs", "iterations")}
@@ -56,24 +55,20 @@ def training_stage(suite: Suite, folder: RunFolder) -> Stage:
 
         return Contents(group=variant, job_type="train", config=config, fill=fill)
 
-    identity = {**identity_at_start(run), "checkpoint": run["checkpoint"]}
+    begun = {"training_hash": run["config_hash"], "seed": seed, "ranks": run["ranks"], **run["inputs"]}
+    identity = {**begun, "checkpoint": run["checkpoint"]}  # the live view claims its run by what is known at the start
     return Stage(name=name, record=folder.record, result=run, identity=identity, contents=contents)
 
 
-def identity_at_start(run: Json) -> dict[str, Any]:
-    """What tells a training from others when it begins: of run.json, or of what is known of it by then."""
-    return {key: run[key] for key in AT_START if key in run}
-
-
-def live_run(suite: Suite, run: Json, config: Json) -> tuple[str, Contents]:
+def live_run(suite: Suite, variant: str, seed: int, config: Json) -> tuple[str, Contents]:
     """Name and contents of the run that shows a training while it goes on: those that `log_training` will log.
 
     Args:
         suite: a checked suite.
-        run: what is known of run.json: `variant` and `seed` at least.
+        variant: of the suite, or 'pretraining'.
+        seed: of the training.
         config: the resolved mmdet config.
     """
-    variant, seed = run["variant"], run["seed"]
     name = checkpoint_artifact(suite, variant, seed, "").rstrip(":")
     settings = training_config(suite, variant, seed, config)
     return name, Contents(group=variant, job_type="train", config=settings, fill=lambda run: None)
@@ -105,6 +100,14 @@ def log_rows(run: Any, rows: Iterable[Mapping[str, float]], defined: set[str] | 
             run.define_metric(key, step_metric="iteration", summary="max" if key.startswith("val/") else None)
         defined.update(values)
         run.log({"iteration": row["step"], **values}, step=int(row["step"]))
+
+
+def _uses(suite: Suite, inputs: Json) -> list[str]:
+    """References of the artifacts that a training starts from."""
+    uses = [dataset_artifact(suite, inputs["dataset_fingerprint"])]
+    if pretraining := inputs.get("pretraining_sha256"):
+        uses.append(checkpoint_artifact(suite, PRETRAINING, suite.variant(PRETRAINING).seed, pretraining))
+    return uses
 
 
 def _trained_config(suite: Suite, run: Json) -> dict[str, Any]:

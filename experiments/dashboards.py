@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.speed.timing import speed_rows
+from experiments.speed.rows import timed_settings
 from experiments.tracking.runs import PROJECT, tell
 from suite.errors import SuiteError, exits_on_error
 from suite.suite import Suite, load_suite
@@ -23,7 +23,7 @@ def sections(suite: Suite) -> dict[str, list[Any]]:
     import wandb_workspaces.reports.v2 as wr
 
     settings = list(dict.fromkeys(s.name for variant in suite.variants for s in suite.settings(variant)))
-    timed = [f"speed/{row.key}_batch1" for row in speed_rows(suite)]
+    timed = [f"speed/{row.key}_batch1" for row in timed_settings(suite)]
     return {
         "Training losses": [
             *(wr.LinePlot(title=key, x="iteration", y=[key], smoothing_factor=0.6) for key in LOSSES),
