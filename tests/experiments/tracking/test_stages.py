@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+import shutil
 
 import pytest
 
@@ -15,7 +16,6 @@ from experiments.tracking.speed import log_speed
 from experiments.tracking.track import main as track
 from experiments.tracking.trial import log_trial
 from suite import provenance
-from suite.layout import DataFolder
 from tests.experiments.tracking.tracked import CURVE, log_evaluation, log_training, write_report, write_speed
 
 
@@ -205,7 +205,8 @@ def test_a_report_that_is_not_there_is_named(suite, tmp_path):
 
 
 def test_a_dataset_is_its_manifest(suite, tiny_data):
-    log_dataset(suite, DataFolder(tiny_data))
+    shutil.copytree(tiny_data, suite.layout.data.path)
+    log_dataset(suite, suite.layout.data)
     _, run = only_run(suite)
     (artifact,) = run["artifacts"]
     reference = dataset_artifact(suite, run["config"]["dataset_fingerprint"])

@@ -161,8 +161,8 @@ def write_speed(suite, fps=20.0) -> None:
 
 def write_report(folder: ReportFolder) -> None:
     """A report with one table and one figure."""
-    folder.tables.mkdir(parents=True)
-    folder.figures.mkdir()
+    folder.tables.mkdir(parents=True, exist_ok=True)
+    folder.figures.mkdir(exist_ok=True)
     folder.readme.write_text("# A report")
     (folder.tables / "main.csv").write_text("row,AP\npaper,40.6\nours,\n")
     cv2.imwrite(str(folder.figures / "ascent.png"), np.zeros((32, 32, 3), np.uint8))
