@@ -68,9 +68,9 @@ format: env ## let the formatters write
 	snakefmt Snakefile experiments sweeps reports
 	clang-format -i $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 
-example: env ## write the committed example report, reports/shapes, from results/shapes
+example: env ## write the committed example report, examples/shapes, from results/shapes
 	python -m reports.build --suite results/shapes/suite.yaml --results results/shapes --out results/shapes/report \
-	  --example reports/shapes
+	  --example examples/shapes
 
 lock: env ## write the installed versions to environment/constraints.txt
 	environment/lock.sh

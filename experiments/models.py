@@ -62,9 +62,9 @@ def open_checkpoint(
         SuiteError: checkpoint or data are missing, damaged or of another model or other classes.
     """
     cfg = resolve_config(suite, variant, changes)
-    hashed, classes = config_hash(cfg), dataset_classes(data.path)
+    hashed, classes = config_hash(cfg), dataset_classes(data)
     set_classes(cfg, classes)
-    dataset = build_split(cfg, data.path, split)
+    dataset = build_split(cfg, data, split)
     model = load_model(cfg, checkpoint)
     _require_classes(checkpoint, [*model.CLASSES], classes)  # type: ignore[misc]
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

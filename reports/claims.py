@@ -11,13 +11,14 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from reports.errors import NotInSuite, ReportError
+from reports.errors import ReportError
 from reports.results.collect import Results
 from reports.results.matches import Matches, average_precision, draw_image_weights
 from reports.results.published import Published
+from reports.results.sides import POINTS, Side
+from reports.results.source import Source
 from reports.statistics import RESAMPLES, Interval, bootstrap_interval, difference_interval
-from reports.tables.cells import POINTS, Side, is_stale, per_seed, sources
-from reports.tables.table import Cell, Row, Source, Table, format_range
+from suite.errors import NotInSuite
 
 FILE = Path(__file__).parent / "claims.yaml"
 REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclusive"
@@ -179,88 +180,50 @@ def judge_claims(
 
 
 def _judge(results: Results, published: Mapping[str, Published], claim: Claim, bootstrap: Bootstrap | None) -> Verdict:
-    pairs = [[(side.variant, side.setting(results)) for side in pair] for pair in claim.pairs]
-    left, right = (_mean_per_seed(results, names, claim.metric) for names in zip(*pairs, strict=True))
-    images = None
-    if bootstrap is not None:
-        above, below = (
-            [
-                np.mean([bootstrap.metric(variant, seed, setting, claim.metric) for variant, setting in names], axis=0)
-                for seed in results.suite.seeds
-            ]
-            for names in zip(*pairs, strict=True)
-        )
-        images = bootstrap_interval(above, below)
+    lefts, rights = zip(*claim.pairs, strict=True)
+    sides = [side for pair in claim.pairs for side in pair]
+    left, right = (_mean_per_seed(results, own, claim.metric) for own in (lefts, rights))
+    images = None if bootstrap is None else _interval_over_images(results, bootstrap, lefts, rights, claim.metric)
     interval = difference_interval(left, right, images)
-    differences: dict[str, float] = {}
-    origins: dict[str, tuple[Source, ...]] = {}
-    for key, paths in claim.published.items():
-        source = published[key]
-        values = [(source.lookup(above), source.lookup(below)) for above, below in paths]
-        known = [above - below for above, below in values if above is not None and below is not None]
-        if len(known) == len(values):
-            differences[key] = round(sum(known) / len(known), 6)
-            origins[key] = tuple(
-                Source(source.file, path, True, source.table(path.split("/")[0])["url"])
-                for pair in paths
-                for path in pair
-            )
-    names = [name for pair in pairs for name in pair]
+    differences = {key: _published_difference(published[key], claim.published[key]) for key in claim.published}
+    known = {key: difference for key, difference in differences.items() if difference is not None}
     return Verdict(
         claim=claim,
         interval=interval,
         verdict=judge(interval.combined, claim.expected),
-        published=differences,
-        sources=tuple(source for name in names for source in sources(results, *name, claim.metric)),
-        published_sources=origins,
-        stale=any(is_stale(results, *name) for name in names),
+        published=known,
+        sources=tuple(source for side in sides for source in side.sources(results, claim.metric)),
+        published_sources={
+            key: tuple(published[key].source(*path.split("/")) for pair in claim.published[key] for path in pair)
+            for key in known
+        },
+        stale=any(side.is_stale(results) for side in sides),
     )
 
 
-def _mean_per_seed(results: Results, names: Sequence[tuple[str, str]], metric: str) -> dict[int, float]:
-    """A metric in points for each seed, averaged over (variant, setting) pairs."""
-    values = [per_seed(results, *name, metric) for name in names]
+def _mean_per_seed(results: Results, sides: Sequence[Side], metric: str) -> dict[int, float]:
+    """A metric in points for each seed, averaged over sides."""
+    values = [side.per_seed(results, metric) for side in sides]
     return {seed: float(np.mean([value[seed] for value in values])) for seed in results.suite.seeds}
 
 
-def scoreboard(verdicts: list[Verdict], published: Mapping[str, Published]) -> Table:
-    """The claims as a table: published differences, this run's difference with its interval, the verdict."""
-    has_images = any(verdict.interval.images for verdict in verdicts)
-    columns = ("metric", *published, "this run", "95 % interval", "verdict")
-    rows = []
-    for verdict in verdicts:
-        interval = verdict.interval
-        cells: dict[str, Any] = {"metric": Cell(verdict.claim.metric, kind="text")}
-        for key, value in verdict.published.items():
-            cells[key] = Cell(value, kind="difference", sources=verdict.published_sources[key])
-        rest: dict[str, Any] = {"seeds": interval.n, "sources": verdict.sources}
-        cells["this run"] = Cell(interval.mean, kind="difference", stale=verdict.stale, **rest)
-        combined = interval.combined
-        cells["95 % interval"] = Cell(format_range(*combined) if combined else None, kind="text", **rest)
-        cells["verdict"] = Cell(verdict.verdict, kind="text", **rest)
-        rows.append(Row("", verdict.claim.text, cells, emphasis=verdict.verdict == CONTRADICTED))
-    return Table(
-        "claims",
-        "What the publications claim, and what happened here",
-        _scoreboard_caption(verdicts, has_images),
-        columns,
-        tuple(rows),
-        stub="claim",
-    )
+def _interval_over_images(
+    results: Results, bootstrap: Bootstrap, lefts: Sequence[Side], rights: Sequence[Side], metric: str
+) -> tuple[float, float]:
+    """Bootstrap interval of the mean difference between two lists of sides."""
+
+    def resampled(sides: Sequence[Side]) -> list[NDArray[np.float64]]:
+        names = [(side.variant, side.setting(results)) for side in sides]
+        return [
+            np.mean([bootstrap.metric(variant, seed, setting, metric) for variant, setting in names], axis=0)
+            for seed in results.suite.seeds
+        ]
+
+    return bootstrap_interval(resampled(lefts), resampled(rights))
 
 
-def _scoreboard_caption(verdicts: list[Verdict], has_images: bool) -> str:
-    n = max((verdict.interval.n for verdict in verdicts), default=0)
-    parts = []
-    if n > 1:
-        parts.append(f"variation over {n} seeds (t interval of paired differences)")
-    if has_images:
-        parts.append(f"variation over images (bootstrap, {RESAMPLES} resamples)")
-    basis = " combined with ".join(parts) if parts else "nothing: one seed and no bootstrap give no interval"
-    text = f"Differences in points. The interval is on the difference and covers {basis}. "
-    if n == 1:
-        text += "With one seed, the variation between trainings is not covered. "
-    return text + (
-        "*Reproduced*: the whole interval lies on the claimed side of zero; *contradicted*: on the other side; "
-        "*inconclusive*: it contains zero."
-    )
+def _published_difference(source: Published, pairs: Sequence[tuple[str, str]]) -> float | None:
+    """Mean difference of pairs of published values; None where the source does not print them all."""
+    values = [(source.lookup(above), source.lookup(below)) for above, below in pairs]
+    known = [above - below for above, below in values if above is not None and below is not None]
+    return round(sum(known) / len(known), 6) if len(known) == len(values) else None

@@ -1,4 +1,7 @@
-"""The errors a report can end with: each message names the file and, where there is one, the key."""
+"""The errors a report can end with: each message names the file and, where there is one, the key.
+
+What the suite does not contain is `suite.errors.NotInSuite`: a table, figure or claim that needs it is left out.
+"""
 
 
 class ReportError(Exception):
@@ -7,7 +10,3 @@ class ReportError(Exception):
 
 class MissingResult(ReportError):  # noqa: N818 (reads better than MissingResultError)
     """A table or figure needs a file that does not exist."""
-
-
-class NotInSuite(ReportError):  # noqa: N818
-    """A table, figure or claim needs a variant or setting that the suite does not contain: it is left out."""

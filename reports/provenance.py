@@ -7,10 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from reports.document.document import Report
+from reports.context import Context
+from reports.document.blocks import Report
 from reports.results.collect import Results
-from reports.results.sweep import known_files
-from reports.tables.table import Source, cells_of
+from reports.results.search import SearchResults
+from reports.results.source import Source
+from reports.tables.table import cells_of
 
 TRACED = (
     "variant",
@@ -34,7 +36,8 @@ def provenance(report: Report) -> dict[str, Any]:
     """
     cells = []
     files: dict[str, Any] = {}
-    known = _files(report.results) | known_files(report.sweep)
+    suite = report.context.results.suite
+    known = _known(report.context)
     for table, row, column, cell in cells_of(report.tables):
         if cell.value is None:
             continue
@@ -50,11 +53,11 @@ def provenance(report: Report) -> dict[str, Any]:
                 "sources": [_source(source) for source in cell.sources],
             }
         )
-        files |= {source.file: known[source.file] for source in cell.sources if not source.published}
+        files |= {source.file: known[source.file] for source in cell.sources if not source.is_published}
     return {
-        "suite": report.results.suite.name,
-        "split": report.results.suite.split,
-        "seeds": list(report.results.suite.seeds),
+        "suite": suite.name,
+        "split": suite.report_split,
+        "seeds": list(suite.seeds),
         "unit": "AP and differences in points (x 100); half_width is half of the 95 % interval over seeds",
         "cells": cells,
         "files": dict(sorted(files.items())),
@@ -79,22 +82,39 @@ def provenance_text(traces: dict[str, Any]) -> str:
 
 
 def _source(source: Source) -> dict[str, str]:
-    return {"file": source.file, "key": source.key} | ({"url": source.url} if source.published else {})
+    return {"file": source.file, "key": source.key} | ({"url": source.url} if source.is_published else {})
 
 
-def _files(results: Results) -> dict[str, Any]:
+def _known(context: Context) -> dict[str, Any]:
     """What is known of every results file that a cell can name."""
+    results = context.results
+    known = _of_runs(results) | _of_speeds(results)
+    for row in results.evaluations.to_dict("records"):
+        known[row["source"]] = {key: _plain(row[key]) for key in TRACED}
+    for row in results.diagnostics.to_dict("records"):
+        known[row["source"]] = {key: _plain(row[key] if key in row else row["data"].get(key)) for key in TRACED}
+    return known if context.search is None else known | _of_search(context.search)
+
+
+def _of_runs(results: Results) -> dict[str, Any]:
     known: dict[str, Any] = {}
-    for _, row in results.runs.iterrows():
+    for row in results.runs.to_dict("records"):
         run = row["data"]
         entry = {
             "variant": row["variant"],
             "seed": int(row["seed"]),
             "checkpoint_sha256": run["checkpoint"]["sha256"],
-            **{key: run[key] for key in ("config_hash", "git_commit", "wandb_run_id")},
+            "config_hash": run["config_hash"],
+            "git_commit": run["git_commit"],
+            "wandb_run_id": _plain(row["wandb_run_id"]),
         }
-        known |= {row["source"]: entry, row["history_source"]: entry}
-    for _, row in results.speeds.iterrows():
+        known |= {row[key]: entry for key in ("source", "history_source", "record_source")}
+    return known
+
+
+def _of_speeds(results: Results) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    for row in results.speeds.to_dict("records"):
         timed = row["data"]
         known[row["source"]] = {
             "device": row["device"],
@@ -102,13 +122,19 @@ def _files(results: Results) -> dict[str, Any]:
             "checkpoint_sha256": {variant: own["sha256"] for variant, own in timed["checkpoints"].items()},
             "config_hash": {variant: own["config_hash"] for variant, own in timed["checkpoints"].items()},
             "git_commit": timed["git_commit"],
-            "wandb_run_id": timed["wandb_run_id"],
+            "wandb_run_id": _plain(row["wandb_run_id"]),
             "stale": row["stale"],
         }
-    for _, row in results.evaluations.iterrows():
-        known[row["source"]] = {key: _plain(row[key]) for key in TRACED}
-    for _, row in results.diagnostics.iterrows():
-        known[row["source"]] = {key: _plain(row[key] if key in row else row["data"].get(key)) for key in TRACED}
+    return known
+
+
+def _of_search(search: SearchResults) -> dict[str, Any]:
+    trials = search.layout.relative(search.layout.sweep.trials)
+    known: dict[str, Any] = {trials: {"study": search.summary["study"], "git_commit": search.summary.get("git_commit")}}
+    for (side, setting), data in search.evaluations.items():
+        keys = ("variant", "seed", "split", "checkpoint_sha256", "config_hash", "git_commit", "wandb_run_id")
+        file = search.evaluation_source(side, setting).file
+        known[file] = {"setting": setting, **{key: data[key] for key in keys}}
     return known
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from reports.claims import CONTRADICTED
 from reports.errors import ReportError
-from reports.results.collect import read_json
+from reports.results.files import read_json
 from reports.tables.table import format_number, format_range
+from suite.layout import ReportFolder
 
 PASSED, FAILED, UNDECIDABLE = 0, 1, 2
 
@@ -30,7 +31,7 @@ def verify(report: Path) -> tuple[int, list[str]]:
     Raises:
         ReportError: verdicts.json is missing, damaged or empty.
     """
-    path = report / "verdicts.json"
+    path = ReportFolder(report).verdicts
     verdicts = read_json(path)
     if not verdicts:
         raise ReportError(f"{path}: no claim was judged")

@@ -47,6 +47,11 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest(value: Any) -> str:
+    """Sha256 of a value's JSON; the order of keys counts."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
 @contextlib.contextmanager
 def folder_lock(folder: str | Path, wait: bool = True) -> Iterator[None]:
     """Holds a folder for this process; the kernel frees it when the process ends, however it ends.

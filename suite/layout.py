@@ -273,6 +273,14 @@ class ReportFolder(Folder):
         """Folder of the figures, and of their data as CSV."""
         return self.path / "figures"
 
+    def table(self, key: str) -> Path:
+        """A table as CSV."""
+        return self.tables / f"{key}.csv"
+
+    def figure(self, key: str, suffix: str) -> Path:
+        """A figure (`png`, `svg`) or its data (`csv`)."""
+        return self.figures / f"{key}.{suffix}"
+
     def foreign(self) -> list[str]:
         """Names of what lies here and is no part of a report."""
         return sorted(p.name for p in self.path.iterdir() if p.name not in self.NAMES) if self.path.is_dir() else []

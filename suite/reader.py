@@ -121,11 +121,30 @@ def _message(error: ValidationError) -> str:
         low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
         if low is not None and high is not None:
             hints.append(f"expected {low:g} to {high:g}")
-        if "default" in schema and error.absolute_path:
-            hints.append(f"for example {error.absolute_path[-1]}: {json.dumps(schema['default'])}")
-        if error.validator == "pattern" and "description" in schema:
+        if error.validator in ("pattern", "not") and "description" in schema:
             hints.append(schema["description"])
+        elif example := _example(error):
+            hints.append(f"for example {example}")
     return "; ".join([error.message, *hints])
+
+
+def _example(error: ValidationError) -> str | None:
+    """`key: value` that works in place of what is wrong; None if the schema has neither an example nor a default.
+
+    For an item of a list it is that of the whole list.
+    """
+    instance_path, schema_path = list(error.absolute_path), list(error.absolute_schema_path)
+    schema: Any = error.schema
+    if instance_path and isinstance(instance_path[-1], int):
+        instance_path.pop()
+        schema = read_schema()
+        for step in schema_path[: len(schema_path) - 1 - schema_path[::-1].index("items")]:
+            schema = schema[step]
+    if not instance_path or not ("examples" in schema or "default" in schema):
+        return None
+    value = schema["examples"][0] if "examples" in schema else schema["default"]
+    text = yaml.safe_dump({instance_path[-1]: value}, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.strip()[1:-1]
 
 
 def _set_defaults(validator: Any, properties: Any, instance: Any, schema: Any) -> Iterator[Any]:

@@ -52,13 +52,15 @@ def run_id(record: Path, result: Mapping[str, Any]) -> str | None:
 
 def read_record(record: Path) -> Record | None:
     """The contents of a record; None if there is none. Raises `SuiteError` for a damaged one."""
-    if not record.is_file():
-        return None
     try:
         contents = read_json(record)
-        return Record(dict(contents["identity"]), str(contents["run_id"]), bool(contents.get("is_logged", False)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SuiteError(f"{record} is no W&B record ({type(error).__name__}: {error}): delete it") from None
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise SuiteError(f"{record}: damaged, cannot be read ({error}); delete it and track again") from None
+    if not isinstance(contents, dict) or not isinstance(contents.get("identity"), dict) or "run_id" not in contents:
+        raise SuiteError(f"{record}: key 'identity' or 'run_id' is missing; delete it and track again")
+    return Record(contents["identity"], contents["run_id"], contents.get("is_logged", False))
 
 
 def claim(record: Path, identity: Mapping[str, Any]) -> Record:

@@ -58,7 +58,8 @@ class FolderSplit:
     """A split of a folder: with files of its own, or cut from another one (`origin`, YAML: `from`).
 
     Attributes:
-        annotations, images, list: paths below the data set's root; None = the format's default.
+        annotations, images, list: paths below the data set's root; None = the format's default. The modules of
+            `experiments/data/formats` say what each of them is.
         count: number of images there must be; None = whatever there is.
         origin: the split that the images are cut from; None for a split with files of its own.
         take: images to cut: a number, or below 1 a share; 0 for a split with files of its own.
@@ -81,7 +82,7 @@ class FolderData:
     Attributes:
         format: of the annotations; `experiments/data/formats/<format>.py` reads it.
         root: folder that the paths of the splits start from, as written (`~`, `$VARIABLES`).
-        download: entry of `experiments/data/downloads.yaml` that fetches it.
+        download: entry of `experiments/data/download/downloads.yaml` that fetches it.
         num_categories: classes that `train` must have; None = whatever it has.
         masks: whether segmentations are kept.
     """
@@ -466,16 +467,21 @@ def _sweep(block: Mapping[str, Any], scale: Scale) -> SweepSettings:
 def _check_generated(suite: Suite, source: str) -> None:
     if not isinstance(suite.dataset, GeneratedData):
         return
-    for key, high, kind in (("objects", None, "integers"), ("sizes", suite.dataset.image_size, "numbers")):
-        first, last = getattr(suite.dataset, key)
-        if first > last or (high is not None and last > high):
-            limit = "" if high is None else f", at most dataset.image_size ({high})"
-            found = suite.raw["dataset"][key]
-            raise SuiteError(f"{source}: dataset.{key}: expected two {kind}, the smaller first{limit}, got {found}")
+    dataset, found = suite.dataset, suite.raw["dataset"]
+    if dataset.objects[0] > dataset.objects[1]:
+        raise SuiteError(
+            f"{source}: dataset.objects: expected two integers, the smaller first, got {found['objects']}; "
+            "for example objects: [2, 5]"
+        )
+    if not dataset.sizes[0] <= dataset.sizes[1] <= dataset.image_size:
+        raise SuiteError(
+            f"{source}: dataset.sizes: expected two numbers, the smaller first, from 12 to {dataset.image_size} "
+            f"(dataset.image_size), got {found['sizes']}; for example sizes: [12, {dataset.image_size}]"
+        )
 
 
 def _check_folder(suite: Suite, source: str) -> None:
-    """What the schema cannot say about the splits of a folder."""
+    """What the schema cannot say about the splits of a folder; `experiments/data/formats` knows what a format needs."""
     if not isinstance(suite.dataset, FolderData):
         return
     splits = suite.dataset.splits
@@ -492,12 +498,6 @@ def _check_folder(suite: Suite, source: str) -> None:
                 )
             if split.take > 1 and split.take != int(split.take):
                 raise SuiteError(f"{where}.take is {split.take:g}: give a number of images, or a share below 1")
-        elif suite.dataset.format == "coco":
-            missing = [key for key in ("annotations", "images") if getattr(split, key) is None]
-            if missing:
-                raise SuiteError(f"{where}.{missing[0]} is missing: the COCO format has no default for it")
-            if split.list is not None:
-                raise SuiteError(f"{where}.list: only Pascal VOC has lists; COCO's JSON lists the images itself")
 
 
 def _check_splits(suite: Suite, source: str) -> None:

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 from experiments.config import config_hash, resolve_config, training_hash
-from experiments.data.folder import missing
-from experiments.data.shapes.spec import digest, fingerprint
+from experiments.data.folder.source import missing
+from experiments.data.shapes.dataset import fingerprint
 from experiments.data.weights import missing_weights
 from experiments.speed.rows import VARIANTS as TIMED
 from experiments.speed.rows import timed_settings
-from suite.files import atomic
+from suite.files import atomic, digest
 from suite.suite import GeneratedData, Suite
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import resolve_config
-from experiments.data.download import torch_cache, weights_remedy
+from experiments.data.download.catalogue import torch_cache, weights_remedy
 from suite.errors import SuiteError
 from suite.files import sha256
 from suite.suite import Suite

@@ -18,9 +18,9 @@ from experiments.data.datasets import dataset_fingerprint
 from experiments.evaluation.diagnostics import Diagnostics
 from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
+from experiments.finished import Finished
 from experiments.models import Opened, open_checkpoint
 from experiments.runtime import hardware, prepare_process
-from experiments.tracking.evaluation import log_evaluation
 from suite import provenance
 from suite.errors import SuiteError, exits_on_error
 from suite.files import folder_lock, sha256, write_json
@@ -88,7 +88,7 @@ def evaluate(
             "checkpoint_sha256": sha256(checkpoint),
             "config_hash": opened.config_hash,
             "git_commit": provenance.git_state()["git_commit"],
-            "dataset_fingerprint": dataset_fingerprint(data.path),
+            "dataset_fingerprint": dataset_fingerprint(data),
         }
         results = {
             setting.name: _write_setting(out, setting, detections[setting.name], opened, place, origin, seconds)
@@ -160,7 +160,7 @@ def _drop_others(out: EvaluationFolder, settings: Mapping[str, Any]) -> None:
 
 
 @exits_on_error
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> Finished:
     """Command line."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments evaluate",
@@ -190,8 +190,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out=out,
         threads=options.threads,
     )
-    log_evaluation(suite, out)
-
-
-if __name__ == "__main__":
-    main()
+    return Finished(suite, out.path)

@@ -22,12 +22,12 @@ import torch
 from experiments.data.datasets import build_split, dataset_fingerprint
 from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import evaluate_detections
+from experiments.finished import Finished
 from experiments.models import Opened, open_checkpoint
 from experiments.runtime import hardware, prepare_process
 from experiments.speed.detector import Detector
 from experiments.speed.measure import summary, time_rounds
 from experiments.speed.rows import IOUNET, REFINED, VARIANTS, TimedSetting, timed_settings
-from experiments.tracking.speed import log_speed
 from suite import provenance
 from suite.errors import SuiteError, exits_on_error
 from suite.files import sha256, write_json
@@ -86,7 +86,7 @@ def time_inference(
             variant: {"sha256": sha256(own.checkpoint), "config_hash": own.config_hash}
             for variant, own in opened.items()
         },
-        "dataset_fingerprint": dataset_fingerprint(data.path),
+        "dataset_fingerprint": dataset_fingerprint(data),
         **provenance.git_state(),
         "versions": provenance.versions(),
         "hardware": hardware(),
@@ -120,7 +120,7 @@ def _time_block(
     full = (batch for batch in _batches(opened.dataset, batch_size, device) if len(batch[1]) == batch_size)
     batches = list(islice(full, rounds * images // batch_size))
     check_images = min(len(opened.dataset), max(images, batch_size))
-    first_images = build_split(opened.cfg, data.path, suite.report_split, check_images)
+    first_images = build_split(opened.cfg, data, suite.report_split, check_images)
     largest = _check(rows, detectors, first_images, batch_size)
     timed = time_rounds(detectors, batches, rounds, images // batch_size, synchronize)
     staged = time_rounds(detectors, batches, max(3, rounds // 4), images // batch_size, synchronize, stages=True)
@@ -221,7 +221,7 @@ def _tell(block: dict[str, Any]) -> None:
 
 
 @exits_on_error
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> Finished | None:
     """Command line."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments speed", description="Time the inference of a suite's first seed."
@@ -233,12 +233,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     suite = load_suite(options.suite)
     device, layout = options.device or suite.speed.device, suite.layout
     checkpoints = {variant: layout.run(variant, suite.seeds[0]).checkpoint for variant in VARIANTS}
-    time_inference(
-        suite, device=device, checkpoints=checkpoints, data=layout.data, out=options.out or layout.speed(device)
-    )
-    if options.out is None or options.out.resolve() == layout.speed(device).resolve():
-        log_speed(suite, device)
-
-
-if __name__ == "__main__":
-    main()
+    out = options.out or layout.speed(device)
+    time_inference(suite, device=device, checkpoints=checkpoints, data=layout.data, out=out)
+    return Finished(suite, out) if out.resolve() == layout.speed(device).resolve() else None

@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.tracking.references import dataset_artifact
-from experiments.tracking.runs import Contents, Stage, log, log_artifact, tracks
+from experiments.tracking.runs import Contents, Stage, log_artifact
 from suite.files import read_json
 from suite.layout import DataFolder
 from suite.suite import Suite
-
-
-@tracks
-def log_dataset(suite: Suite, folder: DataFolder) -> str | None:
-    """Logs the data set in a folder. Returns the run's id; None if nothing was logged."""
-    return log(suite, data_stage(suite, folder))
 
 
 def data_stage(suite: Suite, folder: DataFolder) -> Stage:

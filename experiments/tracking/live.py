@@ -51,7 +51,7 @@ class Live:
             variant: of the suite, or 'pretraining'.
             seed: of the training.
             folder: of the training, with its metrics log and its W&B record.
-            identity: `training_hash`, `seed`, `ranks` and the inputs' hashes, as `log_training` will find them.
+            identity: `training_hash`, `seed`, `ranks` and the inputs' hashes, as `training_stage` will find them.
             config: the resolved mmdet config.
             is_on: False shows nothing.
             patience: seconds to wait for the server at either end.

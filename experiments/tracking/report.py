@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.tracking.references import evaluation_artifact
-from experiments.tracking.runs import Contents, Stage, log, log_artifact, tracks
+from experiments.tracking.runs import Contents, Stage, log_artifact
 from suite import provenance
 from suite.files import read_json, sha256
 from suite.layout import ReportFolder
@@ -13,18 +13,8 @@ from suite.records import FIRST_RELEASE
 from suite.suite import Suite
 
 
-@tracks
-def log_report(suite: Suite, folder: ReportFolder) -> str | None:
-    """Logs the report in a folder; its inputs are the evaluations that its provenance.json names.
-
-    Returns:
-        The run's id; None if nothing was logged.
-    """
-    return log(suite, report_stage(suite, folder))
-
-
 def report_stage(suite: Suite, folder: ReportFolder) -> Stage:
-    """The report in a folder."""
+    """The report in a folder; its inputs are the evaluations that its provenance.json names."""
     contents = read_json(folder.provenance)
     tables, figures = sorted(folder.tables.glob("*.csv")), sorted(folder.figures.glob("*.png"))
     files, name = [folder.readme, *tables, *figures], f"{suite.name}__report"

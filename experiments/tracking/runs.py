@@ -87,7 +87,7 @@ def mode() -> str:
 
 
 def tracks(log: Callable[P, str | None]) -> Callable[P, str | None]:
-    """A `log_*` function that does nothing where W&B is disabled, and that no failure of W&B leaves."""
+    """Makes a function that logs do nothing where W&B is disabled, and lets no failure of W&B out of it."""
 
     @functools.wraps(log)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> str | None:
@@ -102,13 +102,13 @@ def tracks(log: Callable[P, str | None]) -> Callable[P, str | None]:
     return wrapper
 
 
-def log(suite: Suite, stage: Stage, *, upload: bool = True) -> str:
+def log(suite: Suite, stage: Stage, *, is_uploaded: bool = True) -> str:
     """Makes sure that a stage is logged as exactly one run, uploaded at once if W&B is online.
 
     Args:
         suite: whose stage it is.
         stage: what is logged.
-        upload: False leaves an online run to `python -m experiments sync`.
+        is_uploaded: False leaves an online run to `python -m experiments sync`.
 
     Returns:
         The run's id.
@@ -128,7 +128,7 @@ def log(suite: Suite, stage: Stage, *, upload: bool = True) -> str:
                 shutil.rmtree(torn)
             folder = _write(suite, stage, claimed.run_id)
         records.mark_as_logged(stage.record)
-    if mode() == "online" and upload:
+    if mode() == "online" and is_uploaded:
         _upload(folder)
     return claimed.run_id
 

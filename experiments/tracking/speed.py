@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.tracking.references import checkpoint_artifact, dataset_artifact
-from experiments.tracking.runs import Contents, Stage, log, tracks
+from experiments.tracking.runs import Contents, Stage
 from suite.files import read_json
 from suite.records import FIRST_RELEASE
 from suite.suite import Suite
@@ -13,19 +13,10 @@ from suite.suite import Suite
 MEASURES = ("latency_ms", "ratio", "ratio_without_pooling")
 
 
-@tracks
-def log_speed(suite: Suite, device: str) -> str | None:
-    """Logs what was timed on a device: the table `speed`, `speed/<row>_batch<n>/<measure>` for every number in it, and
-    `speed/<row>/AP` of the row in reduced precision and of the one that it is compared with.
-
-    Returns:
-        The run's id; None if nothing was logged.
-    """
-    return log(suite, speed_stage(suite, device))
-
-
 def speed_stage(suite: Suite, device: str) -> Stage:
-    """The timed inference on a device."""
+    """What was timed on a device: the table `speed`, `speed/<row>_batch<n>/<measure>` for every number in it, and
+    `speed/<row>/AP` of the row in reduced precision and of the one that it is compared with.
+    """
     result = read_json(suite.layout.speed(device))
 
     def contents(run_id: str) -> Contents:

@@ -1,8 +1,8 @@
 """Writes the W&B runs of finished stages that have none: `python -m experiments track [FOLDER_OR_FILE...]`.
 
-A stage's command calls the same `log_*` when its files are written; here is what was killed before it did, what ran
-while W&B was disabled, and the report. The evaluations of a sweep are left to `sweeps.summary`, which knows the
-configs of its trials.
+A command that finishes a stage hands it to `track_finished`. What was killed before that, or ran while W&B was
+disabled, is found by `track`. The evaluations of a sweep are left to `sweeps.summary`, which knows the configs of its
+trials.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from experiments.finished import Finished
 from experiments.tracking.data import data_stage
 from experiments.tracking.evaluation import evaluation_stage
 from experiments.tracking.offline import is_whole, read_run
@@ -33,6 +34,13 @@ UNFINISHED = (  # by what the last file of a stage is called; what to do where i
     ("evaluation.json", "evaluate it first (snakemake all)"),
     ("provenance.json", "build the report first (snakemake)"),
 )
+
+
+@tracks
+def track_finished(finished: Finished) -> str | None:
+    """Logs what a command finished. Returns the run's id; None if nothing was logged."""
+    stage = stage_at(finished.suite, finished.path)()
+    return log(finished.suite, stage, is_uploaded=finished.is_reachable)
 
 
 def track(suite: Suite) -> int:

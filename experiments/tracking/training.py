@@ -9,25 +9,10 @@ from typing import Any
 from experiments.config import fit_schedule, resolve_config, set_classes
 from experiments.history import read_metrics
 from experiments.tracking.references import checkpoint_artifact, dataset_artifact
-from experiments.tracking.runs import Contents, Json, Stage, log, log_artifact, tracks
+from experiments.tracking.runs import Contents, Json, Stage, log_artifact
 from suite.files import read_json
 from suite.layout import RunFolder
 from suite.suite import BASELINE, PRETRAINING, Suite
-
-
-@tracks
-def log_training(suite: Suite, folder: RunFolder, *, is_uploaded: bool = True) -> str | None:
-    """Logs the finished training in a folder.
-
-    Args:
-        suite: a checked suite.
-        folder: of the training of one of its variants, or of the pretraining.
-        is_uploaded: False leaves an online run to `python -m experiments sync`.
-
-    Returns:
-        The run's id; None if nothing was logged.
-    """
-    return log(suite, training_stage(suite, folder), upload=is_uploaded)
 
 
 def training_stage(suite: Suite, folder: RunFolder) -> Stage:
@@ -61,7 +46,7 @@ def training_stage(suite: Suite, folder: RunFolder) -> Stage:
 
 
 def live_run(suite: Suite, variant: str, seed: int, config: Json) -> tuple[str, Contents]:
-    """Name and contents of the run that shows a training while it goes on: those that `log_training` will log.
+    """Name and contents of the run that shows a training while it goes on: those that `training_stage` will have.
 
     Args:
         suite: a checked suite.

@@ -35,7 +35,7 @@ def start(
     Raises:
         SuiteError: data or weights are missing, damaged or of another model.
     """
-    dataset = build_training_set(cfg, data.path)
+    dataset = build_training_set(cfg, data)
     seed_everything(seed, 0)
     if backbone is not None:
         cfg = copy.deepcopy(cfg)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.finished import Finished
 from experiments.runtime import prepare_process
-from experiments.tracking.training import log_training
 from experiments.training.distributed import join, world
 from experiments.training.training import OnValidation, Training, pretraining_of
 from suite.errors import exits_on_error
@@ -73,8 +73,8 @@ def train(
 
 
 @exits_on_error
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+def main(arguments: Sequence[str] | None = None) -> Finished | None:
+    """Command line; of several ranks the first one hands the training on."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments train", description="Train one variant of a suite with one seed."
     )
@@ -99,9 +99,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         threads=options.threads,
         show_live=True,
     )
-    if world().rank == 0:
-        log_training(suite, folder, is_uploaded=is_reachable)
-
-
-if __name__ == "__main__":
-    main()
+    return Finished(suite, folder.path, is_reachable) if world().rank == 0 else None

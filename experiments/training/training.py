@@ -77,7 +77,7 @@ class Training:
         self.started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.logger = _logger(folder.log) if self.is_first else logging.getLogger("iounet")
         self.cfg = resolve_config(suite, variant, changes)
-        self.inputs = {"dataset_fingerprint": dataset_fingerprint(data.path)}
+        self.inputs = {"dataset_fingerprint": dataset_fingerprint(data)}
         if pretraining is not None:
             self.inputs["pretraining_sha256"] = sha256(pretraining) if pretraining.is_file() else ""
         self.backbone = backbone_weights(self.cfg, suite)
@@ -106,7 +106,7 @@ class Training:
             self.started = state["meta"]["started"]
         log = MetricsLog(self.folder.metrics, state["meta"]["iter"] if state else 0) if self.is_first else None
         self.replay_validations()
-        set_classes(self.cfg, dataset_classes(self.data.path))
+        set_classes(self.cfg, dataset_classes(self.data))
         model, dataset = start(self.cfg, self.seed, self.data, pretraining=self.pretraining, backbone=self.backbone)
         fitted = self.fit_schedule(dataset)
         runner = self.make_runner(model, log)
@@ -200,7 +200,7 @@ class Training:
     def make_validation(self) -> Callable[[torch.nn.Module], dict[str, float | None] | None]:
         """What evaluates a model after an epoch: its metrics on the first rank, None on the others."""
         validation, batch_size = self.suite.validation, self.suite.inference.batch_size
-        tune = build_split(self.cfg, self.data.path, validation.split, validation.images)
+        tune = build_split(self.cfg, self.data, validation.split, validation.images)
         setting, share = default_setting(self.cfg), share_of(tune, self.ranks, batch_size)
 
         def evaluate(model: torch.nn.Module) -> dict[str, float | None] | None:
@@ -238,7 +238,7 @@ class Training:
             "iterations": runner.iter,
             "checkpoint": checkpoint,
             "mapped": {**self.cfg.mapped.to_dict(), **fitted},
-            "trained_on": {"split": trained, "images": len(dataset), "seen": seen_splits(self.data.path, trained)},
+            "trained_on": {"split": trained, "images": len(dataset), "seen": seen_splits(self.data, trained)},
         }
         write_json(self.folder.run, run)
         for state in self.folder.states():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reports.claims import RESAMPLES, Verdict
+from reports.claims import Verdict
 from reports.errors import MissingResult
-from reports.results.collect import SHORT, Results, need, read_json
+from reports.results.collect import Results
+from reports.results.files import SHORT, need, read_json
 from reports.results.published import Published
-from reports.statistics import LEVEL
-from reports.tables.runs import format_duration
+from reports.statistics import LEVEL, RESAMPLES
+from reports.tables.table import format_duration
 
 
 def scale_statement(results: Results, published: Mapping[str, Published]) -> str:
@@ -19,25 +21,28 @@ def scale_statement(results: Results, published: Mapping[str, Published]) -> str
     trained = f" trained for {_join(map(str, epochs))} epochs" if epochs else ""
     if results.dataset is None:
         return (
-            f"**Scale.** Suite `{results.suite.name}`{trained}, reported on split `{results.suite.split}`. "
+            f"**Scale.** Suite `{results.suite.name}`{trained}, reported on split `{results.suite.report_split}`. "
             "Baselines differ between implementations: compare the improvements, not the APs."
         )
-    path = results.root / "data" / "dataset.json"
+    path = results.layout.data.manifest
     splits = need(results.dataset, "splits", path)
     if not results.is_generated:
         is_published = results.download is not None and results.download in {p.download for p in published.values()}
         return _folder_statement(results, trained, len(need(results.dataset, "categories", path)), is_published)
-    sizes = [f"{splits[key]['images']} images in `{key}`" for key in splits if key in ("train", results.suite.split)]
+    sizes = [
+        f"{splits[key]['images']} images in `{key}`" for key in splits if key in ("train", results.suite.report_split)
+    ]
     classes = len(need(results.dataset, "categories", path))
     return (
         f"**Scale.** This is a miniature, not COCO: a small network{trained} on generated images"
-        f"{_image_size(results)} of {classes} classes ({', '.join(sizes)}), reported on `{results.suite.split}`. "
+        f"{_image_size(results)} of {classes} classes ({', '.join(sizes)}), "
+        f"reported on `{results.suite.report_split}`. "
         "Its APs have nothing to do with published ones. **Compare the improvements, not the APs.**"
     )
 
 
 def _folder_statement(results: Results, trained: str, classes: int, is_published: bool) -> str:
-    splits, split = results.dataset["splits"], results.suite.split  # type: ignore[index]
+    splits, split = results.dataset["splits"], results.suite.report_split  # type: ignore[index]
     seen = {} if results.runs.empty else {row["trained_on"]["split"]: row["trained_on"] for row in results.runs["data"]}
     learnt = _join(f"{splits[key]['images']} images of `{key}`" for key in seen)
     compare = (
@@ -52,7 +57,7 @@ def _folder_statement(results: Results, trained: str, classes: int, is_published
 
 
 def _image_size(results: Results) -> str:
-    path = results.root / "data" / f"{results.suite.split}.json"
+    path = results.layout.data.annotations(results.suite.report_split)
     try:
         images = need(read_json(path), "images", path)
     except MissingResult:
@@ -86,7 +91,7 @@ def statistics_notes(results: Results, verdicts: Sequence[Verdict]) -> list[str]
     if any(verdict.interval.images for verdict in verdicts):
         lines.append(
             f"The intervals of the claims also cover the choice of images: {RESAMPLES} bootstrap resamples of the "
-            f"images of `{results.suite.split}`, the same for both sides"
+            f"images of `{results.suite.report_split}`, the same for both sides"
             + ("; the two variations are added in quadrature." if len(seeds) > 1 else ".")
         )
     lines.append(
@@ -99,9 +104,7 @@ def statistics_notes(results: Results, verdicts: Sequence[Verdict]) -> list[str]
 
 def untrained_notes(results: Results) -> list[str]:
     """The models that belong to the suite but were not trained, and why."""
-    return [
-        f"**{entry['label']}** (`{entry['config']}`): {entry['reason']}." for entry in results.suite.untrained.values()
-    ]
+    return [f"**{entry.label}** (`{entry.config}`): {entry.reason}." for entry in results.suite.untrained.values()]
 
 
 def stale_notes(results: Results) -> list[str]:
@@ -126,7 +129,8 @@ def reproducibility(results: Results) -> list[str]:
     lines.append(f"**Commit:** {_join(_distinct(_commit(run) for run in runs))}.")
     lines.append(
         f"**Time:** {len(runs)} trainings, {format_duration(seconds)} of wall time added up (jobs may have run side by "
-        f"side){_pretraining_time(results)}; evaluations on `{results.suite.split}` {format_duration(evaluated)}."
+        f"side){_pretraining_time(results)}; evaluations on `{results.suite.report_split}` "
+        f"{format_duration(evaluated)}."
     )
     if results.dataset is not None:
         kind = "generator" if results.is_generated else "format"
@@ -142,7 +146,7 @@ def reproducibility(results: Results) -> list[str]:
     rates = _distinct(f"{run['mapped']['lr']['actual']:g}" for run in runs if "lr" in run["mapped"])
     if rates:
         lines.append(f"**Learning rate**, scaled to the images of a batch: {_join(rates)}.")
-    scale = {key: value for key, value in results.suite.scale.items() if value != 1}
+    scale = {key: value for key, value in dataclasses.asdict(results.suite.scale).items() if value != 1}
     if scale:
         mapped = _join(f"{key} × {value:g}" for key, value in scale.items())
         lines.append(f"**Scale of published settings:** {mapped}; the same for every variant.")
@@ -150,7 +154,7 @@ def reproducibility(results: Results) -> list[str]:
 
 
 def _pretraining_time(results: Results) -> str:
-    path = results.root / "pretraining" / "run.json"
+    path = results.layout.pretraining.run
     try:
         return f"; the pretraining before them {format_duration(need(read_json(path), 'wall_time_s', path))}"
     except MissingResult:

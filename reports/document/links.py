@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reports.tables.table import Row, Source
+from reports.results.source import Kind, Source
+from reports.tables.table import Cell, Row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COPIED_NAMES = ("run.json",)  # copied beside an example, as are evaluation files
+COPIED: tuple[Kind, ...] = ("evaluation", "diagnostics", "run", "speed", "sweep")  # kinds copied beside an example
 MOST_SETTINGS = 2  # settings of a row that are linked one by one
 
 
@@ -28,27 +30,33 @@ class Links:
     copied: bool = False
     used: set[str] = field(default_factory=set)
 
-    def __call__(self, target: str) -> str | None:
-        """The link, or None if there is nothing to link to.
-
-        Args:
-            target: a URL, `repo:` and a path inside the repository, or a path below the results folder; a folder ends
-                with a slash.
-        """
-        if target.startswith(("https://", "http://")):
-            return target
-        if target.startswith("repo:"):
-            path = REPOSITORY / target.removeprefix("repo:")
-            return _relative(path, self.out) if path.exists() else None
-        if not (self.root / target).exists():
+    def to_source(self, source: Source) -> str | None:
+        """The link to a source's file, or None if there is nothing to link to."""
+        if source.is_published:
+            return source.url
+        if not (self.root / source.file).exists() or (self.copied and source.kind not in COPIED):
             return None
         if not self.copied:
-            return _relative(self.root / target, self.out) + ("/" if target.endswith("/") else "")
-        if not (target.startswith(("evaluations/", "speed/", "sweep/")) or Path(target).name in COPIED_NAMES):
+            return _relative(self.root / source.file, self.out)
+        self.used.add(source.file)
+        return source.file
+
+    def to_folder(self, source: Source) -> str | None:
+        """The link to the folder of a source's file; beside an example it fills up with the files linked in it."""
+        folder = Path(source.file).parent
+        if not (self.root / folder).exists():
             return None
-        if not target.endswith("/"):  # a folder fills up with the files linked in it
-            self.used.add(target)
-        return target
+        return f"{folder.as_posix() if self.copied else _relative(self.root / folder, self.out)}/"
+
+    def to_target(self, cell: Cell) -> str | None:
+        """The link of a cell (`Cell.link`), or None if there is nothing to link to."""
+        if cell.link.startswith(("https://", "http://")):
+            return cell.link
+        if cell.link.startswith("repo:"):
+            path = REPOSITORY / cell.link.removeprefix("repo:")
+            return _relative(path, self.out) if path.exists() else None
+        source = next((source for source in cell.sources if source.file == cell.link), None)
+        return None if source is None else self.to_source(source)
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -63,33 +71,33 @@ def evidence(row: Row, links: Links) -> str:
     """
     shown, is_difference = _sources_shown(row)
     publications: dict[str, str] = {}
-    groups: dict[tuple[str, str], list[str]] = {}
-    folders: dict[str, str] = {}
     for source in shown:
-        if source.published:
-            name = "paper" if Path(source.file).stem == "paper" else "README"
-            publications.setdefault(name, _link(name, source.url))
-            continue
-        path = Path(source.file)
-        seed = next((part.removeprefix("seed") for part in path.parts if part.startswith("seed")), path.name)
-        kind = {"run.json": "run", "history.csv": "history"}.get(path.name, "")
-        if path.parts[0] == "speed":
-            kind, seed = "speed", path.stem
-        key = (kind, "" if kind else f"{path.parts[1]}/{path.stem}")
-        groups.setdefault(key, []).append(_link(seed, links(source.file)))
-        if not kind:
-            folders[seed] = _link(seed, links(f"{path.parent.as_posix()}/"))
-    evaluations = {name: " ".join(texts) for (kind, name), texts in groups.items() if not kind}
-    if is_difference:
-        own = [" − ".join(evaluations.values())]
-    elif len(evaluations) > MOST_SETTINGS:
-        own = [" ".join(folders.values())]
-    elif len(evaluations) > 1:
-        own = [f"{name.split('/')[1]} {texts}" for name, texts in evaluations.items()]
-    else:
-        own = list(evaluations.values())
-    others = [f"{kind} {' '.join(texts)}" for (kind, _), texts in groups.items() if kind]
-    return ", ".join([*publications.values(), *own, *others])
+        if source.is_published:
+            publications.setdefault(source.label, _link(source.label, source.url))
+    parts = [*publications.values(), *_evaluation_links(shown, links, is_difference)]
+    for kind in dict.fromkeys(source.kind for source in shown):
+        if kind in ("run", "history", "speed"):
+            own = [_link(source.label, links.to_source(source)) for source in shown if source.kind == kind]
+            parts.append(f"{kind} {' '.join(own)}")
+    return ", ".join(parts)
+
+
+def _evaluation_links(shown: Sequence[Source], links: Links, is_difference: bool) -> list[str]:
+    """Links to evaluations (diagnostics and results of the search included), those of a setting together."""
+    evaluations = [source for source in shown if source.kind in ("evaluation", "diagnostics", "sweep")]
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for source in evaluations:
+        key = (source.kind, source.variant, source.setting)
+        groups.setdefault(key, []).append(_link(source.label, links.to_source(source)))
+    texts = [" ".join(own) for own in groups.values()]
+    if is_difference and texts:
+        return [" − ".join(texts)]
+    if len(groups) > MOST_SETTINGS:
+        folders = {source.label: _link(source.label, links.to_folder(source)) for source in evaluations}
+        return [" ".join(folders.values())]
+    if len(groups) > 1:
+        return [f"{setting or kind} {text}" for (kind, _, setting), text in zip(groups, texts, strict=True)]
+    return texts
 
 
 def _link(text: str, target: str | None) -> str:
@@ -98,7 +106,7 @@ def _link(text: str, target: str | None) -> str:
 
 def _sources_shown(row: Row) -> tuple[list[Source], bool]:
     """Sources of the row's own values, or of its differences where it has nothing else; and which of the two."""
-    measured = [c for c in row.cells.values() if c.sources and not c.sources[0].published]
+    measured = [c for c in row.cells.values() if c.sources and not c.sources[0].is_published]
     own = [c for c in measured if c.kind == "value"]
     is_difference = not own and any(c.kind == "difference" for c in measured)
     cells = [c for c in row.cells.values() if c in own or c not in measured or not own]

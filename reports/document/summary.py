@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reports.claims import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Verdict
-from reports.results.collect import Results
+from reports.context import Context
 from reports.results.published import Published
 from reports.tables.table import format_number, format_range
 
@@ -25,8 +25,11 @@ def plain_words(verdict: Verdict, published: Mapping[str, Published]) -> str:
     return f"{verdict.claim.metric} {', '.join([here, *elsewhere])}"
 
 
-def summary(results: Results, published: Mapping[str, Published], verdicts: Sequence[Verdict]) -> list[str]:
+def summary(context: Context) -> list[str]:
     """The report's opening lines: a count of verdicts, then the claims by verdict, the first of them in full."""
+    results, published, verdicts = context.results, context.published, context.verdicts
+    if not verdicts:
+        return []
     scale = " at this scale" if results.dataset is None else " at miniature scale" if results.is_generated else ""
     by_verdict = {name: [v for v in verdicts if v.verdict == name] for name in (REPRODUCED, CONTRADICTED, INCONCLUSIVE)}
     lines = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -63,10 +65,16 @@ RC: dict[str, Any] = {
 }
 
 
-def colours(variants: list[str]) -> dict[str, str]:
-    """A colour for each variant, the same in every figure."""
-    spare = iter(SPARE_COLOURS * (1 + len(variants)))
-    return {name: VARIANT_COLOURS[name] if name in VARIANT_COLOURS else next(spare) for name in variants}
+def colours(variants: Sequence[str]) -> dict[str, str]:
+    """A colour for each variant: published ones have their own, the others what is left."""
+    own = {name: VARIANT_COLOURS[name] for name in variants if name in VARIANT_COLOURS}
+    spare = itertools.cycle([colour for colour in SPARE_COLOURS if colour not in own.values()])
+    return {name: own[name] if name in own else next(spare) for name in variants}
+
+
+def palette_of(data: pd.DataFrame, variants: Sequence[str]) -> dict[str, str]:
+    """The colours of those of the suite's variants that a frame has: the same in every figure."""
+    return {name: colour for name, colour in colours(variants).items() if (data["variant"] == name).any()}
 
 
 @contextmanager

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.errors import ReportError
+from reports.results.files import read_json
 
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 CHUNK = 4_000_000  # elements of the largest array held at a time
+AGREEMENT = 1e-4  # AP of a matches file against the AP beside it, in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,21 @@ class Matches:
             ignored=(masks["ignored"][:, None] >> bits & 1).astype(bool),
             ground_truth=truth,
         )
+
+
+def load_matches(path: Path, stated: float | None, where: str) -> Matches:
+    """A matches file, checked against the AP in [0, 1] that an evaluation file, `where`, states.
+
+    Raises:
+        MissingResult: it does not exist.
+        ReportError: it is damaged, or gives another AP.
+    """
+    matches = Matches.from_json(read_json(path), path)
+    recomputed = float(average_precision(matches, whole(matches)).mean())
+    if stated is None or abs(recomputed - stated) > AGREEMENT:
+        shown = "null" if stated is None else f"{stated:.4f}"
+        raise ReportError(f"{path}: AP {recomputed:.4f} from the matches, but metrics.AP is {shown} in {where}")
+    return matches
 
 
 def whole(matches: Matches) -> NDArray[np.int64]:

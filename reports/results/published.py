@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from reports.errors import ReportError
+from reports.results.source import Source
 
 FOLDER = Path(__file__).parents[1] / "published"
 
@@ -60,6 +61,11 @@ class Published:
         if row not in rows or column not in rows[row]:
             raise ReportError(f"{self.file}: no value '{table}/{row}/{column}'")
         return rows[row][column]
+
+    def source(self, table: str, row: str, column: str = "") -> Source:
+        """Where a number, or a row, was printed."""
+        key = "/".join(filter(None, (table, row, column)))
+        return Source(self.file, key, "published", self.data["source"]["link"], url=self.table(table)["url"])
 
     def lookup(self, path: str) -> float | None:
         """`value` by a path `table/row/column`."""

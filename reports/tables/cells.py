@@ -1,121 +1,91 @@
-"""Cells from results: a mean over seeds, a mean of paired differences, a published number."""
+"""Cells and rows from results: a mean over seeds, a mean of paired differences, a published number."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from reports.results.collect import Results
 from reports.results.published import Published
+from reports.results.sides import THIS_RUN, Side
 from reports.statistics import Estimate, mean_interval, paired_differences
-from reports.tables.table import Cell, Row, Source
+from reports.tables.table import Cell, Row
 
-POINTS = 100.0  # the papers print AP × 100
-
-
-@dataclass(frozen=True)
-class Side:
-    """A variant under an inference setting: one side of a comparison, one row of a table.
-
-    Attributes:
-        guide: NMS guide, or None when the IoU branch is off.
-        step_size: published λ (mapped by the suite's scale), or None without refinement.
-    """
-
-    variant: str
-    guide: str | None = None
-    step_size: float | None = None
-
-    def setting(self, results: Results) -> str:
-        """Name of the actual setting in this suite.
-
-        Raises:
-            NotInSuite: the suite lacks the variant or the setting.
-        """
-        results.suite.require(self.variant)
-        return results.suite.setting(self.guide, self.step_size)
+IMPROVEMENT = "improvement"  # key of the row of differences to Faster R-CNN, published and ours
 
 
-def per_seed(results: Results, variant: str, setting: str, metric: str) -> dict[int, float]:
-    """A metric in points for each seed of the suite.
-
-    Raises:
-        MissingResult: an evaluation file does not exist.
-    """
-    return {seed: POINTS * float(results.evaluation(variant, seed, setting)[metric]) for seed in results.suite.seeds}
-
-
-def sources(results: Results, variant: str, setting: str, metric: str) -> tuple[Source, ...]:
-    """The evaluation files behind `per_seed`."""
-    return tuple(
-        Source(results.evaluation(variant, seed, setting)["source"], f"metrics.{metric}")
-        for seed in results.suite.seeds
-    )
-
-
-def is_stale(results: Results, variant: str, setting: str) -> bool:
-    """Whether any seed's evaluation is out of date."""
-    return any(results.evaluation(variant, seed, setting)["stale"] for seed in results.suite.seeds)
-
-
-def _cell(estimate: Estimate, **rest: object) -> Cell:
+def estimate_cell(estimate: Estimate, **rest: object) -> Cell:
+    """A mean with its interval; nothing where a value is undefined."""
     value = None if math.isnan(estimate.mean) else estimate.mean
     return Cell(value, None if value is None else estimate.half_width, estimate.n, **rest)  # type: ignore[arg-type]
 
 
 def mean_cell(results: Results, side: Side, metric: str) -> Cell:
     """Mean of a metric over seeds, with its interval."""
-    setting = side.setting(results)
-    return _cell(
-        mean_interval(list(per_seed(results, side.variant, setting, metric).values())),
-        sources=sources(results, side.variant, setting, metric),
-        stale=is_stale(results, side.variant, setting),
+    return estimate_cell(
+        mean_interval(list(side.per_seed(results, metric).values())),
+        sources=side.sources(results, metric),
+        stale=side.is_stale(results),
     )
 
 
 def difference_cell(results: Results, left: Side, right: Side, metric: str) -> Cell:
     """Mean over seeds of the difference between two sides of the same seed, with its interval."""
-    names = [(side.variant, side.setting(results)) for side in (left, right)]
-    values = [per_seed(results, *name, metric) for name in names]
-    return _cell(
-        mean_interval(paired_differences(*values)),
+    return estimate_cell(
+        mean_interval(paired_differences(left.per_seed(results, metric), right.per_seed(results, metric))),
         kind="difference",
-        sources=tuple(source for name in names for source in sources(results, *name, metric)),
-        stale=any(is_stale(results, *name) for name in names),
+        sources=left.sources(results, metric) + right.sources(results, metric),
+        stale=left.is_stale(results) or right.is_stale(results),
     )
 
 
-def published_cell(published: Published, table: str, row: str, column: str, difference: bool = False) -> Cell:
+def published_cell(
+    published: Published, table: str, row: str, column: str, difference: bool = False, digits: int = 1
+) -> Cell:
     """A published number as it was printed."""
     value = published.value(table, row, column)
     return Cell(
         None if value is None else float(value),
         kind="difference" if difference else "value",
-        sources=(Source(published.file, f"{table}/{row}/{column}", True, published.table(table)["url"]),),
+        digits=digits,
+        sources=(published.source(table, row, column),),
     )
 
 
-def published_rows(published: Published, table: str, rows: list[str], columns: tuple[str, ...]) -> list[Row]:
+def published_row(published: Published, table: str, key: str, cells: Mapping[str, Cell]) -> Row:
+    """A row of a published table, under its printed label: a name where it is the row's key itself."""
+    label = published.table(table)["rows"][key].get("label", key)
+    return Row(published.name, label, cells, emphasis=key == IMPROVEMENT, key=key, is_name=label == key)
+
+
+def published_rows(published: Published, table: str, keys: list[str], columns: tuple[str, ...]) -> list[Row]:
     """Rows of a published table; the row `improvement` is one of differences."""
     return [
-        Row(
-            published.name,
-            published.table(table)["rows"][row]["label"],
-            {c: published_cell(published, table, row, c, row == "improvement") for c in columns},
-            emphasis=row == "improvement",
+        published_row(
+            published, table, key, {c: published_cell(published, table, key, c, key == IMPROVEMENT) for c in columns}
         )
-        for row in rows
+        for key in keys
     ]
 
 
-def measured_row(results: Results, group: str, label: str, side: Side, columns: tuple[str, ...]) -> Row:
-    """A row of means over seeds."""
-    return Row(group, label, {column: mean_cell(results, side, column) for column in columns})
+def variant_row(variant: str, cells: Mapping[str, Cell], group: str = THIS_RUN) -> Row:
+    """A row about a variant of this run."""
+    return Row(group, variant, cells, key=variant, is_name=True)
+
+
+def measured_row(results: Results, label: str, side: Side, columns: tuple[str, ...]) -> Row:
+    """A row of means over the seeds of this run."""
+    return Row(THIS_RUN, label, {column: mean_cell(results, side, column) for column in columns}, key=side.variant)
 
 
 def improvement_row(
-    results: Results, group: str, left: Side, right: Side, columns: tuple[str, ...], label: str = "Improvement"
+    results: Results,
+    left: Side,
+    right: Side,
+    columns: tuple[str, ...],
+    label: str = "Improvement",
+    key: str = IMPROVEMENT,
 ) -> Row:
-    """A row of means of paired differences."""
+    """A row of means of paired differences of this run."""
     cells = {column: difference_cell(results, left, right, column) for column in columns}
-    return Row(group, label, cells, emphasis=True)
+    return Row(THIS_RUN, label, cells, emphasis=True, key=key)

@@ -7,33 +7,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from reports.errors import NotInSuite
-from reports.results.collect import SHORT, Results
+from reports.results.collect import Results
+from reports.results.files import SHORT
 from reports.results.published import Published
+from reports.results.sides import POINTS, headline
+from reports.results.source import Source
 from reports.statistics import mean_interval
-from reports.tables.accuracy import PAPER_STEP, THIS_RUN
-from reports.tables.cells import POINTS, Side, published_cell
-from reports.tables.table import Cell, Row, Source, Table
-
-
-def headline_setting(results: Results, variant: str) -> str:
-    """The setting whose AP stands for a variant: branch off for the baseline, the paper's inference for an IoU-Net."""
-    if results.suite.variants[variant].get("family") == "baseline":
-        return "off"
-    try:
-        return Side(variant, "rank", PAPER_STEP).setting(results)
-    except NotInSuite:
-        return "off"
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as a person would say them."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 10:
-        return f"{minutes} min {rest:02d} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+from reports.tables.cells import estimate_cell, published_cell, published_row, variant_row
+from reports.tables.table import Cell, Row, Table, TableEntry, format_duration
+from suite.errors import NotInSuite
 
 
 def format_size(size: int) -> str:
@@ -45,96 +27,90 @@ def models_table(results: Results, published: Mapping[str, Published]) -> Table:
     """Config, log, checkpoint, W&B run and wall time of every run of the suite."""
     columns = ("seed", "schedule", "AP", "config", "log", "checkpoint", "sha256", "W&B run", "wall time")
     source = published["reproduction"]
-    rows = []
-    for variant, values in source.table("models")["rows"].items():
-        origin = (Source(source.file, f"models/{variant}", True, source.table("models")["url"]),)
-        cells = {
-            name: Cell(text, kind="text", sources=origin, link=values[key])
-            for name, key, text in (
-                ("config", "config", "config"),
-                ("log", "log", "log"),
-                ("checkpoint", "model", f"model [{values.get('model_code')}]"),
-            )
-            if values.get(key)
-        }
-        if values.get("AP") is not None:
-            cells["AP"] = published_cell(source, "models", variant, "AP")
-            setup = f"{values['backbone']}, {values['schedule']}, {values['gpus']} GPUs"
-            cells["schedule"] = Cell(setup, kind="text", sources=origin)
-        rows.append(Row(source.name, values["label"], cells))
-    for variant, settings in results.suite.variants.items():
-        for seed in results.suite.seeds:
-            rows.append(_run_row(results, variant, seed, settings.get("config")))
+    rows = [_published_model(source, variant) for variant in source.table("models")["rows"]]
+    rows += [_run_row(results, variant, seed) for variant in results.suite.variants for seed in results.suite.seeds]
     caption = "AP of this run is each seed's own, with the inference of the main result."
-    return Table("models", "Log and model", caption, columns, tuple(rows))
+    return Table(MODELS.key, MODELS.title, caption, columns, tuple(rows))
 
 
-def _run_row(results: Results, variant: str, seed: int, config: str | None) -> Row:
+def _published_model(source: Published, variant: str) -> Row:
+    values, origin = source.table("models")["rows"][variant], (source.source("models", variant),)
+    linked = {
+        "config": ("config", "config"),
+        "log": ("log", "log"),
+        "checkpoint": ("model", f"model [{values.get('model_code')}]"),
+    }
+    cells = {
+        name: Cell(text, kind="text", sources=origin, link=values[key])
+        for name, (key, text) in linked.items()
+        if values.get(key)
+    }
+    if values.get("AP") is not None:
+        cells["AP"] = published_cell(source, "models", variant, "AP")
+        setup = f"{values['backbone']}, {values['schedule']}, {values['gpus']} GPUs"
+        cells["schedule"] = Cell(setup, kind="text", sources=origin)
+    return published_row(source, "models", variant, cells)
+
+
+def _run_row(results: Results, variant: str, seed: int) -> Row:
     run = results.run(variant, seed)
-    data, origin = run["data"], run["source"]
-    setting = headline_setting(results, variant)
-    evaluation = results.evaluation(variant, seed, setting)
+    data = run["data"]
+    evaluation = results.evaluation(variant, seed, headline(results, variant).setting(results))
     ap = POINTS * float(evaluation["AP"])
 
-    def text(value: str | None, key: str, link: str = "") -> Cell:
-        return Cell(value, kind="text", sources=(Source(origin, key),), link=link)
+    def text(value: str | None, source: Source, link: str = "") -> Cell:
+        return Cell(value, kind="text", sources=(source,), link=link)
 
-    checkpoint = data["checkpoint"]
+    def from_run(value: str, key: str, link: str = "") -> Cell:
+        return text(value, Source.of_run(run, key), link)
+
+    checkpoint, wandb = data["checkpoint"], run["wandb_run_id"]
     cells = {
-        "seed": text(str(seed), "seed"),
-        "schedule": text(f"{data['epochs']} epochs, {data['iterations']} iterations", "epochs"),
+        "seed": from_run(str(seed), "seed"),
+        "schedule": from_run(f"{data['epochs']} epochs, {data['iterations']} iterations", "epochs"),
         "AP": Cell(
             None if math.isnan(ap) else ap,
             seeds=1,
-            sources=(Source(evaluation["source"], "metrics.AP"),),
+            sources=(Source.of_evaluation(evaluation, "metrics.AP"),),
             stale=bool(evaluation["stale"]),
         ),
-        "config": text("config", "config_hash", f"repo:{config}" if config else ""),
-        "log": Cell(
-            "history", kind="text", sources=(Source(run["history_source"], "step"),), link=run["history_source"]
-        ),
-        "checkpoint": text(format_size(checkpoint["bytes"]), "checkpoint.bytes"),
-        "sha256": text(f"`{checkpoint['sha256'][:SHORT]}`", "checkpoint.sha256"),
-        "W&B run": text(f"`{data['wandb_run_id']}`" if data["wandb_run_id"] else None, "wandb_run_id"),
-        "wall time": text(format_duration(data["wall_time_s"]), "wall_time_s"),
+        "config": from_run("config", "config_hash", f"repo:{results.suite.variants[variant].config}"),
+        "log": text("history", Source.of_history(run, "step"), run["history_source"]),
+        "checkpoint": from_run(format_size(checkpoint["bytes"]), "checkpoint.bytes"),
+        "sha256": from_run(f"`{checkpoint['sha256'][:SHORT]}`", "checkpoint.sha256"),
+        "wall time": from_run(format_duration(data["wall_time_s"]), "wall_time_s"),
     }
-    return Row(THIS_RUN, variant, cells)
+    if not pd.isna(wandb):
+        cells["W&B run"] = text(f"`{wandb}`", Source.of_record(run))
+    return variant_row(variant, cells)
 
 
 def training_cost_table(results: Results, published: Mapping[str, Published]) -> Table:
     """Median seconds per iteration, and the ratio to Faster R-CNN."""
-    columns = ("seconds per iteration", "ratio to Faster R-CNN")
+    seconds, ratio = "seconds per iteration", "ratio to Faster R-CNN"
     source = published["reproduction"]
     rows = []
-    for variant, values in source.table("training_cost")["rows"].items():
-        pairs = {"seconds per iteration": "seconds_per_iteration", "ratio to Faster R-CNN": "ratio"}
-        cells = {name: published_cell(source, "training_cost", variant, key) for name, key in pairs.items()}
-        rows.append(Row(source.name, values["label"], _with_digits(cells)))
+    for variant in source.table("training_cost")["rows"]:
+        cells = {
+            seconds: published_cell(source, "training_cost", variant, "seconds_per_iteration", digits=3),
+            ratio: published_cell(source, "training_cost", variant, "ratio", digits=2),
+        }
+        rows.append(published_row(source, "training_cost", variant, cells))
     baseline = median_times(results, "faster_rcnn")
     for variant in results.suite.variants:
         times = median_times(results, variant)
-        origin = tuple(Source(results.run(variant, seed)["history_source"], "time") for seed in results.suite.seeds)
-        mean = mean_interval(list(times.values()))
-        ratio = mean_interval([times[seed] / baseline[seed] for seed in results.suite.seeds])
+        origin = tuple(Source.of_history(results.run(variant, seed), "time") for seed in results.suite.seeds)
+        ratios = [times[seed] / baseline[seed] for seed in results.suite.seeds]
         cells = {
-            "seconds per iteration": Cell(mean.mean, mean.half_width, mean.n, sources=origin),
-            "ratio to Faster R-CNN": Cell(ratio.mean, ratio.half_width, ratio.n, sources=origin),
+            seconds: estimate_cell(mean_interval(list(times.values())), digits=3, sources=origin),
+            ratio: estimate_cell(mean_interval(ratios), digits=2, sources=origin),
         }
-        rows.append(Row(THIS_RUN, variant, _with_digits(cells)))
+        rows.append(variant_row(variant, cells))
     caption = (
         "Medians over the iterations. Only the ratio compares: the published one is a GPU's, and here other jobs may "
         "have run beside a training."
     )
-    return Table("training_cost", "Cost of training", caption, columns, tuple(rows), stub="variant")
-
-
-def _with_digits(cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    return {
-        name: Cell(
-            cell.value, cell.half_width, cell.seeds, cell.kind, 3 if name.startswith("seconds") else 2, cell.sources
-        )
-        for name, cell in cells.items()
-    }
+    return Table(TRAINING_COST.key, TRAINING_COST.title, caption, (seconds, ratio), tuple(rows), stub="variant")
 
 
 def median_times(results: Results, variant: str) -> dict[int, float]:
@@ -156,3 +132,7 @@ def median_times(results: Results, variant: str) -> dict[int, float]:
             raise NotInSuite(f"{run['history_source']} records no time per iteration")
         medians[seed] = float(times.median())
     return medians
+
+
+MODELS = TableEntry("models", "Log and model", lambda c: models_table(c.results, c.published))
+TRAINING_COST = TableEntry("training_cost", "Cost of training", lambda c: training_cost_table(c.results, c.published))

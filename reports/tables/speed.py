@@ -1,21 +1,20 @@
-"""Inference speed: the published table beside the timed files `speed/<device>.json`, and their ratios as a figure."""
+"""Inference speed: the published table beside the timed files `speed/<device>.json`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
-from reports.errors import NotInSuite
-from reports.figures import charts as figures
-from reports.figures.illustrations import Illustration
-from reports.results.collect import Results, need
+from reports.results.collect import Results
+from reports.results.files import need
 from reports.results.published import Published
-from reports.tables.accuracy import ABLATION, FIRST_VERSION, IOUNET, PAPER_STEP, THIS_RUN, step_label
-from reports.tables.cells import POINTS, Side, mean_cell, published_cell
-from reports.tables.table import Cell, Row, Source, Table, format_number
+from reports.results.sides import ABLATION, FIRST_VERSION, IOUNET, PAPER_STEP, POINTS, Side
+from reports.results.source import Source
+from reports.results.speeds import own_label, timed_blocks
+from reports.tables.cells import mean_cell, published_cell, published_row
+from reports.tables.table import Cell, Row, Table, TableEntry, format_number
+from suite.errors import NotInSuite
 
 SIDES: dict[str, Side] = {key: side for key, _, side in ABLATION} | {"regular_nms": Side(IOUNET, "none")}
 assert SIDES["refine"] == FIRST_VERSION
@@ -36,14 +35,14 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
     """
     source = published["reproduction"]
     labels = {key: row["label"] for key, row in source.table(KEY)["rows"].items()}
-    blocks = list(_blocks(results))
+    blocks = list(timed_blocks(results))
     if not blocks:
-        raise NotInSuite(f"no speed file in {results.root / 'speed'} (`snakemake speed` writes it)")
-    rows = [Row(source.name, label, _published_cells(source, key)) for key, label in labels.items()]
-    for timed, group, origin, block in blocks:
-        for key, row in block["rows"].items():
-            label = labels.get(key) or _own_label(results, timed)
-            rows.append(Row(group, label, _cells(results, timed, key, f"{origin}.rows.{key}", row)))
+        raise NotInSuite(f"no speed file in {results.layout.speed('cpu').parent} (`snakemake speed` writes it)")
+    rows = [published_row(source, KEY, key, _published_cells(source, key)) for key in labels]
+    for timed, group, origin, timed_rows in blocks:
+        for key, row in timed_rows.items():
+            label = labels.get(key) or own_label(results, timed)
+            rows.append(Row(group, label, _cells(results, timed, key, f"{origin}.rows.{key}", row), key=key))
     machines = "; ".join(dict.fromkeys(_machine(timed) for timed, *_ in blocks))
     caption = (
         f"One image at a time unless a row says otherwise, without reading images. *ratio*: to Faster R-CNN, and "
@@ -51,9 +50,9 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
         "taken out of both. *adds*: to the row before (of regular NMS and + Refine: to + IoU-guided NMS). Medians; "
         "our ratios and additions are of rounds in which every row saw the same images. Published on one RTX 2080 Ti; "
         f"here on {machines}: compare the ratios. AP is as in the ablation; refinement at "
-        f"{step_label(results, PAPER_STEP)}."
+        f"{results.suite.scale.step(PAPER_STEP)}."
     )
-    reduced = {_own_label(results, timed) for timed, *_ in blocks if timed["data"].get("reduced_precision")}
+    reduced = {own_label(results, timed) for timed, *_ in blocks if timed["data"].get("reduced_precision")}
     if reduced:
         caption += (
             f" *{', '.join(sorted(reduced))}* is an addition of ours, not of the published table: the hidden layers of "
@@ -65,17 +64,7 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
             " On a CPU *ratio* flatters IoU-Net where the baseline's RoIAlign takes longer than PrRoIPool; the ratio "
             "without RoI pooling does not."
         )
-    return Table(KEY, "Inference speed", caption, COLUMNS, tuple(rows))
-
-
-def _blocks(results: Results) -> Iterator[tuple[Mapping[Any, Any], str, str, Mapping[str, Any]]]:
-    """Of every timed batch size: the speed file's row, a name for the group, its dotted key, and its contents."""
-    several = len(results.speeds) > 1
-    for timed in results.speeds.to_dict("records"):
-        for index, block in enumerate(timed["data"]["blocks"]):
-            group = f"{THIS_RUN}, {timed['device']}" if several else THIS_RUN
-            group += f", {block['batch_size']} images at once" if block["batch_size"] > 1 else ""
-            yield timed, group, f"blocks.{index}", block
+    return Table(SPEED.key, SPEED.title, caption, COLUMNS, tuple(rows))
 
 
 def _published_cells(source: Published, key: str) -> dict[str, Cell]:
@@ -104,13 +93,13 @@ def _cells(
 
     def number(name: str, digits: int, **rest: Any) -> Cell:
         value = float(need(row, name, path))
-        source = (Source(timed["source"], f"{origin}.{name}"),)
+        source = (Source.of_speed(timed, f"{origin}.{name}"),)
         return Cell(value, digits=digits, sources=source, seeds=1, stale=bool(timed["stale"]), **rest)
 
     def span(name: str, digits: int) -> Cell:
         low, high = (float(need(row, f"{name}.{quartile}", path)) for quartile in ("q1", "q3"))
         text = f"{format_number(low, digits)} to {format_number(high, digits)}"
-        return Cell(text, kind="text", sources=(Source(timed["source"], f"{origin}.{name}"),))
+        return Cell(text, kind="text", sources=(Source.of_speed(timed, f"{origin}.{name}"),))
 
     cells = {
         "FPS": number("fps", 1),
@@ -126,19 +115,13 @@ def _cells(
     return cells
 
 
-def _own_label(results: Results, timed: Mapping[Any, Any]) -> str:
-    """Label of the row that the published table does not have."""
-    dtype = need(timed["data"], "reduced_precision.fc_dtype", results.root / timed["source"])
-    return f"+ Refine, FC in {dtype}"
-
-
 def _cost_of_precision(results: Results, timed: Mapping[Any, Any], key: str) -> dict[str, Cell]:
     """AP of the row in reduced precision, and what it is over the same seed's in float32."""
     path, place = results.root / timed["source"], "reduced_precision"
 
     def points(name: str, **rest: Any) -> Cell:
         value = need(timed["data"], f"{place}.{name}", path)
-        source = (Source(timed["source"], f"{place}.{name}"),)
+        source = (Source.of_speed(timed, f"{place}.{name}"),)
         value = None if value is None else POINTS * value
         return Cell(value, sources=source, seeds=1, stale=bool(timed["stale"]), **rest)
 
@@ -155,34 +138,4 @@ def _machine(timed: Mapping[Any, Any]) -> str:
     return f"{device}, torch {data['versions']['torch']}"
 
 
-def speed_frame(results: Results, published: Mapping[str, Published]) -> pd.DataFrame:
-    """The ratios to Faster R-CNN: `source, key, label, ratio`; ours also `q1, q3, without_pooling`."""
-    source = published["reproduction"]
-    rows = source.table(KEY)["rows"]
-    base = rows["faster_rcnn"]["latency_ms"]
-    records = [
-        {"source": source.name, "key": key, "label": row["label"], "ratio": row["latency_ms"] / base}
-        for key, row in rows.items()
-    ]
-    for timed, group, _, block in _blocks(results):
-        for key, row in block["rows"].items():
-            label = rows[key]["label"] if key in rows else _own_label(results, timed)
-            quartiles = {name: row["ratio"][name] for name in ("q1", "q3")}
-            ratio = {"ratio": row["ratio"]["median"], **quartiles}
-            ratio["without_pooling"] = row["ratio_without_pooling"]["median"]
-            records.append({"source": group, "key": key, "label": label, **ratio})
-    return pd.DataFrame(records, columns=["source", "key", "label", "ratio", "q1", "q3", "without_pooling"])
-
-
-def speed_figure(results: Results, published: Mapping[str, Published]) -> Illustration:
-    """The ratios, published beside ours."""
-    frame = speed_frame(results, published)
-    ends = frame[frame["key"] == "refine"]
-    alt = "Dot chart of the time of inference relative to Faster R-CNN. With all of IoU-Net: "
-    alt += ", ".join(f"{row['source']} {row['ratio']:.2f}" for _, row in ends.iterrows()) + "."
-    caption = (
-        "Time per image, Faster R-CNN = 1. Thin bars span the quartiles over rounds; the publication gives none. "
-        "Hollow: with the pooling of the proposals taken out of both sides."
-    )
-    title = "Time of inference relative to Faster R-CNN"
-    return Illustration(KEY, title, caption, alt, lambda: figures.draw_speed(frame), frame)
+SPEED = TableEntry(KEY, "Inference speed", lambda c: speed_table(c.results, c.published))

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
+from reports.context import Context
+from reports.results.source import Source
+
 MINUS = "\u2212"
 Kind = Literal["value", "difference", "text"]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a cell's number comes from.
-
-    Attributes:
-        file: path below the results folder, or of the data file inside the repository for a published number.
-        key: dotted key (results) or `table/row/column` (published).
-        published: whether it is a published number.
-        url: where a published number was printed.
-    """
-
-    file: str
-    key: str
-    published: bool = False
-    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,12 +42,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: `group` says whose numbers they are (a source), `label` what was measured."""
+    """One row.
+
+    Attributes:
+        group: whose numbers they are (a source).
+        label: what was measured.
+        emphasis: it is shown in bold.
+        key: what the row is, for code that looks for it: a row of a published table, a variant, a trial.
+        is_name: the label is a name, set in code font.
+    """
 
     group: str
     label: str
     cells: Mapping[str, Cell]
     emphasis: bool = False
+    key: str = ""
+    is_name: bool = False
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -111,6 +107,25 @@ class Table:
         return pd.DataFrame(records)
 
 
+@dataclass(frozen=True)
+class TableEntry:
+    """A table that a report can have.
+
+    Attributes:
+        key: of the table.
+        title: of the table; a line names it where the table is left out.
+        make: makes the table, or None where there is nothing to show and nothing to say about it. It raises
+            `NotInSuite` when the suite lacks what the table is about (it is left out, with a line that says so) and
+            `MissingResult` when a file is missing (an error).
+        variants: those it is about; () = all of the suite's.
+    """
+
+    key: str
+    title: str
+    make: Callable[[Context], Table | None]
+    variants: tuple[str, ...] = ()
+
+
 def _cell(row: Row, column: str) -> Cell:
     return row.cells.get(column, Cell(None))
 
@@ -121,6 +136,16 @@ def format_number(value: float, digits: int = 1, signed: bool = False) -> str:
     if float(text) == 0:
         text = f"{0:.{digits}f}"
     return text.replace("-", MINUS)
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person would say them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 10:
+        return f"{minutes} min {rest:02d} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def format_range(low: float, high: float) -> str:

@@ -16,6 +16,5 @@ def tiny_data(tiny_suite):
     """Its images."""
     from experiments.data.shapes.dataset import write_dataset
 
-    folder = tiny_suite.layout.root / "data"
-    write_dataset(tiny_suite.dataset, folder, workers=2)
-    return folder
+    write_dataset(tiny_suite.dataset, tiny_suite.layout.data, workers=2)
+    return tiny_suite.layout.data.path

@@ -52,7 +52,8 @@ def assert_same(one: Detections, other: Detections, atol=1e-9):
 
 
 def one_image_after_the_other(scene, multiclass, iou_threshold, guide, refine, score_thr=0.05, max_per_img=100):
-    """METHOD, inference, steps 1 to 5, with loops over images, classes and boxes."""
+    """What one image goes through at inference, with loops over images, classes and boxes: one box per RoI, candidates
+    by class, IoU-guided NMS (section 3.2 of the paper), refinement (section 3.3), scores."""
     head, x, metas, proposals = scene
     results = []
     for image, (meta, boxes) in enumerate(zip(metas, proposals, strict=True)):

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,24 @@ VARIANTS = (
     "max1000_lw5.0_periou50",
     "max1000_lw10.0_periou50",
 )
-GUIDES, STEPS = ("rank", "weight", "none"), (0.25, 1.0, 2.0)
+GUIDES, STEPS = ("rank", "weight", "none"), (0.25, 1.0, 2.0)  # actual λ
+FACTOR = 0.5  # published λ × factor = actual λ
 NAMES = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
 
 
 def sha(*parts: object) -> str:
     return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
+
+
+def variants_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The block `variants` of a suite."""
+    return {
+        name: {
+            "config": f"experiments/configs/shapes/{name}.py",
+            "family": "baseline" if name == "faster_rcnn" else "iounet",
+        }
+        for name in names
+    }
 
 
 def write_suite(path: Path, **changes: Any) -> Path:
@@ -44,17 +57,12 @@ def write_suite(path: Path, **changes: Any) -> Path:
         "suite": "shapes",
         "title": "Synthetic suite",
         "description": "Made up for the tests.",
+        "dataset": {"generator": "shapes", "splits": {name: {"images": 16} for name in ("train", "tune", "val")}},
         "seeds": [0, 1, 2],
         "report_split": "val",
-        "scale": {"loss_weight": 2.0, "smooth_l1_beta": 0.25, "rois": 0.25, "step_size": 0.5},
-        "variants": {
-            name: {
-                "config": f"experiments/configs/shapes/{name}.py",
-                "family": "baseline" if name == "faster_rcnn" else "iounet",
-            }
-            for name in VARIANTS
-        },
-        "inference": {"guides": {guide: list(STEPS) for guide in GUIDES}, "num_steps": 5},
+        "scale": {"loss_weight": 2.0, "smooth_l1_beta": 0.25, "rois": 0.25, "step_size": FACTOR},
+        "variants": variants_of(VARIANTS),
+        "inference": {"step_sizes": {guide: [step / FACTOR for step in STEPS] for guide in GUIDES}, "num_steps": 5},
     }
     suite.update(changes)
     suite = {key: value for key, value in suite.items() if value is not None}
@@ -233,10 +241,17 @@ def make_results(
             }
             folder = root / "evaluations" / variant / f"seed{number}" / "val"
             write_json(folder / "detections.json.gz", {"images": coco.getImgIds(), "settings": files})
+            write_record(folder / "wandb_run.json", f"val{number}{variant[:4]}", is_logged=variant != "faster_rcnn")
             if variant != "faster_rcnn":
                 write_json(folder / "diagnostics.json", make_diagnostics(run))
     write_json(root / "speed" / "cpu.json", make_speed())
+    write_record(root / "speed" / "cpu.wandb_run.json", "speed0")
     return root
+
+
+def write_record(path: Path, run_id: str, is_logged: bool = True) -> None:
+    """The sidecar of a stage that was logged as a W&B run."""
+    write_json(path, {"identity": path.as_posix(), "run_id": run_id, "is_logged": is_logged})
 
 
 def _rois(variant: str) -> dict[str, Any]:
@@ -258,7 +273,6 @@ def make_run(root: Path, variant: str, seed: int) -> dict[str, Any]:
         "git_dirty": False,
         "versions": {"python": "3.11.7", "torch": "2.11.0"},
         "hardware": {"cpu": "Test CPU", "cores": 2, "threads": 1, "gpu": None, "memory_gib": 23.4},
-        "wandb_run_id": f"run{seed}{variant[:4]}" if iounet else None,
         "inputs": {"dataset_fingerprint": FINGERPRINT, "pretraining_sha256": "9" * 64},
         "started": "2026-01-01T00:00:00Z",
         "wall_time_s": 190.0 + seed + 25 * iounet,
@@ -268,6 +282,8 @@ def make_run(root: Path, variant: str, seed: int) -> dict[str, Any]:
         "mapped": {"loss_weight": {"published": 5.0, "actual": 10.0}, **_rois(variant)} if iounet else {},
     }
     write_json(folder / "run.json", run)
+    if iounet:
+        write_record(folder / "wandb_run.json", f"run{seed}{variant[:4]}")
     rng = np.random.default_rng([seed, len(variant)])
     lines = ["step,epoch,loss,loss_iou,iou_error,lr,time,val/AP,val/AP90"]
     for step in range(1, 151):
@@ -318,7 +334,6 @@ def make_evaluation(
             "checkpoint_sha256": run["checkpoint"]["sha256"],
             "config_hash": sha("whole config", variant),
             "git_commit": run["git_commit"],
-            "wandb_run_id": run["wandb_run_id"],
             "dataset_fingerprint": FINGERPRINT,
             "seconds": 1.5,
         },
@@ -381,7 +396,6 @@ def make_speed(device: str = "cpu", seed: int = 0) -> dict[str, Any]:
         },
         "dataset_fingerprint": FINGERPRINT,
         "git_commit": "c0ffee" + "0" * 34,
-        "wandb_run_id": "speed0",
         "versions": {"python": "3.11.7", "torch": "2.11.0"},
         "hardware": {"cpu": "Test CPU", "cores": 2, "threads": 1, "gpu": "Test GPU", "memory_gib": 23.4},
     }
@@ -407,7 +421,7 @@ def make_diagnostics(run: dict[str, Any]) -> dict[str, Any]:
     shares = {"gained": [0.1 * step for step in range(6)], "lost": [0.02 * step for step in range(6)]}
     by_start = {"gained": [0.6] * 10, "lost": [0.1] * 10, "unchanged": [0.3] * 10}
     return {
-        **{key: run[key] for key in ("suite", "variant", "seed", "git_commit", "wandb_run_id")},
+        **{key: run[key] for key in ("suite", "variant", "seed", "git_commit")},
         "split": "val",
         "config_hash": sha("whole config", run["variant"]),
         "setting": {"guide": "rank", "step_size": 0.25, "num_steps": 5},

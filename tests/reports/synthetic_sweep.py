@@ -18,7 +18,7 @@ POINTS: list[dict[str, Any]] = [
     {"loss_weight": 2.5, "per_img": 400},
     {"loss_weight": 7.0, "per_iou": 70},
 ]
-GUIDES, STEPS, FACTOR = ("rank", "weight", "none"), (0, 0.5, 2), 0.5
+GUIDES, STEPS, FACTOR = synthetic.GUIDES, (0, 0.5, 2), synthetic.FACTOR
 WINNER, BEST, DEFAULT = 3, "weight_refine1", "rank_refine0.25"
 
 
@@ -126,7 +126,6 @@ def _make_evaluation(path: Path, coco: Any, side: str, noise: float) -> None:
         "checkpoint_sha256": synthetic.sha("sweep", side),
         "config_hash": synthetic.sha("config", side),
         "git_commit": "c0ffee",
-        "wandb_run_id": None,
     }
     synthetic.write_json(path, content)
     synthetic.write_json(path.with_name(f"{path.stem}.matches.json.gz"), synthetic.matches_of(evaluation))

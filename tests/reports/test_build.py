@@ -9,18 +9,11 @@ import pandas as pd
 import pytest
 
 from reports.build import build, main
-from reports.document.document import Report
-from reports.document.render import inline_html
+from reports.document.blocks import Report
+from reports.document.html import inline_html
 from reports.errors import ReportError
-from reports.tables.table import cells_of, format_number
-from tests.reports.synthetic import write_suite
-
-
-@pytest.fixture(scope="module")
-def built(made) -> tuple[Report, Path, Path]:
-    out, example = made / "results" / "shapes" / "report", made / "example"
-    report = build(made / "shapes.yaml", made / "results" / "shapes", out, example=example, resamples=200)
-    return report, out, example
+from reports.tables.table import Cell, cells_of, format_number
+from tests.reports.synthetic import write_record, write_suite
 
 
 @pytest.fixture
@@ -30,9 +23,9 @@ def undrawn(monkeypatch):
     def touch(report: Report, folder: Path, dpi: int, svg: bool) -> None:
         for illustration in report.illustrations:
             for suffix in ("png", "svg"):
-                (folder / f"{illustration.key}.{suffix}").write_bytes(b"")
+                (folder / "figures" / f"{illustration.key}.{suffix}").write_bytes(b"")
 
-    monkeypatch.setattr("reports.build._draw", touch)
+    monkeypatch.setattr("reports.writing.write_figures", touch)
 
 
 def links(text: str) -> list[str]:
@@ -136,7 +129,8 @@ def test_provenance_covers_every_cell(built, made):
     path = "evaluations/samp1000_lw5.0/seed1/val/rank_refine0.25.json"
     evaluation = json.loads((made / "results" / "shapes" / path).read_text())
     assert data["files"][path]["checkpoint_sha256"] == evaluation["checkpoint_sha256"]
-    assert data["files"][path]["wandb_run_id"] == evaluation["wandb_run_id"]
+    record = (made / "results" / "shapes" / path).with_name("wandb_run.json")
+    assert data["files"][path]["wandb_run_id"] == json.loads(record.read_text())["run_id"] == "val1samp"
 
 
 class Page(HTMLParser):
@@ -275,3 +269,53 @@ def test_suite_of_another_name_is_refused(copy):
     write_suite(copy / "shapes.yaml", suite="coco")
     with pytest.raises(ReportError, match="key 'suite' is 'shapes', expected 'coco'"):
         build(copy / "shapes.yaml", copy / "results" / "shapes", copy / "out")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_record_of_the_report_outlives_its_replacement(copy):
+    arguments = (copy / "shapes.yaml", copy / "results" / "shapes", copy / "out")
+    build(*arguments, only=["main"])
+    write_record(copy / "out" / "wandb_run.json", "r00")
+    before = (copy / "out" / "wandb_run.json").read_bytes()
+    (copy / "out" / "README.md").unlink()
+    build(*arguments, only=["main"])
+    assert (copy / "out" / "wandb_run.json").read_bytes() == before
+    assert (copy / "out" / "README.md").exists()
+
+
+def test_a_suite_that_cannot_be_used_ends_with_its_error(copy, capsys):
+    write_suite(copy / "shapes.yaml", seeds=[])
+    arguments = ["--suite", str(copy / "shapes.yaml"), "--results", str(copy / "results/shapes")]
+    assert main([*arguments, "--out", str(copy / "out")]) == 1
+    assert "error: " in (message := capsys.readouterr().err) and "seeds: [] should be non-empty" in message
+    assert not (copy / "out").exists()
+
+
+def models(report: Report) -> dict[str, Cell]:
+    (table,) = (table for table in report.tables if table.key == "models")
+    return {
+        f"{row.key}/{row.cells['seed'].value}": row.cells["W&B run"]
+        for row in table.rows
+        if row.group == "This run" and "W&B run" in row.cells
+    }
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_wandb_runs_come_from_the_sidecars_or_from_results_of_the_first_release(copy):
+    root = copy / "results" / "shapes"
+    write_record(root / "runs/samp1000_lw5.0/seed1/wandb_run.json", "begun", is_logged=False)
+    path = root / "runs/faster_rcnn/seed2/run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "wandb_run_id": "old2"}))
+    found = models(build(copy / "shapes.yaml", root, copy / "out", only=["models"]))
+    assert {key: cell.value for key, cell in found.items()} == {
+        "faster_rcnn/2": "`old2`",
+        "samp1000_lw5.0/0": "`run0samp`",
+        "samp1000_lw5.0/2": "`run2samp`",
+    }
+    (old,), (new,) = found["faster_rcnn/2"].sources, found["samp1000_lw5.0/0"].sources
+    assert (old.file, old.key) == ("runs/faster_rcnn/seed2/run.json", "wandb_run_id")
+    assert (new.file, new.key) == ("runs/samp1000_lw5.0/seed0/wandb_run.json", "run_id")
+    files = json.loads((copy / "out" / "provenance.json").read_text())["files"]
+    assert files[old.file]["wandb_run_id"] == "old2"
+    assert files[new.file]["wandb_run_id"] == "run0samp"
+    assert files["runs/samp1000_lw5.0/seed1/run.json"]["wandb_run_id"] is None

@@ -5,13 +5,15 @@ import json
 import pytest
 import yaml
 
-from reports.document.document import Heading, assemble
+from reports.document.assemble import assemble
+from reports.document.blocks import Heading
 from reports.document.links import Links
-from reports.document.render import markdown
-from reports.figures.sample_sheet import CLASS_COLOURS, class_colours, draw_sheet, load_sheet
+from reports.document.markdown import markdown
+from reports.figures.samples.choose import load_sheet
+from reports.figures.samples.sheet import CLASS_COLOURS, class_colours, draw
 from reports.results.collect import collect
 from reports.results.published import load_published
-from reports.suite import load_suite
+from suite.suite import load_suite
 from tests.reports import synthetic
 
 SUITE = yaml.safe_load((synthetic.Path(__file__).parents[2] / "experiments/coco.yaml").read_text())
@@ -26,8 +28,10 @@ def folder(tmp_path_factory):
     """Synthetic results under the coco suite's own YAML, with its variants, settings, 80 classes and 2 image sizes."""
     folder = tmp_path_factory.mktemp("coco")
     root = folder / "results"
+    (folder / "coco.yaml").write_text(yaml.safe_dump(SUITE))
+    own = load_suite(folder / "coco.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "STEPS", tuple(map(float, SUITE["inference"]["guides"]["rank"])))
+        patch.setattr(synthetic, "STEPS", tuple(step.actual for step in own.inference.step_sizes["rank"]))
         synthetic.make_results(root, images=10, variants=tuple(SUITE["variants"]), seeds=tuple(SUITE["seeds"]))
     for path in root.rglob("*.json"):
         path.write_text(path.read_text().replace('"suite": "shapes"', '"suite": "coco"'))
@@ -42,7 +46,6 @@ def folder(tmp_path_factory):
         inputs = {"dataset_fingerprint": synthetic.FINGERPRINT, "backbone_sha256": "0676ba61"}
         trained_on = {"split": "train", "images": 117266, "seen": ["train", "tune"]}
         change(path, mapped=mapped, inputs=inputs, trained_on=trained_on, epochs=12)
-    (folder / "coco.yaml").write_text(yaml.safe_dump(SUITE))
     return folder
 
 
@@ -110,7 +113,7 @@ def test_the_sheet_names_the_classes_drawn_and_no_others(folder):
         c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
     }
     assert set(class_colours(sheet)) == drawn and len(drawn) > 0
-    (legend,) = draw_sheet(sheet).legends
+    (legend,) = draw(sheet).legends
     assert {text.get_text() for text in legend.get_texts()} > {sheet.category_names[c] for c in drawn}
 
 

@@ -81,8 +81,25 @@ def test_the_record_of_a_first_release_training_that_was_killed_keeps_its_id(rec
     assert records.claim(record, {**IDENTITY, "checkpoint": "5eed"}).run_id == "abcd1234"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"run_id": "abcd1234"}', '{"identity": 3, "run_id": "a"}'])
-def test_a_damaged_record_is_named(record, text):
+def test_where_both_name_a_run_it_is_the_records_once_that_is_logged(record):
+    result = {**IDENTITY, "wandb_run_id": "abcd1234"}
+    claimed = records.claim(record, IDENTITY)
+    assert records.run_id(record, result) == "abcd1234"
+    records.mark_as_logged(record)
+    assert records.run_id(record, result) == claimed.run_id
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "damaged"),
+        ('{"run_id": "f', "damaged"),
+        ("[]", "key 'identity' or 'run_id' is missing"),
+        ('{"run_id": "f00"}', "key 'identity' or 'run_id' is missing"),
+        ('{"identity": 3, "run_id": "f00"}', "key 'identity' or 'run_id' is missing"),
+    ],
+)
+def test_a_damaged_record_is_named(record, text, message):
     record.write_text(text)
-    with pytest.raises(SuiteError, match=r"wandb_run\.json is no W&B record .*: delete it"):
+    with pytest.raises(SuiteError, match=rf"wandb_run\.json: {message}.*; delete it and track"):
         records.run_id(record, {})

@@ -10,7 +10,7 @@ from mmdet.models import build_backbone
 from PIL import Image
 
 from experiments.config import resolve_config
-from experiments.data.folder import prepare
+from experiments.data.folder.index import index_folder
 from experiments.evaluation.evaluate import evaluate
 from experiments.training.train import train
 from suite.files import sha256
@@ -72,7 +72,7 @@ def test_one_iteration_one_inference_with_refinement(variant, folder, tmp_path, 
     cfg = resolve_config(suite, variant)
     assert cfg.model.backbone.depth == 50 and cfg.data.train.pipeline[2].img_scale == (1333, 800)
     data = suite.layout.root / "data"
-    prepare(suite.dataset, data)
+    index_folder(suite.dataset, DataFolder(data))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     work = tmp_path / "run"
     train(suite, variant, 0, folder=RunFolder(work), data=DataFolder(data), pretraining=None, threads=2)

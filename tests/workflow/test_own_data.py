@@ -13,11 +13,12 @@ import yaml
 
 from experiments.config import resolve_config, set_classes
 from experiments.data.datasets import require_unseen
-from experiments.data.folder import prepare
+from experiments.data.folder.index import index_folder
 from experiments.evaluation.evaluate import evaluate
-from experiments.training.train import load_model, train
+from experiments.models import load_model
+from experiments.training.train import train
 from suite.errors import SuiteError
-from suite.layout import DataFolder, RunFolder
+from suite.layout import EvaluationFolder, RunFolder
 from suite.suite import check_suite
 from tests.experiments.data.folders import coco_block, voc_block, write_coco, write_voc
 
@@ -35,16 +36,15 @@ def finished(tmp_path_factory):
     write_coco(folder / "set")
     write_coco(folder / "set", images=8, seed=1, split="val")
     suite = check_suite(own_suite(coco_block(folder / "set"), results=str(folder / "results")))
-    data = suite.layout.root / "data"
-    prepare(suite.dataset, data)
-    work = suite.layout.root / "runs/samp1000_lw5.0/seed0"
+    data, run = suite.layout.data, suite.layout.run("samp1000_lw5.0", 0)
+    index_folder(suite.dataset, data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
-        train(suite, "samp1000_lw5.0", 0, folder=RunFolder(work), data=DataFolder(data), pretraining=None)
+        train(suite, "samp1000_lw5.0", 0, folder=run, data=data, pretraining=None)
         out = folder / "out"
-        place = {"checkpoint": work / "checkpoint.pth", "data_dir": data, "out": out}
+        place = {"checkpoint": run.checkpoint, "data": data, "out": EvaluationFolder(out)}
         results = evaluate(suite, "samp1000_lw5.0", 0, "val", **place)
-    return suite, work, results, out
+    return suite, run.path, results, out
 
 
 def test_it_is_trained_on_the_classes_of_the_data(finished):
@@ -89,15 +89,8 @@ def test_nothing_is_chosen_on_images_that_the_training_saw(finished):
 def test_the_split_without_them_can_be_trained_on(finished, tmp_path, monkeypatch):
     suite = finished[0]
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    trial = {**suite, "training": {**suite["training"], "epochs": 1, "split": "trainwithouttune"}}
-    train(
-        trial,
-        "faster_rcnn",
-        0,
-        folder=RunFolder(tmp_path),
-        data=DataFolder(suite.layout.root / "data"),
-        pretraining=None,
-    )
+    trial = suite.changed(training={**suite.raw["training"], "epochs": 1, "split": "trainwithouttune"})
+    train(trial, "faster_rcnn", 0, folder=RunFolder(tmp_path), data=suite.layout.data, pretraining=None)
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["trained_on"]["seen"] == ["trainwithouttune"]
     require_unseen(run, "tune", "λ")
@@ -137,7 +130,7 @@ def test_a_dry_run_without_the_data_says_so_and_still_prints_the_plan(tmp_path):
         return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("not there yet: ")]
 
     data, weights = plan()
-    assert "data/coco (dataset.root) is no folder. `python -m experiments.data.download --dataset coco2017`" in data
+    assert "data/coco (dataset.root) is no folder. `python -m experiments download --dataset coco2017`" in data
     assert "resnet50-0676ba61.pth is missing" in weights and "--dataset resnet50` fetches them" in weights
     for name in ("annotations", "train2017", "val2017", "../../hub/checkpoints"):
         (tmp_path / "data/coco" / name).mkdir(parents=True)

@@ -7,6 +7,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image, ImageDraw
 
+from suite.suite import FolderData, check_suite
+
 CLASSES = {7: "circle", 3: "square", 90: "Dreieck é"}  # ids are neither contiguous nor sorted by name
 MODES = ("RGB", "L", "RGBA", "P")
 COLOURS = {7: 60, 3: 130, 90: 220}
@@ -101,3 +103,34 @@ def voc_block(root: Path, **changes):
         "val": {"list": "ImageSets/Main/val.txt"},
     }
     return {"format": "voc", "root": str(root), "masks": False, "splits": splits, **changes}
+
+
+def suite(dataset, **changes):
+    """The plain data of a suite of one variant with this `dataset` block."""
+    variant = {"family": "baseline", "config": "experiments/configs/shapes/faster_rcnn.py"}
+    own = {"suite": "mine", "title": "Mine", "dataset": dataset, "seeds": [0], "variants": {"faster_rcnn": variant}}
+    return {**own, **changes}
+
+
+def folder_data(block) -> FolderData:
+    """The `dataset` block, checked."""
+    return check_suite(suite(block)).dataset
+
+
+def read(path):
+    """A JSON file's contents."""
+    return json.loads(path.read_text())
+
+
+def change(path, **changes) -> None:
+    """Gives keys of a JSON file other values."""
+    path.write_text(json.dumps({**read(path), **changes}))
+
+
+def edit(path, kind, number=0, **changes) -> None:
+    """Gives keys of an entry of a COCO file other values; None takes a key away."""
+    data = read(path)
+    data[kind][number].update(changes)
+    for key in [key for key, value in data[kind][number].items() if value is None]:
+        del data[kind][number][key]
+    change(path, **data)

@@ -95,7 +95,7 @@ def test_where_they_are_looked_for(suite, weights, tmp_path, monkeypatch):
     cached.parent.mkdir(parents=True)
     shutil.copy(weights, cached)
     assert backbone_weights(cfg, suite) == cached
-    suite["training"]["backbone_weights"] = str(weights)
+    suite = suite.changed(training={"backbone_weights": str(weights)})
     assert backbone_weights(cfg, suite) == weights
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none.pth"))
     with pytest.raises(SuiteError, match=f"none.pth .named by the variable {VARIABLE}. does not exist"):

@@ -20,6 +20,7 @@ from experiments.evaluation.diagnostics import (
 )
 from experiments.evaluation.inference import detect
 from experiments.models import build_model
+from suite.layout import DataFolder
 from suite.settings import Setting, StepSize
 
 
@@ -116,7 +117,7 @@ def passed(tiny_suite, tiny_data):
     cfg.data.test.pipeline[1].scale_factor = 2.0
     torch.manual_seed(0)
     model = build_model(cfg, initialize=True)
-    dataset = build_split(cfg, tiny_data, "val")
+    dataset = build_split(cfg, DataFolder(tiny_data), "val")
     settings = [Setting(), Setting("rank"), Setting("none")]
     found = detect(model, dataset, settings, batch_size=5)
     for image_id in dataset.img_ids:

@@ -41,7 +41,7 @@ def checkpoint(cfg, tiny_suite, tmp_path_factory):
 def test_a_setting_gives_what_mmdets_own_testing_gives(cfg, checkpoint, tiny_data, setting):
     from mmdet.datasets import build_dataloader
 
-    dataset = build_split(cfg, tiny_data, "val")
+    dataset = build_split(cfg, DataFolder(tiny_data), "val")
     others = [Setting("none", StepSize(1.0, 1.0), 3), Setting("rank", StepSize(0.125, 0.125), 1)]
     found = detect(load_model(cfg, checkpoint), dataset, [others[0], setting, others[1]], batch_size=5)[setting.name]
 
@@ -182,4 +182,4 @@ def test_a_file_that_is_no_run_is_named(tiny_suite, tmp_path):
 
 def test_an_unknown_split_is_named(cfg, tiny_data):
     with pytest.raises(SuiteError, match="tset.json is missing: make the data first"):
-        build_split(cfg, tiny_data, "tset")
+        build_split(cfg, DataFolder(tiny_data), "tset")

@@ -45,7 +45,7 @@ def quick(tiny_suite):
 
 def with_classes(suite, data_dir):
     cfg = resolve_config(suite, IOUNET)
-    set_classes(cfg, dataset_classes(data_dir))
+    set_classes(cfg, dataset_classes(DataFolder(data_dir)))
     return cfg
 
 
@@ -215,7 +215,7 @@ def test_the_ap_of_a_row_is_in_its_own_precision(quick, checkpoints, tiny_data, 
     model = load_model(resolve_config(quick, IOUNET), checkpoints[IOUNET])
     rows = [row for row in timed_settings(quick) if row.key.startswith("refine")]
     detectors = {row.key: Detector(model, row.setting, row.fc_dtype) for row in rows}
-    dataset = build_split(with_classes(quick, tiny_data), tiny_data, "val")
+    dataset = build_split(with_classes(quick, tiny_data), DataFolder(tiny_data), "val")
     cost = _cost_of_precision(rows, detectors, dataset, batch_size=6, workers=0)
     assert used == ["float32"] * 2 + ["bfloat16"] * 2  # in every batch once
     # against the evaluation's own path
@@ -227,7 +227,7 @@ def test_the_ap_of_a_row_is_in_its_own_precision(quick, checkpoints, tiny_data, 
 
 def test_the_evaluation_follows_a_config_in_reduced_precision(quick, checkpoints, tiny_data):
     model = load_model(resolve_config(quick, IOUNET), checkpoints[IOUNET])
-    dataset = build_split(with_classes(quick, tiny_data), tiny_data, "val")
+    dataset = build_split(with_classes(quick, tiny_data), DataFolder(tiny_data), "val")
     setting = Setting("rank", StepSize(0.15, 0.15), 5)
     full, again = (detect(model, dataset, [setting], batch_size=6)[setting.name] for _ in range(2))
     model.roi_head.test_cfg.iou.fc_dtype = "bfloat16"

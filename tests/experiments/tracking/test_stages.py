@@ -8,12 +8,12 @@ import shutil
 import pytest
 
 from experiments.config import resolve_config
+from experiments.finished import Finished
 from experiments.tracking import runs
-from experiments.tracking.data import log_dataset
 from experiments.tracking.offline import offline_runs, read_run
 from experiments.tracking.references import checkpoint_artifact, dataset_artifact, evaluation_artifact
-from experiments.tracking.speed import log_speed
 from experiments.tracking.track import main as track
+from experiments.tracking.track import track_finished
 from experiments.tracking.trial import log_trial
 from suite import provenance
 from tests.experiments.tracking.tracked import CURVE, log_evaluation, log_training, write_report, write_speed
@@ -170,7 +170,7 @@ def test_a_pruned_trial_has_no_value(suite):
 
 def test_speed_is_a_table_and_numbers(suite):
     write_speed(suite)
-    log_speed(suite, "cpu")
+    track_finished(Finished(suite, suite.layout.speed("cpu")))
     folder, run = only_run(suite)
     assert (run["name"], run["job_type"]) == ("tiny__speed__cpu", "speed")
     columns, logged = table(folder, "speed")
@@ -206,7 +206,7 @@ def test_a_report_that_is_not_there_is_named(suite, tmp_path):
 
 def test_a_dataset_is_its_manifest(suite, tiny_data):
     shutil.copytree(tiny_data, suite.layout.data.path)
-    log_dataset(suite, suite.layout.data)
+    track_finished(Finished(suite, suite.layout.data.path))
     _, run = only_run(suite)
     (artifact,) = run["artifacts"]
     reference = dataset_artifact(suite, run["config"]["dataset_fingerprint"])

@@ -6,13 +6,12 @@ import sys
 
 import pytest
 
+from experiments.finished import Finished
 from experiments.tracking import runs as tracking
 from experiments.tracking import sync
-from experiments.tracking.evaluation import log_evaluation as log_evaluation_folder
 from experiments.tracking.offline import offline_runs, read_run, relocate
 from experiments.tracking.references import dataset_artifact
-from experiments.tracking.track import track_all
-from experiments.tracking.training import log_training as log_training_folder
+from experiments.tracking.track import track_all, track_finished
 from suite.files import read_json
 from suite.records import run_id
 from tests.experiments.tracking.tracked import CURVE, log_evaluation, log_training
@@ -200,7 +199,7 @@ def test_runs_of_untracked_stages_are_written_later(suite, tiny_data, tmp_path, 
     folder = layout.run("faster_rcnn", 0)
     train(suite, "faster_rcnn", 0, folder=folder, data=layout.data, pretraining=None)
     before = folder.run.stat().st_mtime_ns
-    assert log_training_folder(suite, folder) is None
+    assert track_finished(Finished(suite, folder.path)) is None
     assert not folder.record.exists()
 
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -226,12 +225,12 @@ def test_an_evaluation_that_went_untracked_is_written_from_its_files(suite, tiny
     layout.suite_file.write_text(suite.text)
     torch.manual_seed(0)
     model = build_model(resolve_config(suite, "samp1000_lw5.0"))
-    meta = {"classes": dataset_classes(layout.data.path)}
+    meta = {"classes": dataset_classes(layout.data)}
     torch.save({"meta": meta, "state_dict": model.state_dict()}, tmp_path / "checkpoint.pth")
     out = layout.evaluation("samp1000_lw5.0", 0, "val")
     checkpoint = tmp_path / "checkpoint.pth"
     evaluate(suite, "samp1000_lw5.0", 0, "val", data=layout.data, out=out, checkpoint=checkpoint)
-    log_evaluation_folder(suite, out)
+    track_finished(Finished(suite, out.path))
     (first,) = offline_runs(tmp_path / "results")
     out.record.unlink()
 

@@ -8,14 +8,11 @@ import sys
 import pytest
 
 from experiments.config import resolve_config
+from experiments.finished import Finished
 from experiments.tracking import runs
-from experiments.tracking.data import log_dataset
 from experiments.tracking.evaluation import log_evaluation
 from experiments.tracking.offline import is_whole, offline_runs, read_run
-from experiments.tracking.report import log_report
-from experiments.tracking.speed import log_speed
-from experiments.tracking.track import main, track, track_all
-from experiments.tracking.training import log_training
+from experiments.tracking.track import main, track, track_all, track_finished
 from experiments.tracking.trial import log_trial
 from suite import records
 from suite.files import read_json, write_json
@@ -36,19 +33,19 @@ def suite(tiny_suite, tmp_path, monkeypatch):
     return suite
 
 
-class Finished:
-    """A finished stage of every kind: its record, its result file, how it is logged, and how it is made anew."""
+class Case:
+    """A finished stage of every kind: its record, its result file, its place, and how it is made anew."""
 
     def __init__(self, suite, kind):
         layout, self.suite, self.kind = suite.layout, suite, kind
         run, evaluation = layout.run(VARIANT, 3), layout.evaluation(VARIANT, 0, "val")
-        self.record, self.result, self.log = {
-            "data": (layout.data.record, layout.data.manifest, lambda: log_dataset(suite, layout.data)),
-            "training": (run.record, run.run, lambda: log_training(suite, run)),
-            "evaluation": (evaluation.record, evaluation.index, lambda: log_evaluation(suite, evaluation)),
-            "speed": (layout.speed_record("cpu"), layout.speed("cpu"), lambda: log_speed(suite, "cpu")),
-            "report": (layout.report.record, layout.report.provenance, lambda: log_report(suite, layout.report)),
-            "trial": (layout.sweep.trial_record("tiny__main__t7"), None, self._log_trial),
+        self.record, self.result, self.path = {
+            "data": (layout.data.record, layout.data.manifest, layout.data.path),
+            "training": (run.record, run.run, run.path),
+            "evaluation": (evaluation.record, evaluation.index, evaluation.path),
+            "speed": (layout.speed_record("cpu"), layout.speed("cpu"), layout.speed("cpu")),
+            "report": (layout.report.record, layout.report.provenance, layout.report.path),
+            "trial": (layout.sweep.trial_record("tiny__main__t7"), None, None),
         }[kind]
         self.trial = TRIAL
         self.write()
@@ -77,8 +74,10 @@ class Finished:
             case "trial":
                 self.trial = {**TRIAL, "value": 0.4} if is_other else TRIAL
 
-    def _log_trial(self):
-        return log_trial(self.suite, self.record, self.trial, {1: 0.1, 2: 0.2})
+    def log(self):
+        if self.kind == "trial":
+            return log_trial(self.suite, self.record, self.trial, {1: 0.1, 2: 0.2})
+        return track_finished(Finished(self.suite, self.path))
 
     @property
     def runs(self):
@@ -91,7 +90,7 @@ KINDS = ("data", "training", "evaluation", "speed", "report", "trial")
 
 @pytest.fixture(params=KINDS)
 def stage(suite, request):
-    return Finished(suite, request.param)
+    return Case(suite, request.param)
 
 
 class Killed(BaseException):
@@ -186,18 +185,19 @@ def test_a_whole_run_of_results_that_were_never_logged_stays_and_a_torn_one_goes
 
 
 def test_interrupted_by_its_user_no_run_is_left(suite, monkeypatch):
-    stage = Finished(suite, "training")
+    stage = Case(suite, "training")
     kill_in(stage, monkeypatch, runs, "wait_until_whole")
     assert stage.runs == []
 
 
 def test_really_killed_while_it_is_written(suite, tmp_path):
-    stage = Finished(suite, "training")
+    stage = Case(suite, "training")
     code = f"""
 import time
 from pathlib import Path
+from experiments.finished import Finished
 from experiments.tracking import training
-from suite.layout import RunFolder
+from experiments.tracking.track import track_finished
 from suite.suite import load_suite
 
 def log_some_rows(run, rows):
@@ -206,7 +206,7 @@ def log_some_rows(run, rows):
     time.sleep(600)
 
 training.log_rows = log_some_rows
-training.log_training(load_suite({str(suite.layout.suite_file)!r}), RunFolder(Path({str(stage.record.parent)!r})))
+track_finished(Finished(load_suite({str(suite.layout.suite_file)!r}), Path({str(stage.path)!r})))
 """
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=runs.environment(), text=True) as process:
@@ -240,7 +240,7 @@ def test_only_the_record_is_added_to_a_stages_folder(stage):
 
 @pytest.mark.parametrize("kind", ["training", "evaluation", "speed"])
 def test_results_of_the_first_release_are_not_logged_again(suite, kind, capsys):
-    stage = Finished(suite, kind)
+    stage = Case(suite, kind)
     write_json(stage.result, {**read_json(stage.result), "wandb_run_id": "abcd1234"})
     suite.layout.data.manifest.unlink(missing_ok=True)  # of the evaluation: it is to be the only stage
     assert stage.log() == "abcd1234"
@@ -252,7 +252,7 @@ def test_results_of_the_first_release_are_not_logged_again(suite, kind, capsys):
 
 @pytest.mark.parametrize("kind", ["data", "report"])
 def test_data_and_report_of_the_first_release_are_known_by_the_name_of_their_run(suite, kind):
-    stage = Finished(suite, kind)
+    stage = Case(suite, kind)
     stage.log()
     stage.record.unlink()
     assert track(suite) == 0
@@ -262,7 +262,7 @@ def test_data_and_report_of_the_first_release_are_known_by_the_name_of_their_run
 
 
 def test_untracked_results_of_the_first_release_are_logged(suite):
-    stage = Finished(suite, "training")
+    stage = Case(suite, "training")
     write_json(stage.result, {**read_json(stage.result), "wandb_run_id": None})
     before = stage.result.read_bytes()
     assert track(suite) == 1
@@ -271,8 +271,8 @@ def test_untracked_results_of_the_first_release_are_logged(suite):
 
 
 def test_what_ran_while_disabled_is_logged_later_all_of_it_by_one_call(suite, tmp_path, monkeypatch):
-    stages = [Finished(suite, kind) for kind in KINDS]
-    stages.append(pretraining := Finished(suite, "training"))
+    stages = [Case(suite, kind) for kind in KINDS]
+    stages.append(pretraining := Case(suite, "training"))
     tracked.write_training(suite, suite.layout.pretraining.path, variant="pretraining", seed=0)
     with monkeypatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
@@ -289,7 +289,7 @@ def test_what_ran_while_disabled_is_logged_later_all_of_it_by_one_call(suite, tm
 
 
 def test_results_that_were_made_again_while_disabled_are_logged_later(suite, monkeypatch):
-    stage = Finished(suite, "training")
+    stage = Case(suite, "training")
     first = stage.log()
     monkeypatch.setenv("WANDB_MODE", "disabled")
     stage.write(is_other=True)
@@ -301,7 +301,7 @@ def test_results_that_were_made_again_while_disabled_are_logged_later(suite, mon
 
 
 def test_a_trial_whose_worker_was_killed_is_logged_from_its_record(suite, monkeypatch):
-    stage = Finished(suite, "trial")
+    stage = Case(suite, "trial")
     kill_in(stage, monkeypatch, runs, "_write")
     assert track(suite) == 1
     (run,) = map(read_run, stage.runs)
@@ -332,7 +332,7 @@ def test_an_evaluation_of_a_sweeps_trial_needs_its_config_and_has_no_checkpoint_
 
 
 def test_the_command_logs_what_it_is_given_of_the_suite_above(suite, tmp_path, capsys):
-    stages = {kind: Finished(suite, kind) for kind in ("training", "speed", "report", "data")}
+    stages = {kind: Case(suite, kind) for kind in ("training", "speed", "report", "data")}
     assert main([str(stages["training"].record.parent), str(stages["speed"].result)]) == 0
     assert capsys.readouterr().out == "2 runs written\n"
     assert {read_run(run)["job_type"] for run in stages["data"].runs} == {"train", "speed"}
@@ -349,7 +349,7 @@ def test_a_path_without_a_suite_is_told_what_to_do(tmp_path):
 
 
 def test_a_suite_in_a_folder_of_another_name_is_told_and_the_others_are_tracked(suite, tmp_path, capsys):
-    Finished(suite, "training")
+    Case(suite, "training")
     other = tmp_path / "results/renamed"
     other.mkdir()
     (other / "suite.yaml").write_text(suite.text)
@@ -358,7 +358,7 @@ def test_a_suite_in_a_folder_of_another_name_is_told_and_the_others_are_tracked(
 
 
 def test_what_cannot_be_logged_is_told_and_logged_when_it_can(suite, capsys):
-    stage = Finished(suite, "training")
+    stage = Case(suite, "training")
     folder = suite.layout.run(VARIANT, 3)
     folder.metrics.write_text(json.dumps({"loss": 1.0}) + "\n")
     assert track(suite) == 0

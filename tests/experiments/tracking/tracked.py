@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from experiments.finished import Finished
 from experiments.history import write_history
-from experiments.tracking.evaluation import log_evaluation as log_evaluation_folder
-from experiments.tracking.training import log_training as log_training_folder
+from experiments.tracking.track import track_finished
 from suite.files import sha256, write_json
 from suite.layout import DataFolder, EvaluationFolder, ReportFolder, RunFolder
 
@@ -69,7 +69,7 @@ def write_training(suite, path: Path, variant=VARIANT, seed=3, history=HISTORY, 
 
 def log_training(suite, path: Path, **options):
     """Logs a training whose files are written into a folder. Returns the run's id."""
-    return log_training_folder(suite, write_training(suite, path, **options))
+    return track_finished(Finished(suite, write_training(suite, path, **options).path))
 
 
 def result(guide, step_size, ap):
@@ -142,7 +142,7 @@ def write_evaluation(suite, path: Path, variant=VARIANT, seed=0, results=RESULTS
 
 def log_evaluation(suite, path: Path, **options):
     """Logs an evaluation whose files are written into a folder. Returns the run's id."""
-    return log_evaluation_folder(suite, write_evaluation(suite, path, **options))
+    return track_finished(Finished(suite, write_evaluation(suite, path, **options).path))
 
 
 def write_speed(suite, fps=20.0) -> None:

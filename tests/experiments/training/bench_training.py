@@ -27,6 +27,7 @@ from experiments.models import build_model
 from experiments.runtime import hardware, prepare_process
 from experiments.training.runner import seed_everything
 from suite.files import write_json
+from suite.layout import DataFolder
 from suite.provenance import versions
 from suite.suite import GeneratedSplit, load_suite
 
@@ -47,7 +48,7 @@ class Training:
         self.parallel = MMDataParallel(self.model, device_ids=[-1])
         self.optimizer = build_optimizer(self.model, cfg.optimizer)
         self.max_norm = cfg.optimizer_config.grad_clip.max_norm
-        dataset = build_training_set(cfg, data_dir)
+        dataset = build_training_set(cfg, DataFolder(data_dir))
         self.loader = build_dataloader(dataset, cfg.data.samples_per_gpu, 0, num_gpus=1, dist=False, seed=0)
         self.batches = iter(())
 
@@ -69,7 +70,7 @@ def build_trainings(data_dir):
     """Name to training, the data being made first."""
     suite = load_suite("experiments/shapes.yaml")
     splits = {"train": GeneratedSplit(IMAGES, "normal")}
-    write_dataset(dataclasses.replace(suite.dataset, splits=splits), data_dir, workers=1)
+    write_dataset(dataclasses.replace(suite.dataset, splits=splits), DataFolder(data_dir), workers=1)
     pooling = resolve_config(suite, VARIANTS["IoU-Net"]).model.roi_head.bbox_roi_extractor
     trainings = {}
     for name, variant in VARIANTS.items():

@@ -137,7 +137,7 @@ def test_rank_0_writes_one_record_of_both_ranks(two_ranks):
 def test_an_epochs_evaluation_over_ranks_is_that_of_one_process(suite, two_ranks, tiny_data):
     cfg = resolve_config(suite, "iounet")
     model = train_module.load_model(cfg, two_ranks / "checkpoint.pth")
-    tune, setting = build_split(cfg, tiny_data, "tune", 8), default_setting(cfg)
+    tune, setting = build_split(cfg, DataFolder(tiny_data), "tune", 8), default_setting(cfg)
     detections = detect(model, tune, [setting], batch_size=3)[setting.name]
     shares = [share_of(tune, World(rank, 2), batch_size=3) for rank in range(2)]
     assert list(map(len, shares)) == [3, 5]

@@ -162,7 +162,7 @@ def test_states_of_another_config_are_not_resumed(tiny_suite, tiny_data, tmp_pat
 
 def first_step(cfg, data_dir):
     """Losses and gradients of the first iteration of a training, and the weights after it."""
-    dataset = build_training_set(cfg, data_dir)
+    dataset = build_training_set(cfg, DataFolder(data_dir))
     seed_everything(0, 0)
     model = build_model(cfg, initialize=True).train()
     optimizer = build_optimizer(model, cfg.optimizer)
@@ -246,7 +246,7 @@ def test_pretraining_of_another_model_is_refused(tiny_suite, tiny_data, tmp_path
 
 
 def test_unknown_variant_on_the_command_line_is_an_error_not_a_traceback():
-    done = run([sys.executable, "-m", "experiments.training.train", "--variant", "nope"])
+    done = run([sys.executable, "-m", "experiments", "train", "--variant", "nope"])
     assert done.returncode != 0
     assert done.stderr.strip().endswith("it has " + ", ".join(load_suite("experiments/shapes.yaml").variants))
 

@@ -1,0 +1,92 @@
+"""Indexes a data set in a folder. The images stay where they are; in the suite's data folder there are then
+
+    <split>.json      COCO annotations (`experiments.data.formats.table`)
+    <split>           a link to the folder of its images
+    dataset.json      fingerprint, classes, counts; written last
+
+so that trainings, evaluations and reports find what they find of a generated set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.data.folder.source import Source
+from experiments.data.folder.splits import cut_splits
+from experiments.data.formats.table import Table, with_categories_of
+from suite.errors import SuiteError
+from suite.files import atomic, digest, write_json
+from suite.layout import DataFolder
+from suite.suite import FolderData
+
+
+def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dict[str, Any]:
+    """Checks a data set and writes the files of the module's docstring.
+
+    Args:
+        dataset: where it lies, and its splits.
+        data: where to write.
+        workers: threads that decode a sample of the images.
+
+    Returns:
+        The contents of dataset.json.
+
+    Raises:
+        SuiteError: a file is missing or damaged, or a count is not what it should be; names it and what to do.
+    """
+    source = Source(dataset)
+    if missing := source.missing():
+        raise SuiteError("\n".join(missing))
+    tables = {name: source.table(name) for name in source.splits}
+    train = tables["train"]
+    _check_training_split(train, source.root, dataset.num_categories)
+    tables = {name: with_categories_of(table, train, f"dataset.splits.{name}") for name, table in tables.items()}
+    for name, table in tables.items():
+        source.check_images(name, table, workers)
+    splits, entries = cut_splits(dataset, tables), {}
+    data.path.mkdir(parents=True, exist_ok=True)
+    for name, split in splits.items():
+        _link(data.images(name), source.images(split.images_of))
+        counts = _write_table(data.annotations(name), split.table)
+        entries[name] = {**counts, "contains": list(split.contains), "dropped": split.table["dropped"]}
+    classes = [category["name"] for category in train["categories"]]
+    manifest = {
+        "format": dataset.format,
+        "download": dataset.download,
+        "fingerprint": digest([classes, {name: entry["sha256"] for name, entry in entries.items()}]),
+        "splits": entries,
+        "categories": classes,
+    }
+    write_json(data.manifest, manifest)
+    return manifest
+
+
+def _check_training_split(train: Table, root: Path, num_categories: int | None) -> None:
+    if all(annotation["iscrowd"] for annotation in train["annotations"]):
+        raise SuiteError(f"{root}: split `train` has no box to learn from")
+    classes = [category["name"] for category in train["categories"]]
+    if num_categories is not None and len(classes) != num_categories:
+        raise SuiteError(
+            f"{root}: split `train` has {len(classes)} categories, expected {num_categories} "
+            f"(dataset.num_categories): {', '.join(classes)}"
+        )
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_dir() and not link.is_symlink():
+        raise SuiteError(f"{link} is a folder; a link to {target} belongs there: move it away")
+    with atomic(link) as part:
+        part.symlink_to(target.resolve(), target_is_directory=True)
+
+
+def _write_table(path: Path, table: Table) -> dict[str, Any]:
+    """Writes a split's annotations; returns their counts and hash."""
+    kept = {key: table[key] for key in ("images", "annotations", "categories")}
+    data = json.dumps({"info": {"description": path.stem}, **kept}).encode()
+    with atomic(path) as part:
+        part.write_bytes(data)
+    counts = {key: len(kept[key]) for key in ("images", "annotations")}
+    return {**counts, "sha256": hashlib.sha256(data).hexdigest()}

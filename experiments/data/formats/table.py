@@ -1,0 +1,99 @@
+"""The table that every format is read into, its checks, and what is done with it.
+
+A table is `{"images", "annotations", "categories", "dropped"}`: the first three as in COCO's JSON, with what mmdet and
+pycocotools need in every entry, in the order of ids; annotations are numbered anew, from 1. Boxes keep their
+coordinates, also where they cross the border of the image. Boxes without area, and boxes entirely off the image, can be
+neither learnt nor found: they are left out, and `dropped` counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from suite.errors import SuiteError
+
+Table = dict[str, Any]
+
+
+def checked(images: list[Any], annotations: list[Any], categories: list[Any], source: Path) -> Table:
+    """The table of these entries.
+
+    Args:
+        images: each with id, file_name, width and height.
+        annotations: each with id, image_id, category_id, bbox (x, y, width, height), area and iscrowd.
+        categories: each with id and name.
+        source: where they come from, for messages.
+
+    Raises:
+        SuiteError: an id or a name is there twice, or an annotation is of an image or a category that is not there.
+    """
+    for kind, entries in (("images", images), ("annotations", annotations), ("categories", categories)):
+        if (twice := first_repeated(entry["id"] for entry in entries)) is not None:
+            raise SuiteError(f"{source}: two {kind} have the id {twice}")
+    for key, entries in (("name", categories), ("file_name", images)):
+        if (twice := first_repeated(entry[key] for entry in entries)) is not None:
+            raise SuiteError(f"{source}: {key} '{twice}' occurs twice")
+    images_by_id = {image["id"]: image for image in images}
+    category_ids = {category["id"] for category in categories}
+    kept, dropped = [], {"no_area": 0, "off_image": 0}
+    for annotation in annotations:
+        _require_known(annotation, "image_id", images_by_id, source)
+        _require_known(annotation, "category_id", category_ids, source)
+        x, y, width, height = annotation["bbox"]
+        image = images_by_id[annotation["image_id"]]
+        if width <= 0 or height <= 0:
+            dropped["no_area"] += 1
+        elif x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
+            dropped["off_image"] += 1
+        else:
+            kept.append(annotation)
+    kept.sort(key=lambda a: a["id"])
+    return {
+        "images": sorted(images, key=lambda i: i["id"]),
+        # numbered anew: to pycocotools a detection that matches the annotation 0 has no match
+        "annotations": [{**annotation, "id": number} for number, annotation in enumerate(kept, 1)],
+        "categories": sorted(categories, key=lambda c: c["id"]),
+        "dropped": dropped,
+    }
+
+
+def _require_known(annotation: Any, key: str, known: Collection[int], source: Path) -> None:
+    if annotation[key] not in known:
+        raise SuiteError(f"{source}: annotation {annotation['id']}: no {key} {annotation[key]} in the file")
+
+
+def with_categories_of(table: Table, reference: Table, source: str) -> Table:
+    """The table with the category ids of another one, matched by name.
+
+    Raises:
+        SuiteError: the reference lacks a class that has objects in the table.
+    """
+    ids = {c["name"]: c["id"] for c in reference["categories"]}
+    used = {a["category_id"] for a in table["annotations"]}
+    unknown = [c["name"] for c in table["categories"] if c["name"] not in ids and c["id"] in used]
+    if unknown:
+        raise SuiteError(f"{source}: class '{unknown[0]}' is not among the classes of `train`: {', '.join(ids)}")
+    new = {c["id"]: ids.get(c["name"]) for c in table["categories"]}
+    annotations = [{**a, "category_id": new[a["category_id"]]} for a in table["annotations"]]
+    return {**table, "annotations": annotations, "categories": reference["categories"]}
+
+
+def part_of(table: Table, image_ids: set[int]) -> Table:
+    """The table of some of its images."""
+    return {
+        **table,
+        "images": [i for i in table["images"] if i["id"] in image_ids],
+        "annotations": [a for a in table["annotations"] if a["image_id"] in image_ids],
+    }
+
+
+def first_repeated(values: Iterable[Any]) -> Any:
+    """The first value that was there before; None if each occurs once."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None

@@ -1,0 +1,125 @@
+"""Pascal VOC's format.
+
+Of a split, `annotations` is the folder of the XML files (default: Annotations), `images` the folder of the images
+(default: JPEGImages), and `list` a file with the names of the split's images, one a line and without suffix; without a
+list every XML file counts. An image belongs to the XML file of its name, whatever the XML says.
+"""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.data.formats import ImageSize, Part
+from experiments.data.formats.table import Table, checked, first_repeated
+from suite.errors import SuiteError
+
+TITLE = "Pascal VOC"
+PARTS = (
+    Part("images", is_folder=True, default="JPEGImages"),
+    Part("annotations", is_folder=True, default="Annotations"),
+    Part("list", is_optional=True),
+)
+REFUSED: dict[str, str] = {}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+class _Object(NamedTuple):
+    image_id: int
+    name: str
+    corners: tuple[float, float, float, float]  # xmin, ymin, xmax, ymax: pixels from 1, the last one included
+    difficult: bool
+
+
+def read(files: Mapping[str, Path], *, image_size: ImageSize, masks: bool = False) -> Table:
+    """Reads the XML files; see `experiments.data.formats.Format.read`. There are no segmentations.
+
+    VOC counts pixels from 1 and includes the last one: a box (xmin, ymin, xmax, ymax) is (xmin − 1, ymin − 1,
+    xmax − xmin + 1, ymax − ymin + 1) in the table. Objects marked `difficult` become crowds, which are neither learnt
+    nor counted. Image ids count from 1 in the order of the list, or of the names; categories are sorted by name.
+    """
+    folder = files["annotations"]
+    stems = _listed(files["list"]) if "list" in files else sorted(file.stem for file in folder.glob("*.xml"))
+    images_by_stem = _files_by_stem(files["images"], set(stems))
+    images, objects = [], []
+    for image_id, stem in enumerate(stems, 1):
+        path = folder / f"{stem}.xml"
+        root = _parsed(path)
+        if stem not in images_by_stem:
+            raise SuiteError(f"{path}: no image {stem}{'|'.join(SUFFIXES)} in the folder of images")
+        file_name = images_by_stem[stem]
+        width, height = _size(root) or image_size(file_name)
+        images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
+        objects += [_object(element, image_id, path) for element in root.iter("object")]
+    classes = {name: number for number, name in enumerate(sorted({found.name for found in objects}), 1)}
+    annotations = [_annotation(found, number, classes) for number, found in enumerate(objects, 1)]
+    return checked(images, annotations, [{"id": number, "name": name} for name, number in classes.items()], folder)
+
+
+def _listed(path: Path) -> list[str]:
+    """The names that a list holds, each once."""
+    try:
+        names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path} is not UTF-8 ({error}): convert it") from None
+    if twice := first_repeated(names):
+        raise SuiteError(f"{path} lists '{twice}' twice")
+    return names
+
+
+def _files_by_stem(folder: Path, stems: Collection[str]) -> dict[str, str]:
+    """The images of the stems in a folder; refuses two of one stem, as its XML file could mean either."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    names = sorted(path.name for path in found if path.stem in stems)
+    if twice := first_repeated(Path(name).stem for name in names):
+        both = [name for name in names if Path(name).stem == twice]
+        raise SuiteError(f"{folder}: {' and '.join(both)}: which of them belongs to {twice}.xml? Move the others away")
+    return {Path(name).stem: name for name in names}
+
+
+def _parsed(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise SuiteError(f"{path} is missing: the split lists '{path.stem}'") from None
+    except ElementTree.ParseError as error:
+        raise SuiteError(f"{path} is not valid XML ({error})") from None
+
+
+def _size(root: ElementTree.Element) -> tuple[int, int] | None:
+    """(width, height) in pixels; None unless the file says both."""
+    width, height = (_whole(root.findtext(f"size/{key}") or "") for key in ("width", "height"))
+    return (width, height) if width and height else None
+
+
+def _whole(text: str) -> int:
+    return int(float(text)) if text.strip().replace(".", "", 1).isdigit() else 0
+
+
+def _object(element: ElementTree.Element, image_id: int, path: Path) -> _Object:
+    name = (element.findtext("name") or "").strip()
+    try:
+        x1, y1, x2, y2 = (float(element.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
+    except ValueError:
+        raise SuiteError(f"{path}: object '{name}' has no bndbox of four numbers") from None
+    if not name or not all(map(math.isfinite, (x1, y1, x2, y2))):
+        corners = [x1, y1, x2, y2]
+        raise SuiteError(f"{path}: an object needs a name and finite coordinates, found '{name}' at {corners}")
+    difficult = (element.findtext("difficult") or "0").strip() not in ("", "0")
+    return _Object(image_id, name, (x1, y1, x2, y2), difficult)
+
+
+def _annotation(found: _Object, number: int, classes: Mapping[str, int]) -> dict[str, Any]:
+    x1, y1, x2, y2 = found.corners
+    width, height = x2 - x1 + 1, y2 - y1 + 1
+    return {
+        "id": number,
+        "image_id": found.image_id,
+        "category_id": classes[found.name],
+        "bbox": [x1 - 1, y1 - 1, width, height],
+        "area": width * height,
+        "iscrowd": int(found.difficult),
+    }

@@ -1,0 +1,29 @@
+"""What the tables, figures and texts of a report are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.claims import Verdict
+from reports.results.collect import Results
+from reports.results.published import Published
+from reports.results.search import SearchResults
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the tables, figures and texts of a report are made from.
+
+    Attributes:
+        published: the published sources.
+        search: the hyper-parameter search; None without a finished one.
+        verdicts: the claims that were judged.
+        resamples: image resamples behind intervals; 0 for no intervals, None for the report's own number.
+    """
+
+    results: Results
+    published: Mapping[str, Published]
+    search: SearchResults | None = None
+    verdicts: Sequence[Verdict] = ()
+    resamples: int | None = None

@@ -1,0 +1,1 @@
+"""The sample sheet: which images it shows (`choose`), and how (`sheet`)."""

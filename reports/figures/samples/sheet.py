@@ -1,0 +1,157 @@
+"""Sample detections: images of the report split with ground truth and two models' detections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke, withStroke
+from numpy.typing import NDArray
+
+from reports.figures.axes import plain_texts
+from reports.figures.figure import Illustration
+from reports.figures.samples.choose import SCORE_SHOWN, STRICT, Boxes, Sample, Sheet, load_sheet
+from reports.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from reports.results.collect import Results
+from reports.results.sides import PAPER_STEP
+
+SIDE_INCHES, LABEL_POINTS = 2.15, 6.0
+LEGEND_COLUMNS = 7
+CLASS_COLOURS = (ORANGE, SKY, GREEN, YELLOW, PURPLE, VERMILION, BLUE, "#FFFFFF")
+TITLES = ("Evenly spaced through the split", "Evenly spaced among images with a mistake of IoU-Net")
+ROWS = ("Ground truth", "Faster R-CNN", "Faster R-CNN + IoU-Net")
+
+
+def draw(sheet: Sheet) -> Figure:
+    """Two bands of images, each with a row for ground truth, Faster R-CNN and IoU-Net."""
+    bands = [band for band in (sheet.typical, sheet.failures) if band]
+    columns = max(len(band) for band in bands)
+    colour = class_colours(sheet)
+    side, gap, left, top = SIDE_INCHES, 0.06, 0.3, 0.32
+    width = left + columns * (side + gap)
+    entries = min(LEGEND_COLUMNS, len(colour) + 1)
+    bottom = 0.25 + 0.25 * -(-(len(colour) + 1) // entries)
+    height = len(bands) * (top + 3 * (side + gap)) + bottom
+    figure = Figure(figsize=(width, height))
+    for b, (band, title) in enumerate(zip(bands, TITLES, strict=False)):
+        ceiling = height - b * (top + 3 * (side + gap)) - top
+        figure.text(left / width, (ceiling + 0.09) / height, title, fontsize=10, fontweight="bold")
+        for row, name in enumerate(ROWS):
+            y = ceiling - row * (side + gap) - side
+            figure.text(0.14 / width, (y + side / 2) / height, name, rotation=90, va="center", ha="center", fontsize=9)
+            for column, sample in enumerate(band):
+                box = ((left + column * (side + gap)) / width, y / height, side / width, side / height)
+                axes = figure.add_axes(box)
+                boxes = (sample.truth, sample.baseline, sample.iounet)[row]
+                _draw_image(axes, sample, boxes, colour, f"image {sample.image_id}" if row == 0 else "")
+    _add_legend(figure, sheet, colour, entries)
+    return figure
+
+
+def _add_legend(figure: Figure, sheet: Sheet, colour: Mapping[int, str], columns: int) -> None:
+    outline = [Stroke(linewidth=3.6, foreground="black", alpha=0.75), Normal()]
+    handles = [Line2D([], [], color=colour[category], linewidth=2.2, path_effects=outline) for category in colour]
+    handles.append(Line2D([], [], color="#444444", linewidth=1.6, linestyle="--"))
+    labels = [*(sheet.category_names[category] for category in colour), f"IoU with its object < {STRICT:g}"]
+    legend = figure.legend(
+        handles, labels, loc="lower center", ncols=columns, frameon=False, fontsize=9, handlelength=1.6
+    )
+    plain_texts(legend)
+
+
+def class_colours(sheet: Sheet) -> dict[int, str]:
+    """A colour per class: of all classes where the colours suffice, else of those drawn, the frequent ones first."""
+    categories = sorted(sheet.category_names)
+    if len(categories) > len(CLASS_COLOURS):
+        drawn = [
+            c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
+        ]
+        categories = [c for c, _ in sorted(Counter(drawn).items(), key=lambda item: (-item[1], item[0]))]
+    return {c: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, c in enumerate(categories)}
+
+
+def _draw_image(axes: Axes, sample: Sample, boxes: Boxes, colour: Mapping[int, str], corner: str) -> None:
+    height, width = sample.pixels.shape[:2]
+    axes.imshow(sample.pixels, interpolation="lanczos", extent=(0, width, height, 0))
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if corner:
+        outline = [withStroke(linewidth=2, foreground="black")]
+        axes.text(width * 0.985, height * 0.985, corner, color="white", fontsize=6.5, ha="right", va="bottom",
+                  path_effects=outline)  # fmt: skip
+    taken: list[tuple[float, float, float, float]] = []
+    for i, (x, y, w, h) in enumerate(boxes.boxes):
+        placed = boxes.true_ious[i] >= STRICT
+        patch = Rectangle((x, y), w, h, fill=False, edgecolor=colour[boxes.categories[i]], linewidth=1.7)
+        patch.set_linestyle("-" if placed else (0, (2.6, 1.6)))
+        patch.set_path_effects([Stroke(linewidth=3.2, foreground="black", alpha=0.75), Normal()])
+        axes.add_patch(patch)
+    for i, box in enumerate(boxes.boxes):
+        if boxes.labels[i]:
+            left, top = place_label(box, boxes.labels[i], (width, height), taken)
+            axes.text(
+                left, top, boxes.labels[i], color="white", fontsize=LABEL_POINTS, va="top", ha="left",
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "black", "edgecolor": "none", "alpha": 0.72},
+            )  # fmt: skip
+
+
+def place_label(
+    box: NDArray[np.float64], label: str, size: tuple[int, int], taken: list[tuple[float, float, float, float]]
+) -> tuple[float, float]:
+    """Top left corner for a label: at a corner of its box, inside the image, clear of other labels if one is."""
+    x, y, w, h = box
+    scale = max(size) / SIDE_INCHES / 72  # image pixels per point: the longer side fills the panel
+    width, height = 0.62 * LABEL_POINTS * len(label) * scale, 1.35 * LABEL_POINTS * scale
+    corners = [
+        (x, y - height),
+        (x, y + h),
+        (x + w - width, y - height),
+        (x + w - width, y + h),
+        (x, y),
+        (x, y + h - height),
+    ]
+    spots = [
+        (float(np.clip(left, 1, size[0] - width - 1)), float(np.clip(top, 1, size[1] - height - 1)))
+        for left, top in corners
+    ]
+
+    def clear(spot: tuple[float, float]) -> bool:
+        return all(
+            spot[0] + width <= left or left + w2 <= spot[0] or spot[1] + height <= top or top + h2 <= spot[1]
+            for left, top, w2, h2 in taken
+        )
+
+    spot = next(filter(clear, spots), spots[0])
+    taken.append((*spot, width, height))
+    return spot
+
+
+def make(results: Results) -> Illustration:
+    """The figure."""
+    sheet = load_sheet(results)
+    ids = [", ".join(str(sample.image_id) for sample in band) for band in (sheet.typical, sheet.failures)]
+    caption = (
+        f"Seed {sheet.seed}, IoU-Net at {results.suite.scale.step(PAPER_STEP)}. Detections with a score of at least "
+        f"{SCORE_SHOWN:g}, labelled with score and, for IoU-Net, predicted IoU. Colour is the class; dashed boxes "
+        f"overlap no object of their class with IoU {STRICT:g} or more. The images are chosen by rule, not by eye: "
+        f"evenly spaced ids ({ids[0]})"
+    )
+    if sheet.failures:
+        caption += (
+            f", and evenly spaced among the images where IoU-Net misses an object, places one below IoU {STRICT:g} or "
+            f"adds one ({ids[1]})"
+        )
+    shown = [*sheet.typical, *sheet.failures]
+    alt = (
+        f"{len(shown)} images, each with ground truth, Faster R-CNN detections and IoU-Net detections. "
+        f"Objects in them: {sum(len(s.truth.labels) for s in shown)}; detections drawn: Faster R-CNN "
+        f"{sum(len(s.baseline.labels) for s in shown)}, IoU-Net {sum(len(s.iounet.labels) for s in shown)}."
+    )
+    return Illustration("samples", "Sample detections", caption + ".", alt, lambda: draw(sheet), raster=True)

@@ -1,0 +1,90 @@
+"""What is compared: a variant under an inference setting, and the comparisons that the publications report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reports.results.collect import Results
+from reports.results.source import Source
+from suite.errors import NotInSuite
+
+POINTS = 100.0  # the papers print AP × 100
+THIS_RUN = "This run"  # what our own results are called beside the published ones
+IOUNET, BCE = "samp1000_lw5.0", "samp1000_lw5.0_bce"
+PAPER_STEP, IMPROVED_STEP = 0.5, 2.0  # published λ: of the paper, and of the improved version
+
+
+@dataclass(frozen=True)
+class Side:
+    """A variant under an inference setting: one side of a comparison, one row of a table.
+
+    Attributes:
+        guide: NMS guide, or None when the IoU branch is off.
+        step_size: published λ, or None without refinement.
+    """
+
+    variant: str
+    guide: str | None = None
+    step_size: float | None = None
+
+    def setting(self, results: Results) -> str:
+        """Name of the setting in this suite.
+
+        Raises:
+            NotInSuite: the suite lacks the variant or the setting.
+        """
+        results.suite.require(self.variant)
+        return results.suite.setting(self.guide, self.step_size).name
+
+    def evaluations(self, results: Results) -> dict[int, Mapping[str, Any]]:
+        """The row of `Results.evaluations` for each seed of the suite.
+
+        Raises:
+            NotInSuite: the suite lacks the variant or the setting.
+            MissingResult: an evaluation file does not exist.
+        """
+        setting = self.setting(results)
+        return {seed: results.evaluation(self.variant, seed, setting) for seed in results.suite.seeds}
+
+    def per_seed(self, results: Results, metric: str) -> dict[int, float]:
+        """A metric in points for each seed of the suite."""
+        return {seed: POINTS * float(row[metric]) for seed, row in self.evaluations(results).items()}
+
+    def sources(self, results: Results, metric: str) -> tuple[Source, ...]:
+        """The evaluation files behind `per_seed`."""
+        return tuple(Source.of_evaluation(row, f"metrics.{metric}") for row in self.evaluations(results).values())
+
+    def is_stale(self, results: Results) -> bool:
+        """Whether any seed's evaluation is out of date."""
+        return any(row["stale"] for row in self.evaluations(results).values())
+
+
+BASELINE = Side("faster_rcnn")
+FIRST_VERSION = Side(IOUNET, "rank", PAPER_STEP)
+ABLATION = (
+    ("faster_rcnn", "Faster R-CNN", BASELINE),
+    ("branch_off", "IoUNet_RCNN (branch off)", Side(IOUNET)),
+    ("nms", "+ IoU-guided NMS", Side(IOUNET, "rank")),
+    ("refine", "+ Refine", FIRST_VERSION),
+)
+IMPROVED = (
+    ("faster_rcnn", "Faster R-CNN", BASELINE),
+    ("first_version", "IoU-Net (first version)", FIRST_VERSION),
+    ("bce", "+ BCE loss", Side(BCE, "rank", PAPER_STEP)),
+    ("step_size", "+ λ = 2", Side(BCE, "rank", IMPROVED_STEP)),
+    ("guide", "+ NMS by IoU × class score", Side(BCE, "weight", IMPROVED_STEP)),
+)
+
+
+def headline(results: Results, variant: str) -> Side:
+    """What stands for a variant: the branch off for a baseline, the paper's inference for an IoU-Net if it has it."""
+    paper = Side(variant, "rank", PAPER_STEP)
+    if not results.suite.variants[variant].has_iou_branch:
+        return Side(variant)
+    try:
+        paper.setting(results)
+    except NotInSuite:
+        return Side(variant)
+    return paper

@@ -1,0 +1,178 @@
+"""The index of a folder: what is written, and what is said of a missing or damaged file."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from experiments.data.folder.index import index_folder
+from experiments.evaluation.metrics import DetectionColumns, evaluate_detections, load_ground_truth
+from suite.errors import SuiteError
+from suite.layout import DataFolder
+from tests.experiments.data.folders import CLASSES, change, coco_block, edit, folder_data, read, write_coco
+
+
+def index(block, out):
+    return index_folder(folder_data(block), DataFolder(out))
+
+
+def test_a_coco_folder_becomes_the_layout_of_a_generated_set(coco, tmp_path):
+    manifest = index(coco_block(coco), tmp_path)
+    assert manifest == read(tmp_path / "dataset.json")
+    assert manifest["categories"] == ["square", "circle", "Dreieck é"]  # in the order of their ids
+    assert {n: s["images"] for n, s in manifest["splits"].items()} == {
+        "train": 24,
+        "val": 8,
+        "tune": 6,
+        "trainwithouttune": 18,
+    }
+    for name in manifest["splits"]:
+        for image in read(tmp_path / f"{name}.json")["images"]:
+            assert (tmp_path / name / image["file_name"]).is_file()
+    assert manifest["splits"]["train"]["dropped"] == {"no_area": 2, "off_image": 2}
+    entries = read(tmp_path / "train.json")["annotations"]
+    assert all(set(e) == {"id", "image_id", "category_id", "bbox", "area", "iscrowd"} for e in entries)
+    assert sum(e["iscrowd"] for e in entries) == 1
+    assert {e["category_id"] for e in entries} == set(CLASSES)
+    (across,) = [e["bbox"] for e in entries if e["bbox"][2:] == [50.5, 50.5]]
+    assert across[0] > 0  # a box across the border keeps its coordinates
+
+
+def test_another_take_changes_the_fingerprint(coco, tmp_path):
+    block = coco_block(coco)
+    first = index(block, tmp_path)["fingerprint"]
+    block["splits"]["tune"]["take"] = 7
+    assert index(block, tmp_path)["fingerprint"] != first
+
+
+def place(annotation):
+    return (annotation["image_id"], *annotation["bbox"])
+
+
+def test_ids_that_count_from_zero_lose_no_object(copy, tmp_path):
+    """pycocotools takes the id of a matched annotation for "is matched": 0 is not."""
+    data = read(copy / "val.json")
+    for kind, key in (("annotations", None), ("images", "image_id"), ("categories", "category_id")):
+        new = {entry["id"]: number for number, entry in enumerate(data[kind])}
+        for entry in data[kind]:
+            entry["id"] = new[entry["id"]]
+        for entry in data["annotations"] if key else []:
+            entry[key] = new[entry[key]]
+    change(copy / "val.json", **data)
+    index(coco_block(copy), tmp_path)
+    truth = load_ground_truth(str(tmp_path / "val.json"))
+    columns = [[a[key] for a in truth.dataset["annotations"]] for key in ("image_id", "category_id", "bbox")]
+    count = len(columns[0])
+    found = evaluate_detections(truth, DetectionColumns(*columns, [0.9] * count, [None] * count), truth.getImgIds())
+    assert found.metrics["AP"] == pytest.approx(1)
+    assert all(found.matches["detections"]["matched"])
+
+
+def test_classes_are_matched_by_name_not_by_id(copy, tmp_path):
+    renumbered = {7: 1, 3: 2, 90: 3}
+    data = read(copy / "val.json")
+    before = [(place(a), CLASSES[a["category_id"]]) for a in data["annotations"] if a["bbox"][2] > 0]
+    for entry in data["annotations"]:
+        entry["category_id"] = renumbered[entry["category_id"]]
+    for entry in data["categories"]:
+        entry["id"] = renumbered[entry["id"]]
+    change(copy / "val.json", **data)
+    index(coco_block(copy), tmp_path)
+    after = {place(a): CLASSES[a["category_id"]] for a in read(tmp_path / "val.json")["annotations"]}
+    assert after == {key: name for key, name in before if key in after} and len(after) > 5
+
+
+def test_masks_are_kept_where_asked(tmp_path):
+    write_coco(tmp_path / "set", masks=True)
+    write_coco(tmp_path / "set", images=8, seed=1, split="val", masks=True)
+    for masks in (False, True):
+        index(coco_block(tmp_path / "set", masks=masks), tmp_path / "out")
+        assert ("segmentation" in read(tmp_path / "out/train.json")["annotations"][0]) == masks
+    edit(tmp_path / "set/train.json", "annotations", segmentation=[])
+    index(coco_block(tmp_path / "set"), tmp_path / "out")
+    with pytest.raises(SuiteError, match="annotation 1 has no segmentation, which dataset.masks asks for"):
+        index(coco_block(tmp_path / "set", masks=True), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: (r / "train.json").unlink(), r"train.json \(dataset.splits.train.annotations\) is missing. If the"),
+        (lambda r: shutil.rmtree(r / "images/val"), r"images/val \(dataset.splits.val.images\) is missing"),
+        (lambda r: (r / "images/train/002.png").unlink(), r"002.png is missing, and 0 more of the 24 images of split"),
+        (lambda r: (r / "val.json").write_text('{"images": ['), r"val.json is not valid JSON .*truncated"),
+        (lambda r: (r / "val.json").write_text("[]"), "expected COCO's object with images"),
+        (lambda r: (r / "val.json").write_text("{}"), "no list 'images'"),
+        (lambda r: edit(r / "train.json", "annotations", bbox=[1, 2, 3]), r"annotation 1: bbox is \[1, 2, 3\]"),
+        (
+            lambda r: edit(r / "train.json", "annotations", bbox=[1, 2, 3, float("nan")]),
+            "annotation 1: bbox is",
+        ),
+        (
+            lambda r: edit(r / "train.json", "annotations", image_id=5),
+            "annotation 1: no image_id 5 in the file",
+        ),
+        (
+            lambda r: edit(r / "train.json", "annotations", category_id=5),
+            "annotation 1: no category_id 5 in the",
+        ),
+        (lambda r: edit(r / "train.json", "annotations", 1, id=1), "two annotations have the id 1"),
+        (lambda r: edit(r / "train.json", "images", 1, id=1000), "two images have the id 1000"),
+        (
+            lambda r: edit(r / "train.json", "images", 2, file_name="000.png"),
+            "file_name '000.png' occurs twice",
+        ),
+        (lambda r: edit(r / "train.json", "images", file_name=None), "key 'file_name' is missing or not str"),
+        (lambda r: edit(r / "train.json", "images", width=7), r"000.png is .* pixels, the annotations say 7 ×"),
+        (
+            lambda r: edit(r / "val.json", "categories", name="rhombus"),
+            "class 'rhombus' is not among the classes of",
+        ),
+    ],
+)
+def test_what_is_missing_or_damaged_is_named(copy, tmp_path, damage, message):
+    damage(copy)
+    with pytest.raises(SuiteError, match=message):
+        index(coco_block(copy), tmp_path / "out")
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
+def test_a_truncated_image_is_named(copy, tmp_path):
+    path = copy / "images/train/004.png"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SuiteError, match=r"004.png cannot be decoded .*1000 bytes.*fetch it again"):
+        index(coco_block(copy), tmp_path / "out")
+
+
+def test_a_format_that_training_cannot_read_is_named(copy, tmp_path):
+    path = copy / "images/train/004.png"
+    with Image.open(path) as image:
+        image.convert("RGB").save(path, format="PPM")
+    index(coco_block(copy), tmp_path / "out")  # by what is in the file, not by its name
+    with Image.open(path) as image:
+        image.save(path, format="PCX")
+    with pytest.raises(SuiteError, match=r"004.png: OpenCV, .* cannot read its format \(PCX\): convert it"):
+        index(coco_block(copy), tmp_path / "out")
+
+
+def test_an_image_stored_rotated_is_noticed(copy, tmp_path):
+    path = copy / "images/train/000.png"
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[274] = 6  # training sees it turned by 90 degrees, the boxes were drawn on it as stored
+        image.save(path, exif=exif)
+    with pytest.raises(SuiteError, match="do not belong together, or it is stored rotated"):
+        index(coco_block(copy), tmp_path / "out")
+
+
+def test_counts_are_checked(coco, tmp_path):
+    block = coco_block(coco)
+    block["splits"]["train"]["count"] = 25
+    with pytest.raises(SuiteError, match=r"train.json: 24 images, expected 25 \(dataset.splits.train.count\)"):
+        index(block, tmp_path)
+    with pytest.raises(SuiteError, match="split `train` has 3 categories, expected 80"):
+        index(coco_block(coco, num_categories=80), tmp_path)
+    block = coco_block(coco)
+    block["splits"]["tune"]["take"] = 24
+    with pytest.raises(SuiteError, match="dataset.splits.tune.take: 24 of the 24 images of 'train' are 24"):
+        index(block, tmp_path)

@@ -1,0 +1,69 @@
+"""Pascal VOC's XML files and lists."""
+
+import shutil
+
+import pytest
+
+from experiments.data.folder.index import index_folder
+from experiments.data.formats import voc as voc_format
+from suite.errors import SuiteError
+from suite.layout import DataFolder
+from tests.experiments.data.folders import folder_data, read, voc_block
+
+
+def index(block, out):
+    return index_folder(folder_data(block), DataFolder(out))
+
+
+def test_voc_boxes_are_counted_from_one_and_include_their_last_pixel(voc, tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a.xml").write_text(
+        "<annotation><size><width>50</width><height>40</height></size><object><name> dog </name><bndbox><xmin>1</xmin>"
+        "<ymin>2</ymin><xmax>50</xmax><ymax>2</ymax></bndbox></object></annotation>"
+    )
+    table = voc_format.read({"annotations": tmp_path, "images": tmp_path}, image_size=lambda name: (1, 1))
+    assert table["annotations"][0]["bbox"] == [0, 1, 50, 1] and table["annotations"][0]["area"] == 50
+    assert table["categories"] == [{"id": 1, "name": "dog"}]
+    index(voc_block(voc), tmp_path / "out")
+    entries = read(tmp_path / "out/val.json")
+    assert sum(e["iscrowd"] for e in entries["annotations"]) > 0  # the difficult objects of image 1
+
+
+def test_a_list_as_windows_writes_it_and_images_that_no_split_names(voc, tmp_path):
+    folder = shutil.copytree(voc, tmp_path / "copy")
+    names = folder / "ImageSets/Main/train.txt"
+    names.write_bytes(b"\xef\xbb\xbf" + names.read_bytes().replace(b"\n", b"\r\n"))
+    for suffix in (".bmp", ".png"):
+        (folder / "JPEGImages/other").with_suffix(suffix).touch()
+    expected = index(voc_block(voc), tmp_path / "a")["fingerprint"]
+    assert index(voc_block(folder), tmp_path / "b")["fingerprint"] == expected
+
+
+def append(path, text):
+    path.write_text(path.read_text("utf-8") + text, "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: (r / "Annotations/000008.xml").unlink(), "000008.xml is missing: the split lists '000008'"),
+        (lambda r: (r / "Annotations/000008.xml").write_text("<annotation>"), "000008.xml is not valid XML"),
+        (lambda r: (r / "JPEGImages/000008.JPG").unlink(), r"000008.xml: no image 000008.jpg\|"),
+        (
+            lambda r: (r / "Annotations/000008.xml").write_text("<a><object><name>dog</name></object></a>"),
+            "000008.xml: object 'dog' has no bndbox of four numbers",
+        ),
+        (lambda r: (r / "ImageSets/Main/train.txt").unlink(), r"train.txt \(dataset.splits.train.list\) is missing"),
+        (lambda r: (r / "ImageSets/Main/val.txt").write_text("\n"), "0 images, expected some"),
+        (lambda r: (r / "ImageSets/Main/val.txt").write_bytes(b"\xe9t\xe9"), "val.txt is not UTF-8"),
+        (lambda r: append(r / "ImageSets/Main/train.txt", "000008\n"), "train.txt lists '000008' twice"),
+        (
+            lambda r: (r / "JPEGImages/000008.bmp").touch(),
+            "000008.JPG and 000008.bmp: which of them belongs",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_voc_folder_is_named(voc, tmp_path, damage, message):
+    damage(shutil.copytree(voc, tmp_path / "copy"))
+    with pytest.raises(SuiteError, match=message):
+        index(voc_block(tmp_path / "copy"), tmp_path / "out")

@@ -1,0 +1,50 @@
+import dataclasses
+import json
+
+import pytest
+
+from reports.figures import step_size
+from reports.figures.step_size import apart
+from reports.results.published import load_published
+from reports.tables.accuracy import step_size_table
+from suite.errors import NotInSuite
+
+PUBLISHED = load_published()
+
+
+def test_optimum_of_each_curve(results):
+    frame = step_size.frame(results, PUBLISHED)
+    best = frame[frame["best"] & (frame["source"] == "Published reproduction")]
+    assert best[best["variant"] == "max1000_lw10.0_periou50"]["step_size"].tolist() == [2.0]
+    assert best[best["variant"] == "samp1000_lw5.0"]["step_size"].tolist() == [1.0, 2.0]
+
+
+def test_the_frame_is_the_tables_numbers(results):
+    frame, table = step_size.frame(results, PUBLISHED), step_size_table(results, PUBLISHED)
+    cells = [(row, column, row.cells[column]) for row in table.rows for column in table.columns if column in row.cells]
+    assert frame["source"].tolist() == [row.group for row, _, _ in cells]
+    assert frame["variant"].tolist() == [row.key for row, _, _ in cells]
+    assert frame["step_size"].tolist() == [float(column) for _, column, _ in cells]
+    assert frame["AP"].tolist() == [cell.value for _, _, cell in cells]
+    own = frame["source"] == "This run"
+    assert own.sum() == 4 * 3
+    assert frame.loc[own, "half_width"].tolist() == [c.half_width for row, _, c in cells if row.group == "This run"]
+
+
+def test_a_suite_without_the_guide_has_no_such_figure(results, suite):
+    inference = {**suite.raw["inference"], "step_sizes": {"weight": [0.5]}}
+    other = dataclasses.replace(results, suite=suite.changed(inference=inference))
+    with pytest.raises(NotInSuite, match="'rank' is not in inference.step_sizes"):
+        step_size.frame(other, PUBLISHED)
+
+
+def test_median_box_side(results):
+    index = json.loads((results.root / "data" / "val.json").read_text())
+    sides = sorted((a["bbox"][2] * a["bbox"][3]) ** 0.5 for a in index["annotations"] if not a["iscrowd"])
+    assert sides[(len(sides) - 1) // 2] <= step_size.median_box_side(results) <= sides[len(sides) // 2]
+
+
+def test_labels_of_a_logarithmic_axis_have_room():
+    assert apart([0.15, 0.3, 0.5, 0.6, 0.9, 1, 2, 3]) == [0.15, 0.3, 0.5, 0.9, 2, 3]
+    assert apart([0.5, 1, 2, 3]) == [0.5, 1, 2, 3]
+    assert apart([]) == []
