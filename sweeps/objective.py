@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from experiments.data.datasets import require_unseen
-from experiments.tracking import stages as tracking
+from experiments.tracking.trial import log_trial
 from experiments.training.train import train
 from suite.errors import SuiteError
 from suite.files import folder_lock, read_json, write_json
@@ -65,6 +65,7 @@ def run_trial(sweep: Sweep, trial: optuna.Trial, params: Mapping[str, Any], *, w
         if not is_published and epoch < sweep.options["epochs"] and trial.should_prune():
             raise optuna.TrialPruned(f"AP {curve[epoch]:.3f} after epoch {epoch} is below the median")
 
+    tracked = sweep.suite.layout.sweep.trial_record(f"{sweep.study}__t{trial.number}")
     record = {
         "study": sweep.study,
         "number": trial.number,
@@ -75,7 +76,7 @@ def run_trial(sweep: Sweep, trial: optuna.Trial, params: Mapping[str, Any], *, w
         folder = train_trial(sweep, params, threads=threads, on_validation=report)
     except optuna.TrialPruned:
         trial.set_user_attr("seconds", round(time.monotonic() - started, 1))
-        tracking.log_trial(sweep.suite, {**record, "state": "pruned"}, curve)
+        log_trial(sweep.suite, tracked, {**record, "state": "pruned"}, curve)
         raise
     run = read_json(folder / "run.json")
     require_unseen(run, sweep.options["split"], "λ and the guide of NMS")
@@ -94,7 +95,7 @@ def run_trial(sweep: Sweep, trial: optuna.Trial, params: Mapping[str, Any], *, w
     for key, item in found.items():
         trial.set_user_attr(key, item)
     write_json(folder / "profile.json", {**record, "value": value, **found})
-    tracking.log_trial(sweep.suite, {**record, "state": "complete", "value": value, **found}, curve)
+    log_trial(sweep.suite, tracked, {**record, "state": "complete", "value": value, **found}, curve)
     return value
 
 

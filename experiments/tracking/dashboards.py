@@ -1,14 +1,16 @@
-"""The W&B project's workspace and report as code: `python -m experiments.tracking.dashboards`, or `make dashboards`; online."""
+"""The W&B project's workspace and report as code: `python -m experiments dashboards`; online.
+
+A panel is one entry of `sections`, under the name that a stage logs its values by.
+"""
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.speed.timing import speed_rows
-from experiments.tracking.stages import PROJECT, tell
-from suite.errors import SuiteError
+from experiments.speed.rows import timed_settings
+from experiments.tracking.runs import PROJECT, tell
+from suite.errors import SuiteError, exits_on_error
 from suite.suite import Suite, load_suite
 
 LOSSES = ("loss", "loss_cls", "loss_bbox", "loss_iou", "loss_rpn_cls", "loss_rpn_bbox")
@@ -20,9 +22,8 @@ def sections(suite: Suite) -> dict[str, list[Any]]:
     """Panels by the section's title; workspace and report show the same ones."""
     import wandb_workspaces.reports.v2 as wr
 
-    names = {s.name: None for variant in suite.variants for s in suite.settings(variant)}
-    settings = list(names)
-    timed = [f"speed/{row.key}_batch1" for row in speed_rows(suite)]
+    settings = list(dict.fromkeys(s.name for variant in suite.variants for s in suite.settings(variant)))
+    timed = [f"speed/{row.key}_batch1" for row in timed_settings(suite)]
     return {
         "Training losses": [
             *(wr.LinePlot(title=key, x="iteration", y=[key], smoothing_factor=0.6) for key in LOSSES),
@@ -92,7 +93,7 @@ def _table(name: str) -> Any:
 
 
 def _curves(name: str) -> Any:
-    """The lines that `tracking` logs with `wandb.plot.line_series`."""
+    """A chart of `experiments.tracking.panels`, which is logged with `wandb.plot.line_series`."""
     import wandb_workspaces.reports.v2 as wr
 
     fields = {field: field for field in ("step", "lineKey", "lineVal")}
@@ -104,27 +105,26 @@ def _curves(name: str) -> Any:
     )
 
 
+@exits_on_error
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Make the W&B workspace and report of a suite.")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments dashboards", description="Make the W&B workspace and report of a suite."
+    )
     parser.add_argument("--suite", default="experiments/shapes.yaml", help="suite YAML (default: %(default)s)")
     parser.add_argument("--project", default=PROJECT, help="W&B project (default: %(default)s)")
     parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY"), help="W&B user or team (default: yours)")
     options = parser.parse_args(arguments)
+    suite = load_suite(options.suite)
     try:
-        suite = load_suite(options.suite)
         import wandb
 
         entity = str(options.entity or wandb.Api(timeout=30).default_entity)
         for board in (build_workspace(suite, entity, options.project), build_report(suite, entity, options.project)):
             print(board.save().url)
-    except SuiteError as error:
-        sys.exit(f"error: {error}")
+    except SuiteError:
+        raise
     except Exception as error:
         tell(f"the dashboards are not made ({type(error).__name__}: {error}); log in with `wandb login` and try again")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.history import read_metrics
-from experiments.tracking import stages as tracking
-from suite import provenance
+from experiments.tracking import runs
+from experiments.tracking.runs import Json
+from experiments.tracking.training import live_run, log_rows
+from suite import provenance, records
 from suite.layout import RunFolder
 from suite.suite import Suite
 
@@ -24,25 +26,49 @@ PATIENCE, POLL_SECONDS = 30, 2.0
 
 
 class Live:
-    """Streams a metrics log while the block runs; does nothing unless W&B is online.
+    """Streams a training's metrics log while the block runs; does nothing unless W&B is online.
 
     Attributes:
         failed: whether the server could not be reached or took too long; the user was told.
     """
 
-    def __init__(self, metrics: Path, *, is_on: bool = True, patience: float = PATIENCE, **run: Any) -> None:
-        """Takes the log, the seconds to wait for the server at either end, and keywords of `tracking.run_settings`."""
-        self.failed, self._is_on = False, is_on
-        self._metrics, self._patience, self._run = metrics, patience, run
+    def __init__(
+        self,
+        suite: Suite,
+        variant: str,
+        seed: int,
+        folder: RunFolder,
+        identity: Json,
+        config: Json,
+        *,
+        is_on: bool = True,
+        patience: float = PATIENCE,
+    ) -> None:
+        """Takes what the run is called by.
+
+        Args:
+            suite: a checked suite.
+            variant: of the suite, or 'pretraining'.
+            seed: of the training.
+            folder: of the training, with its metrics log and its W&B record.
+            identity: `training_hash`, `seed`, `ranks` and the inputs' hashes, as `training_stage` will find them.
+            config: the resolved mmdet config.
+            is_on: False shows nothing.
+            patience: seconds to wait for the server at either end.
+        """
+        self.failed, self._is_on, self._patience = False, is_on, patience
+        self._suite, self._folder, self._identity = suite, folder, identity
+        self._name, self._contents = live_run(suite, variant, seed, config)
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "Live":
-        if self._is_on and tracking.mode() == "online":
-            order = {"run": tracking.run_settings(**self._run), "patience": self._patience}
-            order["metrics"] = str(self._metrics.resolve())
+        if self._is_on and runs.mode() == "online":
+            run_id = records.claim(self._folder.record, self._identity).run_id
+            run = runs.run_settings(self._suite, self._name, run_id, self._contents)
+            order = {"run": run, "patience": self._patience, "metrics": str(self._folder.metrics.resolve())}
             command = [sys.executable, "-m", "experiments.tracking.live"]
             self._process = subprocess.Popen(
-                command, cwd=provenance.ROOT, env=tracking.environment(), stdin=subprocess.PIPE, text=True
+                command, cwd=provenance.ROOT, env=runs.environment(), stdin=subprocess.PIPE, text=True
             )
             self._send(json.dumps(order))
         return self
@@ -57,7 +83,7 @@ class Live:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            tracking.tell("the server takes too long; nothing is lost, `make sync` uploads this run later")
+            runs.tell("the server takes too long; nothing is lost, `make sync` uploads this run later")
         self.failed = self._process.returncode != 0
 
     def _send(self, line: str) -> None:
@@ -68,14 +94,6 @@ class Live:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has ended, and said why
-
-
-def live_view(
-    suite: Suite, variant: str, seed: int, folder: RunFolder, identity: Any, config: Any, *, is_on: bool
-) -> Live:
-    """A training shown live."""
-    shown = tracking.live_run(suite, variant, seed, config, tracking.new_run_id())
-    return Live(folder.metrics, is_on=is_on, **shown)
 
 
 def follow(run: Any, metrics: Path, ended: threading.Event) -> None:
@@ -90,7 +108,7 @@ def follow(run: Any, metrics: Path, ended: threading.Event) -> None:
     while True:
         is_last = ended.wait(POLL_SECONDS)
         rows = read_metrics(metrics)
-        tracking.log_rows(run, [row for row in rows[position:] if row["step"] >= run.starting_step], defined)
+        log_rows(run, [row for row in rows[position:] if row["step"] >= run.starting_step], defined)
         position = len(rows)
         if is_last:
             return
@@ -111,13 +129,13 @@ def main() -> int:
 
         patience = order["patience"]
         limits = {"init_timeout": patience, "finish_timeout": patience, "finish_timeout_raises": True}
-        run = wandb.init(**order["run"], mode="online", resume="allow", settings=tracking.wandb_settings(**limits))
+        run = wandb.init(**order["run"], mode="online", resume="allow", settings=runs.wandb_settings(**limits))
         follow(run, Path(order["metrics"]), ended)
         if said != ["finished"]:
             return 1  # killed: the last step may still lack its validation, so it is not sent
         run.finish()
     except Exception as error:
-        tracking.tell(
+        runs.tell(
             f"this training is not shown live ({type(error).__name__}: {error}); nothing is lost, "
             "`make sync` uploads its run later"
         )

@@ -24,13 +24,18 @@ def offline_runs(results: Path) -> list[Path]:
     return sorted(results.glob("*/wandb/offline-run-*"), key=lambda path: (path.name, path))
 
 
+def begun_runs(results: Path) -> list[Path]:
+    """Those of them that hold something: of a run that was killed at its start, nothing may have reached the disk."""
+    return [run for run in offline_runs(results) if any(run.glob("*.wandb")) and "id" in read_run(run)]
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """Reads an offline run.
 
     Returns:
         `id`, `name`, `project`, `group`, `job_type`, `tags`, `config`, `history` (one dict per step), `summary` (last
         values), `metrics` (definitions by name or glob), `artifacts` (`name`, `type`, `aliases`, `files`) and
-        `finished`.
+        `finished`: whether it was ended, and not by an error. Of a run that was killed, what reached the disk.
     """
     run: dict[str, Any] = {
         "history": [],
@@ -61,8 +66,16 @@ def read_run(folder: Path) -> dict[str, Any]:
             entry = {"name": artifact.name, "type": artifact.type, "aliases": list(artifact.aliases), "files": files}
             run["artifacts"].append({**entry, "metadata": json.loads(artifact.metadata or "{}")})
         elif kind == "exit":
-            run["finished"] = True
+            run["finished"] = record.exit.exit_code == 0
     return run
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a run was written to its end."""
+    try:
+        return read_run(folder)["finished"]
+    except Exception:  # no log, or one that W&B's parser cannot read
+        return False
 
 
 def wait_until_whole(folder: Path, seconds: float) -> None:

@@ -1,7 +1,11 @@
-"""What an evaluation's W&B run shows beside its numbers, as plain data: curves, calibration, sample images."""
+"""What an evaluation's W&B run shows beside its numbers, as plain data: charts, sample images.
+
+A chart that is added to `charts` is logged; `dashboards` says where it is shown.
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,38 @@ SAMPLES, SHOWN, SHOWN_SCORE = 6, 15, 0.3  # images; boxes per image, and the sco
 THRESHOLDS = ("AP50", "AP60", "AP70", "AP75", "AP80", "AP90")
 
 Curves = dict[str, list[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over one axis.
+
+    Attributes:
+        title: of the chart.
+        x: what its axis shows.
+        curves: line's name to its points.
+    """
+
+    title: str
+    x: str
+    curves: Curves
+
+
+def charts(results: Mapping[str, Mapping[str, Any]], diagnostics: Mapping[str, Any] | None) -> dict[str, Chart]:
+    """The charts of an evaluation by the name that they are logged under.
+
+    Args:
+        results: setting's name to the contents of its JSON file.
+        diagnostics: the contents of diagnostics.json; None for a detector without an IoU branch.
+    """
+    found = {"ap_by_threshold": Chart("AP by IoU threshold", "IoU threshold", threshold_curves(results))}
+    if curves := lambda_curves(results):
+        found["ap_by_lambda"] = Chart("AP by λ (0: no refinement)", "λ", curves)
+    if diagnostics is not None:
+        points, ideal = calibration_curve(diagnostics["confidence"]), [(0.5, 0.5), (1.0, 1.0)]
+        title = "mean true IoU by predicted IoU, boxes with a true IoU of 0.5 or more"
+        found["calibration"] = Chart(title, "predicted IoU", {"IoU-Net": points, "ideal": ideal})
+    return found
 
 
 def threshold_curves(results: Mapping[str, Mapping[str, Any]]) -> Curves:

@@ -1,12 +1,13 @@
-"""Uploads the offline W&B runs below results/: `python -m experiments.tracking.sync`, or `make sync`.
+"""Uploads the offline W&B runs below results/: `python -m experiments sync`, or `make sync`.
 
-First writes the runs of stages that finished without W&B, then uploads every run that is not yet there and adds the
-lineage that offline runs only name: dataset, checkpoint, evaluation, report. What is done is marked beside each run
-(`*.wandb.synced`, `lineage.json`): a second call uploads nothing, one after a broken upload goes on. Results that were
-copied here from another machine are uploaded alike.
+First writes the runs of finished stages that have none (`experiments.tracking.track`), then uploads every run that is
+not yet there and adds the lineage that offline runs only name: dataset, checkpoint, evaluation, report. What is done is
+marked beside each run (`*.wandb.synced`, `lineage.json`): a second call uploads nothing, one after a broken upload goes
+on. Results that were copied here from another machine are uploaded alike.
 """
 
 import argparse
+import atexit
 import os
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.tracking import stages as tracking
-from experiments.tracking.missing_runs import write_missing_runs
-from experiments.tracking.offline import offline_runs, read_run, relocate
+from experiments.tracking import runs as tracking
+from experiments.tracking.offline import begun_runs, read_run, relocate
+from experiments.tracking.track import track_all
 from suite.files import write_json
 
 LINEAGE = "lineage.json"
@@ -72,6 +73,7 @@ def upload(runs: Sequence[Path], project: str, entity: str | None, seconds: floa
         try:
             _resume(run, project, entity, seconds)
         except Exception as error:  # of many kinds: W&B's own, of the network
+            atexit.register(_exit_at_once)
             reason = f"{type(error).__name__}: {error}"
             break
     left = [run for run in waiting if not is_uploaded(run)]
@@ -128,6 +130,13 @@ def _resume(folder: Path, project: str, entity: str | None, seconds: float | Non
     log.with_name(f"{log.name}.synced").touch()
 
 
+def _exit_at_once() -> None:
+    """Of a process that failed: W&B would wait at its exit for a server that does not answer."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def add_lineage(runs: Sequence[Path], api: Any, path: str) -> int:
     """Adds the edges that the runs' `uses` name; a run whose inputs are not all uploaded yet waits for the next call.
 
@@ -175,9 +184,7 @@ def mark_best(runs: Sequence[Path], api: Any, path: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.tracking.sync", description="Upload the offline W&B runs."
-    )
+    parser = argparse.ArgumentParser(prog="python -m experiments sync", description="Upload the offline W&B runs.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="every suite's (default: %(default)s)")
     parser.add_argument("--run", type=Path, help="upload this run's folder only")
     parser.add_argument("--list", action="store_true", help="list the offline runs, upload nothing")
@@ -188,15 +195,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.run and not options.results.is_dir():
         parser.error(f"--results {options.results}: no such folder; it holds every suite's results")
     if options.list:
-        print(listing(offline_runs(options.results)))
+        print(listing(begun_runs(options.results)))
         return 0
     try:
         if options.run:
             runs = [options.run]
         else:
-            if written := write_missing_runs(options.results):
+            if written := track_all(options.results):
                 print(f"{written} runs written of stages that finished untracked")
-            runs = offline_runs(options.results)
+            runs = begun_runs(options.results)
         sent = upload(runs, options.project, options.entity, options.timeout)
         edges = 0
         if any(not (run / LINEAGE).is_file() for run in runs):
@@ -223,10 +230,3 @@ def listing(runs: Sequence[Path]) -> str:
         rows.append((run["group"], run["job_type"], run["name"], str(len(run["history"])), last, uploaded, str(folder)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # W&B would wait at exit for a server that does not answer

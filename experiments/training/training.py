@@ -24,7 +24,7 @@ from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
 from experiments.history import MetricsLog, read_metrics, validations, write_history
 from experiments.runtime import hardware
-from experiments.tracking.live import live_view
+from experiments.tracking.live import Live
 from experiments.training.distributed import World, average_buffers, parallel, share_of
 from experiments.training.precision import ScaledOptimizerHook, read_precision, use_precision
 from experiments.training.runner import (
@@ -114,7 +114,7 @@ class Training:
             runner.resume_state(state)
             self.logger.info(f"continuing after epoch {runner.epoch}")
         config = self.cfg._cfg_dict.to_dict()
-        with live_view(
+        with Live(
             self.suite, self.variant, self.seed, self.folder, self.identity, config, is_on=show_live and self.is_first
         ) as live:
             runner.run([build_training_loader(dataset, self.cfg, self.seed, self.ranks)], [("train", 1)])

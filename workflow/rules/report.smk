@@ -48,7 +48,7 @@ rule report:
         content=plan.suite_text,
     shell:
         "(python -m reports.build --suite {params.suite} --results {params.results} --out {params.results}/report"
-        " && python -m experiments.tracking.track_report --suite {params.suite} --report {params.results}/report) > {log} 2>&1"
+        " && python -m experiments track {params.results}/report --suite {params.suite}) > {log} 2>&1"
 
 
 rule ablation:

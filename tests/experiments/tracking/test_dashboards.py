@@ -41,7 +41,7 @@ def test_the_workspace_has_every_section_with_panels(suite, workspace):
     sections = workspace["spec"]["section"]["panelBankConfig"]["sections"]
     assert [section["name"] for section in sections] == TITLES
     assert all(section["panels"] for section in sections)
-    assert (workspace["entity"], workspace["project"], workspace["displayName"]) == ("me", "iounet", suite["title"])
+    assert (workspace["entity"], workspace["project"], workspace["displayName"]) == ("me", "iounet", suite.title)
 
 
 def test_the_report_shows_each_section_over_the_runs_of_its_job(report):
@@ -72,11 +72,8 @@ def test_what_is_shown_of_an_evaluation_is_logged_under_these_names(tiny_suite, 
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("DATA", "CACHE", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", "")  # restored after the test
-    suite = {
-        **tiny_suite,
-        "results": str(tmp_path),
-        "inference": {**tiny_suite["inference"], "guides": {"rank": [0.5]}},
-    }
+    inference = {**tiny_suite.raw["inference"], "step_sizes": {"rank": [1.0]}}  # 0.5 as it is used
+    suite = tiny_suite.changed(results=str(tmp_path), inference=inference)
     log_evaluation(suite, tmp_path / "evaluation")
     log_training(suite, tmp_path / "run")
     logged = {key for run in map(read_run, offline_runs(tmp_path)) for key in [*run["summary"], *run["metrics"]]}

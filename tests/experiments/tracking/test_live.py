@@ -1,6 +1,5 @@
 """A training shown while it runs: by a process that streams its metrics log to a server on the loopback."""
 
-import json
 import os
 import signal
 import socket
@@ -9,11 +8,13 @@ import time
 
 import pytest
 
-from experiments.tracking import live
-from experiments.tracking import stages as tracking
+from experiments.tracking import live, runs
 from experiments.tracking.live import Live, follow
 from experiments.tracking.offline import offline_runs
-from tests.experiments.tracking.tracked import CURVE, HISTORY, log_training
+from suite.files import read_json, write_json
+from suite.layout import RunFolder
+from tests.experiments.tracking.tracked import CURVE, HISTORY, IDENTITY, log_training
+from tests.experiments.tracking.tracked import write_log as append
 from tests.experiments.tracking.wandb_server import WandbServer
 
 KEY = "5ecre7" * 7
@@ -36,15 +37,17 @@ def server(monkeypatch):
         yield server
 
 
-def start(suite, metrics, patience=120, **options):
+@pytest.fixture
+def folder(tmp_path):
+    """Of a training that was begun, so that the id of its run is known."""
+    folder = RunFolder(tmp_path / "run")
+    write_json(folder.record, {"identity": IDENTITY, "run_id": "0a1b2c3d", "is_logged": False})
+    return folder
+
+
+def start(suite, folder, patience=120, **options):
     """Patient, for a busy machine, where the server answers."""
-    options["patience"] = patience
-    return Live(metrics, **tracking.live_run(suite, "faster_rcnn", 0, {"model": {}}, "0a1b2c3d"), **options)
-
-
-def append(path, rows):
-    with path.open("a") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    return Live(suite, "faster_rcnn", 0, folder, IDENTITY, {"model": {}}, patience=patience, **options)
 
 
 def wait_for(condition):
@@ -83,24 +86,26 @@ def test_follow_logs_what_the_server_does_not_have_and_the_rest_at_the_end(tmp_p
     assert (run.defined["val/AP"], run.defined["loss"]) == ("max", None)
 
 
-def test_nothing_is_started_offline(suite, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    with start(suite, tmp_path / "log") as shown:
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_nothing_is_started_offline(suite, tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    folder = RunFolder(tmp_path / "run")
+    with start(suite, folder) as shown:
         assert shown._process is None
     assert not shown.failed
     assert not (tmp_path / "results").exists()
+    assert not folder.path.exists()
 
 
-def test_killed_and_resumed_it_is_one_curve_on_the_server(suite, server, tmp_path):
-    metrics = tmp_path / "metrics.jsonl"
-    append(metrics, HISTORY[:2])
-    killed = start(suite, metrics).__enter__()
+def test_killed_and_resumed_it_is_one_curve_on_the_server(suite, server, folder):
+    append(folder.metrics, HISTORY[:2])
+    killed = start(suite, folder).__enter__()
     # a step goes out when the next one is logged; here 10 is there and 20 is not
     wait_for(lambda: "0a1b2c3d" in server.runs and server.history("0a1b2c3d"))
     os.kill(killed._process.pid, signal.SIGKILL)
     killed._process.wait()
-    with start(suite, metrics) as shown:
-        append(metrics, HISTORY[2:])
+    with start(suite, folder) as shown:
+        append(folder.metrics, HISTORY[2:])
     assert not shown.failed
     assert server.runs.keys() == {"0a1b2c3d"}
     assert [(row["_step"], row.get("loss"), row.get("val/AP")) for row in server.history("0a1b2c3d")] == CURVE
@@ -108,10 +113,20 @@ def test_killed_and_resumed_it_is_one_curve_on_the_server(suite, server, tmp_pat
     assert (run["displayName"], run["jobType"]) == ("tiny__faster_rcnn__s0", "train")
 
 
-def test_a_wrong_key_is_told_once_and_in_no_file(suite, server, tmp_path, capfd):
+def test_the_id_is_in_the_record_before_the_run_is_on_the_server(suite, server, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with start(suite, folder) as shown:
+        record = read_json(folder.record)
+        append(folder.metrics, HISTORY)
+    assert not shown.failed
+    assert (record["identity"], record["is_logged"]) == (IDENTITY, False)
+    assert server.runs.keys() == {record["run_id"]}
+
+
+def test_a_wrong_key_is_told_once_and_in_no_file(suite, server, folder, tmp_path, capfd):
     server.refuse = True
-    append(tmp_path / "log", HISTORY)
-    with start(suite, tmp_path / "log", patience=10) as shown:
+    append(folder.metrics, HISTORY)
+    with start(suite, folder, patience=10) as shown:
         pass
     assert shown.failed
     output = "".join(capfd.readouterr())
@@ -121,13 +136,13 @@ def test_a_wrong_key_is_told_once_and_in_no_file(suite, server, tmp_path, capfd)
     assert [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()] == []
 
 
-def test_a_server_that_never_answers_costs_a_bounded_time(suite, tmp_path, monkeypatch, capfd):
+def test_a_server_that_never_answers_costs_a_bounded_time(suite, folder, monkeypatch, capfd):
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
         hole.listen(64)
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
-        append(tmp_path / "log", HISTORY)
-        with start(suite, tmp_path / "log", patience=4) as shown:
+        append(folder.metrics, HISTORY)
+        with start(suite, folder, patience=4) as shown:
             assert shown._process.poll() is None, "the training does not wait until the server is given up"
             left = time.monotonic()
         assert time.monotonic() - left < 40  # two patiences and ten seconds, and what a busy machine adds
@@ -141,17 +156,17 @@ def test_a_finished_stage_is_uploaded_at_once(suite, server, tmp_path):
     assert any(a["type"] == "checkpoint" for a in server.artifacts)
 
 
-def test_the_upload_adds_what_was_not_streamed(suite, server, tmp_path):
-    append(tmp_path / "log", HISTORY[:3])
-    with start(suite, tmp_path / "log"):
+def test_the_upload_adds_what_was_not_streamed(suite, server, folder):
+    append(folder.metrics, HISTORY[:3])
+    with start(suite, folder):
         pass
-    log_training(suite, tmp_path / "run", variant="faster_rcnn", seed=0, run_id="0a1b2c3d")
+    assert log_training(suite, folder.path, variant="faster_rcnn", seed=0) == "0a1b2c3d"
     assert [(row["_step"], row.get("loss"), row.get("val/AP")) for row in server.history("0a1b2c3d")] == CURVE
 
 
 @pytest.mark.parametrize("fault", ["a wrong key", "no answer"])
 def test_what_is_not_uploaded_is_told_once_and_kept(suite, server, tmp_path, monkeypatch, capfd, fault):
-    monkeypatch.setattr(tracking, "UPLOAD_SECONDS", 10)
+    monkeypatch.setattr(runs, "UPLOAD_SECONDS", 10)
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
         hole.listen(64)

@@ -6,7 +6,8 @@ import pytest
 
 from experiments.tracking import panels
 from suite.files import read_json
-from tests.experiments.tracking.tracked import CONFIDENCE, RESULTS, result, write_evaluation
+from suite.layout import DataFolder, EvaluationFolder
+from tests.experiments.tracking.tracked import CONFIDENCE, RESULTS, result, write_data, write_detections
 
 
 def test_a_threshold_without_an_ap_has_no_point():
@@ -25,9 +26,12 @@ def test_calibration_is_the_mean_true_iou_of_each_prediction_that_occurs():
 
 @pytest.fixture
 def samples(tmp_path):
-    detections, annotations, images = write_evaluation(tmp_path)
+    data, evaluation = DataFolder(tmp_path), EvaluationFolder(tmp_path / "evaluation")
+    write_data(data)
+    write_detections(evaluation)
     settings = [RESULTS[name]["setting"] for name in ("off", "rank", "rank_refine0.5")]
-    return panels.sample_images(json.loads(annotations.read_text()), images, read_json(detections), settings)
+    annotations, detections = read_json(data.annotations("val")), read_json(evaluation.detections)
+    return panels.sample_images(annotations, data.images("val"), detections, settings)
 
 
 def test_ground_truth_without_crowds(samples):

@@ -3,13 +3,20 @@
 import builtins
 import json
 import os
+import shutil
 
 import pytest
 
-from experiments.tracking import stages as tracking
+from experiments.config import resolve_config
+from experiments.finished import Finished
+from experiments.tracking import runs
 from experiments.tracking.offline import offline_runs, read_run
-from experiments.tracking.track_report import main as track_report
-from tests.experiments.tracking.tracked import CURVE, log_evaluation, log_training
+from experiments.tracking.references import checkpoint_artifact, dataset_artifact, evaluation_artifact
+from experiments.tracking.track import main as track
+from experiments.tracking.track import track_finished
+from experiments.tracking.trial import log_trial
+from suite import provenance
+from tests.experiments.tracking.tracked import CURVE, log_evaluation, log_training, write_report, write_speed
 
 
 @pytest.fixture
@@ -58,15 +65,16 @@ def test_a_trainings_config_and_tags_say_what_it_was(suite, tmp_path):
     log_training(suite, tmp_path / "run")
     _, run = only_run(suite)
     config = run["config"]
-    assert config["mmdet"] == {"model": {"type": "FasterRCNN"}}
-    assert config["entry"] == suite["variants"]["samp1000_lw5.0"]
+    assert config["mmdet"]["model"]["type"] == "FasterRCNN"
+    assert config["mmdet"] == json.loads(json.dumps(resolve_config(suite, "samp1000_lw5.0")._cfg_dict.to_dict()))
+    assert config["entry"] == suite.raw["variants"]["samp1000_lw5.0"]
     assert (config["suite"], config["variant"], config["seed"]) == ("tiny", "samp1000_lw5.0", 3)
-    assert config["suite_settings"]["scale"] == suite["scale"]
+    assert config["suite_settings"]["scale"] == suite.raw["scale"]
     assert (config["versions"], config["hardware"]) == ({"torch": "2.11"}, {"cores": 2})
     assert config["dataset_fingerprint"] == "f" * 64
     assert config["uses"] == ["tiny__data:ffffffffffffffff"]
     assert {"tiny", "iounet"} <= set(run["tags"])
-    commit = tracking.provenance.git_state()["git_commit"]
+    commit = provenance.git_state()["git_commit"]
     assert commit is None or commit[:12] in run["tags"]
 
 
@@ -90,8 +98,8 @@ def test_what_an_evaluation_uses_is_what_the_training_made(suite, tmp_path):
     log_evaluation(suite, tmp_path / "evaluation")
     _, run = only_run(suite)
     assert run["config"]["uses"] == [
-        tracking.checkpoint_artifact(suite, "samp1000_lw5.0", 0, sha256),
-        tracking.dataset_artifact(suite, "f" * 64),
+        checkpoint_artifact(suite, "samp1000_lw5.0", 0, sha256),
+        dataset_artifact(suite, "f" * 64),
     ]
 
 
@@ -130,7 +138,7 @@ def test_an_evaluations_files_are_its_artifact(suite, tmp_path):
     run_id = log_evaluation(suite, tmp_path / "evaluation")
     _, run = only_run(suite)
     (artifact,) = (a for a in run["artifacts"] if a["type"] == "evaluation")
-    reference = tracking.evaluation_artifact(suite, "samp1000_lw5.0", 0, "val", run_id)
+    reference = evaluation_artifact(suite, "samp1000_lw5.0", 0, "val", run_id)
     assert reference in {f"{artifact['name']}:{alias}" for alias in artifact["aliases"]}
     names = {"off.json", "rank.json", "rank_refine0.5.json", "diagnostics.json", "detections.json.gz"}
     assert artifact["files"].keys() == names
@@ -141,7 +149,8 @@ def test_an_evaluations_files_are_its_artifact(suite, tmp_path):
 def test_a_trial_logs_parameters_intermediate_values_and_result(suite):
     params = {"loss_weight": 5.0, "strategy": "per_iou"}
     trial = {"study": "tiny__main", "number": 7, "params": params, "published": None, "state": "complete"}
-    tracking.log_trial(suite, {**trial, "value": 0.3, "guide": "rank", "step_size": None}, {2: 0.2, 1: 0.1})
+    record = suite.layout.sweep.trial_record("tiny__main__t7")
+    log_trial(suite, record, {**trial, "value": 0.3, "guide": "rank", "step_size": None}, {2: 0.2, 1: 0.1})
     _, run = only_run(suite)
     assert (run["name"], run["group"], run["job_type"]) == ("tiny__main__t7", "tiny__main", "sweep")
     assert run["config"]["params"] == params
@@ -152,22 +161,16 @@ def test_a_trial_logs_parameters_intermediate_values_and_result(suite):
 
 
 def test_a_pruned_trial_has_no_value(suite):
-    tracking.log_trial(suite, {"study": "tiny__main", "number": 0, "params": {}, "state": "pruned"}, {1: 0.1})
+    record = suite.layout.sweep.trial_record("tiny__main__t0")
+    log_trial(suite, record, {"study": "tiny__main", "number": 0, "params": {}, "state": "pruned"}, {1: 0.1})
     _, run = only_run(suite)
     assert "trial/value" not in run["summary"]
     assert "pruned" in run["tags"]
 
 
 def test_speed_is_a_table_and_numbers(suite):
-    def row(fps):
-        timed = {"median": 1000 / fps, "q1": 0.0, "q3": 0.0}
-        return {"fps": fps, "latency_ms": timed, "ratio": timed, "ratio_without_pooling": timed}
-
-    rows = {"faster_rcnn": row(20.0), "refine": row(10.0)}
-    result = {"device": "cpu", "seed": 0, "dataset_fingerprint": "f" * 64, "hardware": {"cores": 2}}
-    result |= {"blocks": [{"batch_size": 1, "rows": rows}], "checkpoints": {"faster_rcnn": {"sha256": "5" * 64}}}
-    result["reduced_precision"] = {"metrics": {"refine": {"AP": 0.5}, "refine_bfloat16": {"AP": 0.25}}}
-    tracking.log_speed(suite, result)
+    write_speed(suite)
+    track_finished(Finished(suite, suite.layout.speed("cpu")))
     folder, run = only_run(suite)
     assert (run["name"], run["job_type"]) == ("tiny__speed__cpu", "speed")
     columns, logged = table(folder, "speed")
@@ -179,27 +182,11 @@ def test_speed_is_a_table_and_numbers(suite):
     assert run["config"]["uses"] == ["tiny__data:" + "f" * 16, "tiny__faster_rcnn__s0:" + "5" * 16]
 
 
-def write_report(folder, evaluation):
-    (folder / "tables").mkdir(parents=True)
-    (folder / "figures").mkdir()
-    (folder / "README.md").write_text("# A report")
-    (folder / "tables/main.csv").write_text("row,AP\npaper,40.6\nours,\n")
-    (folder / "figures/ascent.png").write_bytes(evaluation.joinpath("1.png").read_bytes())
-    place = {"variant": "samp1000_lw5.0", "seed": 0, "split": "val"}
-    files = {
-        "evaluations/samp1000_lw5.0/seed0/val/off.json": {**place, "wandb_run_id": "abcd"},
-        "evaluations/samp1000_lw5.0/seed0/val/rank.json": {**place, "wandb_run_id": "abcd"},
-        "evaluations/samp1000_lw5.0/seed1/val/rank.json": {**place, "seed": 1, "wandb_run_id": None},
-        "runs/samp1000_lw5.0/seed0/run.json": {"variant": "samp1000_lw5.0", "seed": 0, "wandb_run_id": "ef01"},
-    }
-    (folder / "provenance.json").write_text(json.dumps({"files": files}))
-
-
 def test_a_report_logs_tables_figures_and_the_evaluations_it_is_made_of(suite, tmp_path):
     log_evaluation(suite, tmp_path / "evaluation")
-    write_report(suite.layout.root / "report", tmp_path / "evaluation")
-    (tmp_path / "suite.yaml").write_text(json.dumps(suite))
-    track_report(["--report", str(suite.layout.root / "report"), "--suite", str(tmp_path / "suite.yaml")])
+    write_report(suite.layout.report)
+    (tmp_path / "suite.yaml").write_text(suite.text)
+    assert track([str(suite.layout.report.path), "--suite", str(tmp_path / "suite.yaml")]) == 0
     (folder,) = (f for f in offline_runs(tmp_path) if read_run(f)["job_type"] == "report")
     run = read_run(folder)
     assert run["name"] == "tiny__report"
@@ -212,16 +199,17 @@ def test_a_report_logs_tables_figures_and_the_evaluations_it_is_made_of(suite, t
 
 
 def test_a_report_that_is_not_there_is_named(suite, tmp_path):
-    (tmp_path / "suite.yaml").write_text(json.dumps(suite))
+    (tmp_path / "suite.yaml").write_text(suite.text)
     with pytest.raises(SystemExit, match=r"provenance\.json is missing: build the report first"):
-        track_report(["--report", str(tmp_path / "none"), "--suite", str(tmp_path / "suite.yaml")])
+        track([str(tmp_path / "none"), "--suite", str(tmp_path / "suite.yaml")])
 
 
 def test_a_dataset_is_its_manifest(suite, tiny_data):
-    tracking.log_dataset(suite, tiny_data / "dataset.json")
+    shutil.copytree(tiny_data, suite.layout.data.path)
+    track_finished(Finished(suite, suite.layout.data.path))
     _, run = only_run(suite)
     (artifact,) = run["artifacts"]
-    reference = tracking.dataset_artifact(suite, run["config"]["dataset_fingerprint"])
+    reference = dataset_artifact(suite, run["config"]["dataset_fingerprint"])
     assert reference in {f"{artifact['name']}:{alias}" for alias in artifact["aliases"]}
     assert artifact["files"].keys() == {"dataset.json"}
 
@@ -262,24 +250,24 @@ def test_without_wandb_the_stage_goes_on_and_says_so_once(suite, tmp_path, monke
 
 def test_a_key_does_not_reach_the_message(suite, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_API_KEY", "secret-key")
-    tracking.tell("bad key secret-key")
+    runs.tell("bad key secret-key")
     assert "secret-key" not in capsys.readouterr().err
 
 
 def test_mode_follows_the_environment_then_a_login(suite, monkeypatch, tmp_path):
-    assert tracking.mode() == "offline"
+    assert runs.mode() == "offline"
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password x")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert tracking.mode() == "online"
+    assert runs.mode() == "online"
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert tracking.mode() == "offline"
+    assert runs.mode() == "offline"
     monkeypatch.setenv("WANDB_MODE", "dryrun")
-    assert tracking.mode() == "offline"
+    assert runs.mode() == "offline"
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert tracking.mode() == "disabled"
+    assert runs.mode() == "disabled"
 
 
 def test_a_damaged_netrc_is_no_login(suite, monkeypatch, tmp_path):
     (tmp_path / "netrc").write_text("machine\nnonsense")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert tracking.mode() == "offline"
+    assert runs.mode() == "offline"

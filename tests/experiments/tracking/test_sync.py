@@ -5,13 +5,15 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
-from experiments.tracking import stages as tracking
+from experiments.finished import Finished
+from experiments.tracking import runs as tracking
 from experiments.tracking import sync
-from experiments.tracking.missing_runs import write_missing_runs
 from experiments.tracking.offline import offline_runs, read_run, relocate
-from suite.files import read_json, write_json
+from experiments.tracking.references import dataset_artifact
+from experiments.tracking.track import track_all, track_finished
+from suite.files import read_json
+from suite.records import run_id
 from tests.experiments.tracking.tracked import CURVE, log_evaluation, log_training
 from tests.experiments.tracking.wandb_server import WandbServer
 
@@ -37,7 +39,8 @@ def run_sync(server, results, *arguments):
     command = [
         sys.executable,
         "-m",
-        "experiments.tracking.sync",
+        "experiments",
+        "sync",
         "--results",
         str(results),
         "--entity",
@@ -137,7 +140,7 @@ def test_lineage_runs_from_dataset_to_checkpoint_to_evaluation_and_is_added_once
     evaluation = log_evaluation(suite, tmp_path / "evaluation")
     references = [
         f"me/iounet/{checkpoint['name']}:{'5' * 16}",
-        f"me/iounet/{tracking.dataset_artifact(suite, 'f' * 64)}",
+        f"me/iounet/{dataset_artifact(suite, 'f' * 64)}",
     ]
     api = Api(references)
     runs = offline_runs(tmp_path / "results")
@@ -159,7 +162,7 @@ def test_lineage_waits_for_an_input_that_is_not_uploaded(suite, tmp_path, capsys
     api = Api([])
     assert sync.add_lineage(runs, api, "me/iounet") == 0
     assert "tiny__samp1000_lw5.0__s3: no lineage yet (ValueError: artifact membership" in capsys.readouterr().err
-    api.known = [f"me/iounet/{tracking.dataset_artifact(suite, 'f' * 64)}"]
+    api.known = [f"me/iounet/{dataset_artifact(suite, 'f' * 64)}"]
     assert sync.add_lineage(runs, api, "me/iounet") == 1
 
 
@@ -190,22 +193,23 @@ def test_runs_of_untracked_stages_are_written_later(suite, tiny_data, tmp_path, 
     from experiments.training.train import train
 
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    root = suite.layout.root
-    shutil.copytree(tiny_data, root / "data")
-    (root / "suite.yaml").write_text(yaml.safe_dump(suite))
-    folder = root / "runs/faster_rcnn/seed0"
-    train(suite, "faster_rcnn", 0, work_dir=folder, data_dir=root / "data", pretraining=None)
-    before = (folder / "run.json").stat().st_mtime_ns
-    assert read_json(folder / "run.json")["wandb_run_id"] is None
+    layout = suite.layout
+    shutil.copytree(tiny_data, layout.data.path)
+    layout.suite_file.write_text(suite.text)
+    folder = layout.run("faster_rcnn", 0)
+    train(suite, "faster_rcnn", 0, folder=folder, data=layout.data, pretraining=None)
+    before = folder.run.stat().st_mtime_ns
+    assert track_finished(Finished(suite, folder.path)) is None
+    assert not folder.record.exists()
 
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert write_missing_runs(tmp_path / "results") == 2, "the data set and the training"
+    assert track_all(tmp_path / "results") == 2, "the data set and the training"
     runs = {run["name"]: run for run in map(read_run, offline_runs(tmp_path / "results"))}
     assert runs.keys() == {"tiny__data", "tiny__faster_rcnn__s0"}
     assert runs["tiny__faster_rcnn__s0"]["history"][-1]["_step"] == 8
-    assert read_json(folder / "run.json")["wandb_run_id"] == runs["tiny__faster_rcnn__s0"]["id"]
-    assert (folder / "run.json").stat().st_mtime_ns == before, "a workflow must not take it for a new result"
-    assert write_missing_runs(tmp_path / "results") == 0
+    assert run_id(folder.record, read_json(folder.run)) == runs["tiny__faster_rcnn__s0"]["id"]
+    assert folder.run.stat().st_mtime_ns == before, "a workflow must not take it for a new result"
+    assert track_all(tmp_path / "results") == 0
 
 
 def test_an_evaluation_that_went_untracked_is_written_from_its_files(suite, tiny_data, tmp_path):
@@ -216,27 +220,36 @@ def test_an_evaluation_that_went_untracked_is_written_from_its_files(suite, tiny
     from experiments.evaluation.evaluate import evaluate
     from experiments.models import build_model
 
-    root = suite.layout.root
-    shutil.copytree(tiny_data, root / "data")
-    (root / "suite.yaml").write_text(yaml.safe_dump(suite))
+    layout = suite.layout
+    shutil.copytree(tiny_data, layout.data.path)
+    layout.suite_file.write_text(suite.text)
     torch.manual_seed(0)
     model = build_model(resolve_config(suite, "samp1000_lw5.0"))
-    meta = {"classes": dataset_classes(root / "data")}
+    meta = {"classes": dataset_classes(layout.data)}
     torch.save({"meta": meta, "state_dict": model.state_dict()}, tmp_path / "checkpoint.pth")
-    out = root / "evaluations/samp1000_lw5.0/seed0/val"
-    place = {"data_dir": root / "data", "out": out, "checkpoint": tmp_path / "checkpoint.pth"}
-    evaluate(suite, "samp1000_lw5.0", 0, "val", **place)
+    out = layout.evaluation("samp1000_lw5.0", 0, "val")
+    checkpoint = tmp_path / "checkpoint.pth"
+    evaluate(suite, "samp1000_lw5.0", 0, "val", data=layout.data, out=out, checkpoint=checkpoint)
+    track_finished(Finished(suite, out.path))
     (first,) = offline_runs(tmp_path / "results")
-    for path in out.glob("*.json"):
-        write_json(path, {**read_json(path), "wandb_run_id": None})
+    out.record.unlink()
 
-    assert write_missing_runs(tmp_path / "results") == 2, "the data set and the evaluation"
+    assert track_all(tmp_path / "results") == 2, "the data set and the evaluation"
     written = [read_run(run) for run in offline_runs(tmp_path / "results") if run != first]
     told, (again,) = read_run(first), [run for run in written if run["job_type"] == "eval"]
-    assert {read_json(path)["wandb_run_id"] for path in out.glob("*.json")} == {again["id"]}
-    for run in (told, again):
-        for key in ("versions", "hardware"):  # of the machine that evaluated; the files do not say
-            run["config"].pop(key, None)
+    settings = [path for path in out.path.glob("*.json") if out.setting_of(path)]
+    assert len(settings) == 3
+    assert {run_id(out.record, read_json(path)) for path in [out.index, out.diagnostics, *settings]} == {again["id"]}
+    assert {"versions", "hardware"} < told["config"].keys()
     same = ("name", "group", "job_type", "config")
     assert {key: told[key] for key in same} == {key: again[key] for key in same}
     assert told["summary"]["rank/AP"] == again["summary"]["rank/AP"]
+
+
+def test_a_run_of_which_nothing_reached_the_disk_is_passed_over(suite, server, tmp_path):
+    log_training(suite, tmp_path / "run")
+    torn = suite.layout.wandb / "offline-run-20260101_000000-deadbeef"
+    torn.mkdir()
+    (torn / "run-deadbeef.wandb").write_bytes(b":W&B\xe1\xbe\x00")
+    assert sync.main(["--results", str(tmp_path / "results"), "--list"]) == 0
+    assert "1 runs uploaded, 0 were there" in run_sync(server, tmp_path / "results").stdout

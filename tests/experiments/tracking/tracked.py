@@ -1,4 +1,4 @@
-"""What a tiny training and a tiny evaluation leave, for the tests of what is logged of them."""
+"""What finished stages leave, as small files, for the tests of what is logged of them."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from experiments.tracking import stages as tracking
+from experiments.finished import Finished
+from experiments.history import write_history
+from experiments.tracking.track import track_finished
 from suite.files import sha256, write_json
+from suite.layout import DataFolder, EvaluationFolder, ReportFolder, RunFolder
 
 HISTORY = [
     {"step": 10, "epoch": 0.5, "loss": 2.0, "loss_iou": 0.5, "lr": 0.1},
@@ -22,14 +25,28 @@ CURVE = [  # of the above: one row per step
     (30, 0.5, None),
     (40, None, 0.125),
 ]
+FINGERPRINT = "f" * 64
+IDENTITY = {"training_hash": "c0ffee", "seed": 0, "ranks": 1, "dataset_fingerprint": FINGERPRINT}  # of a training
+VARIANT = "samp1000_lw5.0"
 
 
-def log_training(suite, folder: Path, variant="samp1000_lw5.0", seed=3, history=HISTORY, **options):
-    """Logs a training whose checkpoint, eleven bytes, lies in `folder`. Returns the run's id."""
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint.pth"
-    checkpoint.write_bytes(b"the weights")
+def write_log(path: Path, rows) -> None:
+    """Writes a metrics.jsonl, or appends to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def write_training(suite, path: Path, variant=VARIANT, seed=3, history=HISTORY, weights=b"the weights") -> RunFolder:
+    """A finished training with a checkpoint of eleven bytes."""
+    folder = RunFolder(path)
+    folder.metrics.unlink(missing_ok=True)
+    write_log(folder.metrics, history)
+    write_history(folder.history, list(history))
+    folder.checkpoint.unlink(missing_ok=True)
+    folder.checkpoint.write_bytes(weights)
     run = {
+        "suite": suite.name,
         "variant": variant,
         "seed": seed,
         "config_hash": "c0ffee",
@@ -37,18 +54,22 @@ def log_training(suite, folder: Path, variant="samp1000_lw5.0", seed=3, history=
         "git_dirty": False,
         "versions": {"torch": "2.11"},
         "hardware": {"cores": 2},
-        "inputs": {"dataset_fingerprint": "f" * 64},
-        "uses": [tracking.dataset_artifact(suite, "f" * 64)],
+        "inputs": {"dataset_fingerprint": FINGERPRINT},
         "mapped": {},
+        "ranks": 1,
         "epochs": 2,
         "iterations": 40,
         "wall_time_s": 7.0,
-        "checkpoint": {"bytes": 11, "sha256": sha256(checkpoint)},
+        "checkpoint": {"bytes": len(weights), "sha256": sha256(folder.checkpoint)},
+        "trained_on": {"split": "train", "images": 32, "seen": ["train"]},
     }
-    config = {"model": {"type": "FasterRCNN"}}
-    return tracking.log_training(
-        suite, variant, seed, run=run, config=config, history=history, checkpoint=checkpoint, **options
-    )
+    write_json(folder.run, run)
+    return folder
+
+
+def log_training(suite, path: Path, **options):
+    """Logs a training whose files are written into a folder. Returns the run's id."""
+    return track_finished(Finished(suite, write_training(suite, path, **options).path))
 
 
 def result(guide, step_size, ap):
@@ -73,49 +94,83 @@ CONFIDENCE = {
 }
 
 
-def write_evaluation(folder: Path):
-    """Two images with annotations and detections; returns where detections, annotations and images are."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_data(folder: DataFolder) -> None:
+    """Two images of a split `val` with annotations, and the manifest."""
+    folder.images("val").mkdir(parents=True, exist_ok=True)
     images = [{"id": i, "file_name": f"{i}.png", "width": 32, "height": 32} for i in (1, 2)]
     for image in images:
-        cv2.imwrite(str(folder / image["file_name"]), np.zeros((32, 32, 3), np.uint8))
+        cv2.imwrite(str(folder.images("val") / image["file_name"]), np.zeros((32, 32, 3), np.uint8))
     truth = [{"image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 20]}]
     truth.append({"image_id": 1, "category_id": 7, "bbox": [0, 0, 32, 32], "iscrowd": 1})
     categories = [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}]
-    annotations = folder / "val.json"
-    annotations.write_text(json.dumps({"images": images, "annotations": truth, "categories": categories}))
+    write_json(folder.annotations("val"), {"images": images, "annotations": truth, "categories": categories})
+    splits = {"val": {"images": 2, "annotations": 2}}
+    write_json(folder.manifest, {"fingerprint": FINGERPRINT, "categories": ["cat", "dog"], "splits": splits})
+
+
+def write_detections(folder: EvaluationFolder) -> None:
+    """The boxes of every setting on the images of `write_data`."""
     boxes = {"image_id": [1, 1, 2], "category_id": [7, 9, 7], "bbox": [[1, 2, 10, 20], [0, 0, 5, 5], [3, 3, 4, 4]]}
     columns = {
         "off": {**boxes, "score": [0.9, 0.1, 0.5], "iou": [None] * 3},
         "rank": {**boxes, "score": [0.9, 0.1, 0.5], "iou": [0.8, 0.5, 0.6]},
         "rank_refine0.5": {**boxes, "score": [0.72, 0.1, 0.4], "iou": [0.8, 0.5, 0.8]},
     }
-    write_json(folder / "detections.json.gz", {"images": [1, 2], "settings": columns})
-    return folder / "detections.json.gz", annotations, folder
+    write_json(folder.detections, {"images": [1, 2], "settings": columns})
 
 
-def log_evaluation(suite, folder: Path, **options):
-    """Logs an evaluation whose files lie in `folder`. Returns the run's id."""
-    detections, annotations, images = write_evaluation(folder)
+def write_evaluation(suite, path: Path, variant=VARIANT, seed=0, results=RESULTS) -> EvaluationFolder:
+    """A finished evaluation, and the suite's data."""
+    write_data(suite.layout.data)
+    folder = EvaluationFolder(path)
+    write_detections(folder)
+    place = {"suite": suite.name, "variant": variant, "seed": seed, "split": "val"}
     origin = {
         "checkpoint_sha256": "5" * 64,
         "config_hash": "c0ffee",
         "git_commit": None,
-        "dataset_fingerprint": "f" * 64,
+        "dataset_fingerprint": FINGERPRINT,
     }
-    return tracking.log_evaluation(
-        suite,
-        "samp1000_lw5.0",
-        0,
-        "val",
-        config={"model": {}},
-        origin=origin,
-        machine={"versions": {"torch": "2.11"}, "hardware": {"cores": 2}},
-        results=RESULTS,
-        diagnostics={"confidence": CONFIDENCE},
-        detections=detections,
-        annotations=annotations,
-        images=images,
-        own="rank_refine0.5",
-        **options,
-    )
+    for name, contents in results.items():
+        write_json(folder.setting(name), {**place, **contents, **origin})
+    write_json(folder.diagnostics, {**place, "confidence": CONFIDENCE, **origin})
+    machine = {"versions": {"torch": "2.11"}, "hardware": {"cores": 2}}
+    ap = {name: contents["metrics"]["AP"] for name, contents in results.items()}
+    write_json(folder.index, {**place, **origin, **machine, "seconds": 1.0, "AP": ap})
+    return folder
+
+
+def log_evaluation(suite, path: Path, **options):
+    """Logs an evaluation whose files are written into a folder. Returns the run's id."""
+    return track_finished(Finished(suite, write_evaluation(suite, path, **options).path))
+
+
+def write_speed(suite, fps=20.0) -> None:
+    """Timed inference on a CPU."""
+
+    def row(fps):
+        timed = {"median": 1000 / fps, "q1": 0.0, "q3": 0.0}
+        return {"fps": fps, "latency_ms": timed, "ratio": timed, "ratio_without_pooling": timed}
+
+    rows = {"faster_rcnn": row(fps), "refine": row(10.0)}
+    result = {"device": "cpu", "seed": 0, "dataset_fingerprint": FINGERPRINT, "hardware": {"cores": 2}}
+    result |= {"blocks": [{"batch_size": 1, "rows": rows}], "checkpoints": {"faster_rcnn": {"sha256": "5" * 64}}}
+    result["reduced_precision"] = {"metrics": {"refine": {"AP": 0.5}, "refine_bfloat16": {"AP": 0.25}}}
+    write_json(suite.layout.speed("cpu"), result)
+
+
+def write_report(folder: ReportFolder) -> None:
+    """A report with one table and one figure."""
+    folder.tables.mkdir(parents=True, exist_ok=True)
+    folder.figures.mkdir(exist_ok=True)
+    folder.readme.write_text("# A report")
+    (folder.tables / "main.csv").write_text("row,AP\npaper,40.6\nours,\n")
+    cv2.imwrite(str(folder.figures / "ascent.png"), np.zeros((32, 32, 3), np.uint8))
+    place = {"variant": VARIANT, "seed": 0, "split": "val"}
+    files = {
+        f"evaluations/{VARIANT}/seed0/val/off.json": {**place, "wandb_run_id": "abcd"},
+        f"evaluations/{VARIANT}/seed0/val/rank.json": {**place, "wandb_run_id": "abcd"},
+        f"evaluations/{VARIANT}/seed1/val/rank.json": {**place, "seed": 1, "wandb_run_id": None},
+        f"runs/{VARIANT}/seed0/run.json": {"variant": VARIANT, "seed": 0, "wandb_run_id": "ef01"},
+    }
+    write_json(folder.provenance, {"files": files})

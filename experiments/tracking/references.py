@@ -1,0 +1,22 @@
+"""What W&B artifacts are called, as `name:alias`: how one run names what another one made."""
+
+from __future__ import annotations
+
+from suite.suite import Suite
+
+DIGEST = 16  # characters of a digest that serve as an artifact's alias
+
+
+def dataset_artifact(suite: Suite, fingerprint: str) -> str:
+    """The reference of a data set."""
+    return f"{suite.name}__data:{fingerprint[:DIGEST]}"
+
+
+def checkpoint_artifact(suite: Suite, variant: str, seed: int, sha256: str) -> str:
+    """The reference of a checkpoint."""
+    return f"{suite.name}__{variant}__s{seed}:{sha256[:DIGEST]}"
+
+
+def evaluation_artifact(suite: Suite, variant: str, seed: int, split: str, run_id: str) -> str:
+    """The reference of what an evaluation found."""
+    return f"{suite.name}__{variant}__s{seed}__{split}:{run_id}"
