@@ -1,10 +1,15 @@
-"""`python -m experiments COMMAND …`: one command for every stage; `--help` behind a command says what it takes."""
+"""`python -m experiments COMMAND …`: one command for every stage; `--help` behind a command says what it takes.
+
+A stage ends with its files. What has finished is tracked here, as a step after it that reads the files alone.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Sequence
+
+from experiments.finished import Finished
 
 COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it does
     "data": ("experiments.data.command", "make the images of a suite, or check and index those in a folder"),
@@ -27,8 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"python -m experiments: no command '{words[0]}'\n\n{usage()}", file=sys.stderr)
         return 2
-    module = importlib.import_module(COMMANDS[words[0]][0])
-    return module.main(words[1:]) or 0
+    done = importlib.import_module(COMMANDS[words[0]][0]).main(words[1:])
+    if isinstance(done, Finished):
+        from experiments.tracking.track import track_finished
+
+        track_finished(done)
+        return 0
+    return done or 0
 
 
 def usage() -> str:

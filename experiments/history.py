@@ -1,15 +1,17 @@
-"""A run's metrics.jsonl, the source of truth for its curves."""
+"""The curves of a run: metrics.jsonl, the source of truth while it trains, and history.csv, made of it."""
 
+import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from suite.files import atomic
 
-METRICS = "metrics.jsonl"
+VALIDATION = "val/"  # what the names of validation metrics begin with
 
 
 class MetricsLog:
-    """The run's metrics.jsonl, the source of truth for its curves: one JSON object per line, ordered by step."""
+    """A metrics.jsonl that is written: one JSON object per line, ordered by step."""
 
     def __init__(self, path: Path, resume_step: int) -> None:
         """Drops the rows after `resume_step` (and a torn last line): what is trained again is logged again."""
@@ -35,3 +37,24 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
             except json.JSONDecodeError:
                 break
     return rows
+
+
+def validation_of(row: dict[str, float]) -> dict[str, float]:
+    """The validation metrics of a row by their plain names; empty where it has none."""
+    return {key.removeprefix(VALIDATION): value for key, value in row.items() if key.startswith(VALIDATION)}
+
+
+def validations(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """(epoch, metrics) of every validation in a metrics.jsonl."""
+    for row in read_metrics(path):
+        if found := validation_of(row):
+            yield int(row["epoch"]), found
+
+
+def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    """Curves as a wide CSV: one row per logged step, blank where a row has no value."""
+    columns = list(dict.fromkeys(["step", "epoch", *(key for row in rows for key in row)]))
+    with atomic(path) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,1 +1,1 @@
-"""The description of a suite, and where its results lie: plain data, without torch or mmdet; everything may import it."""
+"""The description of a suite, and where its results lie: no torch, no mmdet; everything may import it."""

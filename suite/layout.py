@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from suite.settings import GUIDES
+
 RECORD = "wandb_run.json"
 SUITE_FILE = "suite.yaml"
 
@@ -127,9 +129,9 @@ class EvaluationFolder(Folder):
 
     def setting_of(self, path: Path) -> str | None:
         """The setting that a file of this folder belongs to; None for a file of another kind."""
-        found = re.fullmatch(r"(off|[a-z]+(?:_refine[0-9.e+-]+)?)(?:\.matches\.json\.gz|\.json)", path.name)
-        own = (self.index, self.detections, self.diagnostics, self.record)
-        return found[1] if found and path.name not in {p.name for p in own} else None
+        guides = "|".join(GUIDES)
+        found = re.fullmatch(rf"(off|(?:{guides})(?:_refine[0-9.e+-]+)?)(?:\.matches\.json\.gz|\.json)", path.name)
+        return found[1] if found else None
 
     def foreign(self) -> list[str]:
         """Names of what lies here and is no part of an evaluation."""

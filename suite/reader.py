@@ -14,6 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from suite.errors import SuiteError
+from suite.settings import GUIDES
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 SHOWN_AS = "suite/schema.yaml"
@@ -53,7 +54,11 @@ def read_yaml(path: Path) -> Any:
 
 
 def require_plain(value: Any, source: str, where: str = "") -> None:
-    """Refuses what YAML can say and JSON cannot: dates, NaN, infinities, keys that are no strings. Raises `SuiteError`."""
+    """Refuses what YAML can say and JSON cannot: dates, NaN, infinities, keys that are no strings.
+
+    Raises:
+        SuiteError: names the key.
+    """
     place = f"{source}: {where or 'top level'}"
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -82,7 +87,7 @@ def checked(data: Any, source: str) -> dict[str, Any]:
         SuiteError: it does not fit the schema; a line per error, each naming the key.
     """
     require_plain(data, source)
-    data = json.loads(json.dumps(data))
+    data = json.loads(json.dumps(dict(data) if isinstance(data, Mapping) else data))
     if isinstance(data, dict) and data.get("sweep", {}) is None:
         del data["sweep"]  # a file laid over a suite can only set a key, not take it away
     schema = read_schema()
@@ -95,7 +100,9 @@ def checked(data: Any, source: str) -> dict[str, Any]:
 
 def read_schema() -> dict[str, Any]:
     """The schema: keys, types, limits, defaults and descriptions."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema["$defs"]["guide"]["enum"] = list(GUIDES)
+    return schema
 
 
 def _message(error: ValidationError) -> str:

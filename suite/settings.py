@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-GUIDES = ("rank", "weight", "none")  # what ranks boxes in NMS: see `iounet.core.nms.iou_guided_nms`
+GUIDES = ("rank", "weight", "none")  # what ranks boxes in NMS: those of `iounet.core.nms.iou_guided_nms`
 DIGITS = 6  # significant ones of an actual λ: those of the file name, so that a name stands for one value
 
 

@@ -7,7 +7,6 @@ to the project's root.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,7 +297,7 @@ class Suite:
     @property
     def text(self) -> str:
         """The checked YAML with its defaults, as text."""
-        return yaml.safe_dump(json.loads(json.dumps(self.raw)), sort_keys=False)
+        return yaml.safe_dump(dict(self.raw), sort_keys=False)
 
     def variant(self, name: str) -> Variant:
         """One of its variants, or the pretraining by the name 'pretraining'. Raises `SuiteError` for an unknown one."""
@@ -471,9 +470,8 @@ def _check_generated(suite: Suite, source: str) -> None:
         first, last = getattr(suite.dataset, key)
         if first > last or (high is not None and last > high):
             limit = "" if high is None else f", at most dataset.image_size ({high})"
-            raise SuiteError(
-                f"{source}: dataset.{key}: expected two {kind}, the smaller first{limit}, got {suite.raw['dataset'][key]}"
-            )
+            found = suite.raw["dataset"][key]
+            raise SuiteError(f"{source}: dataset.{key}: expected two {kind}, the smaller first{limit}, got {found}")
 
 
 def _check_folder(suite: Suite, source: str) -> None:

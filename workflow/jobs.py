@@ -7,8 +7,8 @@ from experiments.config import config_hash, resolve_config, training_hash
 from experiments.data.folder import missing
 from experiments.data.shapes.spec import digest, fingerprint
 from experiments.data.weights import missing_weights
-from experiments.speed.timing import VARIANTS as TIMED
-from experiments.speed.timing import speed_rows
+from experiments.speed.rows import VARIANTS as TIMED
+from experiments.speed.rows import timed_settings
 from suite.files import atomic
 from suite.suite import GeneratedData, Suite
 
@@ -41,7 +41,7 @@ class Plan:
             self.data_module, self.data_fingerprint = "experiments.data.folder", digest(suite.raw["dataset"])
         trained = suite.trained
         self._configs = {variant: resolve_config(suite, variant) for variant in trained}
-        self.speed = [f"{self.results}/speed/{suite.speed.device}.json"] if speed_rows(suite) else []
+        self.speed = [f"{self.results}/speed/{suite.speed.device}.json"] if timed_settings(suite) else []
 
     def write_suite(self) -> None:
         """Writes `suite_file` unless it is there with the same contents."""
@@ -86,7 +86,7 @@ class Plan:
     def speed_hash(self) -> list[str]:
         """What decides whether inference is timed again."""
         configs = [config_hash(self._configs[variant]) for variant in TIMED]
-        return [*configs, *map(str, speed_rows(self.suite)), str(self.suite.speed)]
+        return [*configs, *map(str, timed_settings(self.suite)), str(self.suite.speed)]
 
     def evaluations(self, variants: list[str]) -> list[str]:
         """The evaluations of the variants, every seed, on the reported split.

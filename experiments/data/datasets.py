@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
-from suite.files import sha256
 
 
 def dataset_fingerprint(data_dir: Path) -> str:
@@ -72,21 +71,6 @@ def build_split(cfg: Any, data_dir: Path, split: str, images: int | None = None)
     if images is not None:
         dataset.data_infos, dataset.img_ids = dataset.data_infos[:images], dataset.img_ids[:images]
     return dataset
-
-
-def checkpoint_or_error(path: Path) -> Any:
-    """Loads a checkpoint's plain contents. Raises `SuiteError` naming a missing or damaged file."""
-    import torch
-
-    if not path.is_file():
-        raise SuiteError(f"{path} is missing: train it first (snakemake all --cores)")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise SuiteError(
-            f"{path} is not a readable checkpoint ({path.stat().st_size} bytes, sha256 {sha256(path)[:16]}): "
-            f"delete it and run again. Cause: {error}"
-        ) from error
 
 
 def _manifest(data_dir: Path) -> Any:

@@ -47,7 +47,7 @@ class Diagnostics:
         self._ground_truth = ground_truth
         self._labels = {category: label for label, category in enumerate(category_ids)}
         self._step_size, self._num_steps = setting.step_size.actual, setting.num_steps
-        self._step_sizes = sorted({step for step in (self._step_size, *(size.actual for size in step_sizes))})
+        self._step_sizes = sorted({self._step_size, *(step.actual for step in step_sizes)})
         self._objects = self._images = 0
         self._confidence: list[Array] = []
         self._survivors: dict[str, list[Array]] = {name: [] for name in NMS}

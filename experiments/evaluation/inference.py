@@ -12,7 +12,7 @@ from mmcv import ConfigDict
 from mmcv.parallel import scatter
 
 from experiments.evaluation.diagnostics import Diagnostics
-from experiments.evaluation.metrics import Detections
+from experiments.evaluation.metrics import DetectionColumns
 from suite.settings import Setting
 
 
@@ -25,7 +25,7 @@ def detect(
     progress: str | None = None,
     diagnostics: Diagnostics | None = None,
     workers: int = 0,
-) -> dict[str, Detections]:
+) -> dict[str, DetectionColumns]:
     """Detections of every setting over a dataset.
 
     Args:
@@ -44,7 +44,7 @@ def detect(
     from tqdm import tqdm
 
     settings = list(settings)
-    found = {setting.name: Detections() for setting in settings}
+    found = {setting.name: DetectionColumns() for setting in settings}
     device = next(model.parameters()).device
     target = -1 if device.type == "cpu" else device.index
     loader = build_dataloader(dataset, batch_size, workers, dist=False, shuffle=False)
@@ -68,7 +68,7 @@ def _detect_batch(
     settings: list[Setting],
     image_ids: list[int],
     category_ids: list[int],
-    found: dict[str, Detections],
+    found: dict[str, DetectionColumns],
     diagnostics: Diagnostics | None,
 ) -> None:
     features = model.extract_feat(images)
@@ -115,7 +115,7 @@ def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
 
 
 def _append(
-    found: Detections, image_id: int, categories: list[int], boxes: Any, scores: Any, labels: Any, ious: Any
+    found: DetectionColumns, image_id: int, categories: list[int], boxes: Any, scores: Any, labels: Any, ious: Any
 ) -> None:
     xyxy = boxes.double().cpu()
     xywh = torch.cat([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], dim=1)

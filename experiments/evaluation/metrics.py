@@ -15,7 +15,7 @@ THRESHOLDS = {f"AP{t}": t / 100 for t in (50, 60, 70, 75, 80, 90)}
 
 
 @dataclass
-class Detections:
+class DetectionColumns:
     """Detections of one inference setting over a split, column by column.
 
     Attributes:
@@ -33,9 +33,9 @@ class Detections:
     iou: list[float | None] = field(default_factory=list)
 
     @staticmethod
-    def concatenate(parts: Iterable["Detections"]) -> "Detections":
+    def concatenate(parts: Iterable["DetectionColumns"]) -> "DetectionColumns":
         """The rows of all parts, in their order."""
-        whole = Detections()
+        whole = DetectionColumns()
         for part in parts:
             for column in fields(part):
                 getattr(whole, column.name).extend(getattr(part, column.name))
@@ -73,7 +73,7 @@ def load_ground_truth(path: str) -> COCO:
         return COCO(path)
 
 
-def evaluate_detections(ground_truth: COCO, detections: Detections, image_ids: list[int]) -> Evaluation:
+def evaluate_detections(ground_truth: COCO, detections: DetectionColumns, image_ids: list[int]) -> Evaluation:
     """COCO evaluation of detections on the given images (at most 100 detections per image).
 
     Raises:
@@ -128,7 +128,7 @@ def _matches(coco_eval: COCOeval) -> dict[str, Any]:
     }
 
 
-def _results(ground_truth: COCO, detections: Detections) -> COCO:
+def _results(ground_truth: COCO, detections: DetectionColumns) -> COCO:
     rows = [
         {"image_id": image, "category_id": category, "bbox": box, "score": score}
         for image, category, box, score in zip(

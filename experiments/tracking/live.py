@@ -17,6 +17,8 @@ from typing import Any
 from experiments.history import read_metrics
 from experiments.tracking import stages as tracking
 from suite import provenance
+from suite.layout import RunFolder
+from suite.suite import Suite
 
 PATIENCE, POLL_SECONDS = 30, 2.0
 
@@ -66,6 +68,14 @@ class Live:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has ended, and said why
+
+
+def live_view(
+    suite: Suite, variant: str, seed: int, folder: RunFolder, identity: Any, config: Any, *, is_on: bool
+) -> Live:
+    """A training shown live."""
+    shown = tracking.live_run(suite, variant, seed, config, tracking.new_run_id())
+    return Live(folder.metrics, is_on=is_on, **shown)
 
 
 def follow(run: Any, metrics: Path, ended: threading.Event) -> None:

@@ -12,8 +12,9 @@ import torch
 from mmcv.runner import EpochBasedRunner, Hook, LoggerHook
 from mmcv.runner.checkpoint import get_state_dict
 
-from experiments.history import MetricsLog, read_metrics
+from experiments.history import VALIDATION, MetricsLog, read_metrics, validation_of
 from suite.files import atomic
+from suite.layout import RunFolder
 
 
 class Runner(EpochBasedRunner):
@@ -55,9 +56,10 @@ class Runner(EpochBasedRunner):
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
-        with atomic(Path(self.work_dir) / f"epoch_{self.epoch + 1}.pth") as part:
+        folder = RunFolder(Path(self.work_dir))
+        with atomic(folder.state(self.epoch + 1)) as part:
             torch.save(state, part)
-        for old in saved_states(Path(self.work_dir))[keep:]:
+        for old in folder.states()[keep:]:
             old.unlink()
 
     def resume_state(self, state: dict[str, Any]) -> None:
@@ -70,11 +72,6 @@ class Runner(EpochBasedRunner):
             self.scaler.load_state_dict(state["scaler"])
         self._epoch, self._iter = state["meta"]["epoch"], state["meta"]["iter"]
         self._clock -= state["meta"]["seconds"]
-
-
-def saved_states(work_dir: Path) -> list[Path]:
-    """The intermediate checkpoints of a run, newest first."""
-    return sorted(work_dir.glob("epoch_*.pth"), key=lambda p: int(p.stem.split("_")[1]), reverse=True)
 
 
 def peak_memory() -> float:
@@ -137,7 +134,7 @@ class ValidationHook(Hook):
         if metrics is None or self.log is None:
             return
         runner.logger.info("validation: " + ", ".join(f"{k} {v:.3f}" for k, v in metrics.items() if v is not None))
-        self.log.append(runner.iter, runner.epoch + 1, {f"val/{k}": v for k, v in metrics.items()})
+        self.log.append(runner.iter, runner.epoch + 1, {f"{VALIDATION}{k}": v for k, v in metrics.items()})
 
 
 class ValidatedHook(Hook):
@@ -149,11 +146,6 @@ class ValidatedHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Called by mmcv."""
         self.on_validation(runner.epoch + 1, validation_of(read_metrics(self.log.path)[-1]))
-
-
-def validation_of(row: dict[str, float]) -> dict[str, float]:
-    """The validation metrics of a row of metrics.jsonl by their plain names; empty where it has none."""
-    return {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
 
 
 class MetricsHook(LoggerHook):

@@ -1,17 +1,23 @@
-"""What suite, data and machine change in a config."""
+"""A resolved config: what suite, data and machine change in it; its hashes."""
+
+from pathlib import Path
 
 import pytest
 
-from experiments.config import fit_schedule, resolve_config, set_classes, training_hash
+from experiments.config import config_hash, default_setting, fit_schedule, resolve_config, set_classes, training_hash
 from suite.errors import SuiteError
-from suite.suite import check_suite, load_suite
-from workflow.jobs import Plan
+from suite.settings import Setting, StepSize
+from suite.suite import Scale, load_suite
 
 COCO = "experiments/coco.yaml"
 
 
 def coco(**changes):
-    return {**load_suite(COCO), **changes}
+    return load_suite(COCO).changed(**changes)
+
+
+def tiny(**changes):
+    return load_suite("tests/workflow/tiny.yaml").changed(**changes)
 
 
 def config(**training):
@@ -74,8 +80,8 @@ def test_what_a_suite_changes_in_a_training_changes_its_hash():
 
 @pytest.mark.parametrize("name", ["samp1000_lw5.0", "cascade_rcnn", "mask_rcnn"])
 def test_every_head_gets_the_classes_of_the_data(name):
-    suite = coco()
-    suite["variants"] |= {n: {"family": "iounet", "config": e["config"]} for n, e in suite["untrained"].items()}
+    others = {n: {"family": "iounet", "config": e.config} for n, e in load_suite(COCO).untrained.items()}
+    suite = coco(variants=others | load_suite(COCO).raw["variants"])
     cfg = resolve_config(suite, name)
     set_classes(cfg, ["a", "b", "c"])
     assert "80" not in str(cfg.model.roi_head.get("bbox_head")) + str(cfg.model.roi_head.get("mask_head"))
@@ -98,7 +104,7 @@ def test_the_coco_suite_has_the_published_hyper_parameters():
         assert {key: head.roi_generator[key] for key in rois} == rois
         assert head.iou_head.fc_channels == [1024, 1024] and head.iou_head.in_channels == 256 * 49
         assert cfg.data.train.pipeline[2].img_scale == (1333, 800) and cfg.data.samples_per_gpu == 2
-    assert suite["seeds"] == [0] and set(suite["scale"].values()) == {1.0} and "pretraining" not in suite
+    assert suite.seeds == (0,) and suite.scale == Scale(1.0, 1.0, 1.0, 1.0) and suite.pretraining is None
 
 
 def test_the_base_is_mmdets_own_faster_rcnn():
@@ -124,7 +130,7 @@ def test_the_other_detectors_are_mmdets_but_for_the_branch(name):
 
     path = Path(mmdet.__file__).parent / f".mim/configs/_base_/models/{name}_r50_fpn.py"
     theirs = Config.fromfile(str(path)).model
-    ours = Config.fromfile(coco()["untrained"][name]["config"], import_custom_modules=False).model
+    ours = Config.fromfile(coco().untrained[name].config, import_custom_modules=False).model
     for key in ("backbone", "neck", "rpn_head"):
         assert ours[key] == theirs[key], key
     for key in ("bbox_head", "mask_head", "mask_roi_extractor", "stage_loss_weights"):
@@ -140,26 +146,70 @@ def test_the_other_detectors_are_mmdets_but_for_the_branch(name):
 def test_a_config_of_an_untrained_model_must_exist():
     entry = {"cascade_rcnn": {"config": "nowhere.py", "label": "C", "reason": "r"}}
     with pytest.raises(SuiteError, match="the config of 'cascade_rcnn' does not exist: nowhere.py"):
-        check_suite(coco(untrained=entry))
+        coco(untrained=entry)
 
 
-@pytest.mark.parametrize(("gpus", "training", "evaluation"), [(0, {}, {}), (1, {"gpu": 1}, {"gpu": 1})])
-def test_a_rules_gpus(gpus, training, evaluation):
-    plan = Plan(coco(resources={**load_suite(COCO)["resources"], "gpus": gpus}))
-    assert (plan.gpus(), plan.gpus(most=1)) == (training, evaluation)
+def test_scale_maps_published_values():
+    suite = tiny(scale={"loss_weight": 2, "smooth_l1_beta": 0.25, "rois": 0.1, "step_size": 0.5})
+    cfg = resolve_config(suite, "samp1000_lw5.0")
+    assert cfg.model.roi_head.iou_head.loss_iou.loss_weight == 10
+    assert cfg.model.roi_head.iou_head.loss_iou.beta == 0.25
+    assert cfg.model.roi_head.roi_generator.sample_num == 100
+    assert cfg.model.roi_head.roi_generator.per_iou is None
+    assert cfg.mapped["loss_weight"] == {"published": 5.0, "actual": 10.0}
+    assert default_setting(cfg) == Setting("rank", StepSize(0.5, 0.25), 5)
 
 
-def test_several_gpus_are_of_one_node():
-    plan = Plan(coco(resources={**load_suite(COCO)["resources"], "gpus": 4}))
-    assert plan.gpus() == {"gpu": 4, "nodes": 1} and plan.gpus(most=1) == {"gpu": 1}
-    assert "torchrun --standalone --nproc-per-node 4" in plan.train_command()
+def _suite_with_config(tmp_path, text):
+    (tmp_path / "variant.py").write_text(text)
+    variant = {"family": "baseline", "config": str(tmp_path / "variant.py")}
+    return tiny(variants={"faster_rcnn": variant})
 
 
-def test_the_plan_checks_the_folder_before_anything_trains():
-    plan = Plan(coco())
-    assert plan.data_module == "experiments.data.folder"
-    elsewhere = coco()
-    elsewhere["dataset"] = {**elsewhere["dataset"], "root": "/data/coco"}
-    assert Plan(elsewhere).data_fingerprint != plan.data_fingerprint  # checked again
-    assert len(plan.evaluations(list(coco()["variants"]))) == 6
-    assert Plan(load_suite("experiments/shapes.yaml")).data_module == "experiments.data.shapes.dataset"
+def test_the_hash_ignores_comments_and_layout_and_sees_bases(tmp_path):
+    base = Path("experiments/configs/shapes/base.py").resolve()
+    (tmp_path / "base.py").write_text(base.read_text())
+    plain = training_hash(resolve_config(_suite_with_config(tmp_path, "_base_ = ['base.py']\n"), "faster_rcnn"))
+    commented = _suite_with_config(tmp_path, "# a comment\n_base_ = [\n    'base.py',\n]\n")
+    assert training_hash(resolve_config(commented, "faster_rcnn")) == plain
+    (tmp_path / "base.py").write_text(base.read_text().replace("max_epochs=", "max_epochs=1"))
+    assert training_hash(resolve_config(commented, "faster_rcnn")) != plain
+
+
+def test_test_settings_change_the_evaluation_but_not_the_training(tmp_path):
+    base = Path("experiments/configs/shapes/base.py").resolve()
+    text = f"_base_ = ['{base}']\n"
+    before = resolve_config(_suite_with_config(tmp_path, text), "faster_rcnn")
+    after = resolve_config(
+        _suite_with_config(tmp_path, text + "model = dict(test_cfg=dict(rcnn=dict(score_thr=0.01)))"), "faster_rcnn"
+    )
+    assert training_hash(before) == training_hash(after)
+    assert config_hash(before) != config_hash(after)
+
+
+# of the first release: a result of one of these is not made again
+TRAINING_HASHES = {
+    "experiments/shapes.yaml": {
+        "faster_rcnn": "4cb0fe9a8786850e",
+        "samp1000_lw5.0": "41c68dbef354951c",
+        "samp1000_lw5.0_bce": "44e92df2a8385efe",
+        "max1000_lw5.0_periou30": "805047406ea9fc03",
+        "max1000_lw5.0_periou50": "b5b538626362dbe6",
+        "max1000_lw10.0_periou50": "f16318bd55918c52",
+        "pretraining": "cdec8bddabae5a37",
+    },
+    "experiments/coco.yaml": {
+        "faster_rcnn": "3e0e231fa1e22264",
+        "samp1000_lw5.0": "2e647bfaf370dcdb",
+        "samp1000_lw5.0_bce": "120ea10f0e571dfb",
+        "max1000_lw5.0_periou30": "310865556d01b1af",
+        "max1000_lw5.0_periou50": "70a8e93edab758bd",
+        "max1000_lw10.0_periou50": "1c0db6a55f60e48d",
+    },
+}
+
+
+@pytest.mark.parametrize("path", TRAINING_HASHES)
+def test_trainings_of_the_first_release_stand(path):
+    suite = load_suite(path)
+    assert {v: training_hash(resolve_config(suite, v)) for v in suite.trained} == TRAINING_HASHES[path]

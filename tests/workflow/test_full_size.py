@@ -14,6 +14,7 @@ from experiments.data.folder import prepare
 from experiments.evaluation.evaluate import evaluate
 from experiments.training.train import train
 from suite.files import sha256
+from suite.layout import DataFolder, RunFolder
 from suite.suite import ROOT, check_suite
 
 pytestmark = pytest.mark.slow
@@ -71,10 +72,10 @@ def test_one_iteration_one_inference_with_refinement(variant, folder, tmp_path, 
     cfg = resolve_config(suite, variant)
     assert cfg.model.backbone.depth == 50 and cfg.data.train.pipeline[2].img_scale == (1333, 800)
     data = suite.layout.root / "data"
-    prepare(suite["dataset"], data)
+    prepare(suite.dataset, data)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     work = tmp_path / "run"
-    train(suite, variant, 0, work_dir=work, data_dir=data, pretraining=None, threads=2)
+    train(suite, variant, 0, folder=RunFolder(work), data=DataFolder(data), pretraining=None, threads=2)
     run = json.loads((work / "run.json").read_text())
     assert (run["epochs"], run["iterations"]) == (1, 1)
     assert run["mapped"]["lr"]["actual"] == 0.0025

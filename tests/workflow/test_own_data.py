@@ -17,6 +17,7 @@ from experiments.data.folder import prepare
 from experiments.evaluation.evaluate import evaluate
 from experiments.training.train import load_model, train
 from suite.errors import SuiteError
+from suite.layout import DataFolder, RunFolder
 from suite.suite import check_suite
 from tests.experiments.data.folders import coco_block, voc_block, write_coco, write_voc
 
@@ -35,11 +36,11 @@ def finished(tmp_path_factory):
     write_coco(folder / "set", images=8, seed=1, split="val")
     suite = check_suite(own_suite(coco_block(folder / "set"), results=str(folder / "results")))
     data = suite.layout.root / "data"
-    prepare(suite["dataset"], data)
+    prepare(suite.dataset, data)
     work = suite.layout.root / "runs/samp1000_lw5.0/seed0"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
-        train(suite, "samp1000_lw5.0", 0, work_dir=work, data_dir=data, pretraining=None)
+        train(suite, "samp1000_lw5.0", 0, folder=RunFolder(work), data=DataFolder(data), pretraining=None)
         out = folder / "out"
         place = {"checkpoint": work / "checkpoint.pth", "data_dir": data, "out": out}
         results = evaluate(suite, "samp1000_lw5.0", 0, "val", **place)
@@ -82,14 +83,21 @@ def test_nothing_is_chosen_on_images_that_the_training_saw(finished):
     with pytest.raises(SuiteError, match="was trained on the images of split 'tune': λ must not be chosen there"):
         require_unseen(run, "tune", "λ")
     require_unseen(run, "val", "λ")
-    assert unseen_split(suite["dataset"], "train", "tune") == "trainwithouttune"
+    assert suite.dataset.without("train", "tune") == "trainwithouttune"
 
 
 def test_the_split_without_them_can_be_trained_on(finished, tmp_path, monkeypatch):
     suite = finished[0]
     monkeypatch.setenv("WANDB_MODE", "disabled")
     trial = {**suite, "training": {**suite["training"], "epochs": 1, "split": "trainwithouttune"}}
-    train(trial, "faster_rcnn", 0, work_dir=tmp_path, data_dir=suite.layout.root / "data", pretraining=None)
+    train(
+        trial,
+        "faster_rcnn",
+        0,
+        folder=RunFolder(tmp_path),
+        data=DataFolder(suite.layout.root / "data"),
+        pretraining=None,
+    )
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["trained_on"]["seen"] == ["trainwithouttune"]
     require_unseen(run, "tune", "λ")

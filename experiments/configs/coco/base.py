@@ -1,5 +1,7 @@
 """Faster R-CNN, R-50-FPN, 1x on COCO, as mmdet 2.x defines it: data, model, schedule shared by every variant."""
 
+from experiments.configs._base_.parts import bbox_head, proposals, rcnn_training, roi_align, rpn_head, rpn_training
+
 num_classes = 80  # the suite sets it to the number of classes of its data
 channels = 256
 strides = [4, 8, 16, 32]
@@ -18,67 +20,15 @@ model = dict(
         init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet50"),
     ),
     neck=dict(type="FPN", in_channels=[256, 512, 1024, 2048], out_channels=channels, num_outs=5),
-    rpn_head=dict(
-        type="RPNHead",
-        in_channels=channels,
-        feat_channels=channels,
-        anchor_generator=dict(type="AnchorGenerator", scales=[8], ratios=[0.5, 1.0, 2.0], strides=[*strides, 64]),
-        bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[1.0] * 4),
-        loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
-        loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-    ),
+    rpn_head=rpn_head(channels, [8], [*strides, 64]),
     roi_head=dict(
         type="StandardRoIHead",
-        bbox_roi_extractor=dict(
-            type="SingleRoIExtractor",
-            roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=0),
-            out_channels=channels,
-            featmap_strides=strides,
-        ),
-        bbox_head=dict(
-            type="Shared2FCBBoxHead",
-            in_channels=channels,
-            fc_out_channels=1024,
-            roi_feat_size=7,
-            num_classes=num_classes,
-            bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]),
-            reg_class_agnostic=False,
-            loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
-            loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-        ),
+        bbox_roi_extractor=roi_align(channels, strides, sampling_ratio=0),
+        bbox_head=bbox_head(channels, 1024, num_classes),
     ),
-    train_cfg=dict(
-        rpn=dict(
-            assigner=dict(
-                type="MaxIoUAssigner",
-                pos_iou_thr=0.7,
-                neg_iou_thr=0.3,
-                min_pos_iou=0.3,
-                match_low_quality=True,
-                ignore_iof_thr=-1,
-            ),
-            sampler=dict(type="RandomSampler", num=256, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False,
-        ),
-        rpn_proposal=dict(nms_pre=2000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
-        rcnn=dict(
-            assigner=dict(
-                type="MaxIoUAssigner",
-                pos_iou_thr=0.5,
-                neg_iou_thr=0.5,
-                min_pos_iou=0.5,
-                match_low_quality=False,
-                ignore_iof_thr=-1,
-            ),
-            sampler=dict(type="RandomSampler", num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
-            pos_weight=-1,
-            debug=False,
-        ),
-    ),
+    train_cfg=dict(rpn=rpn_training(256), rpn_proposal=proposals(2000, 1000, 0.7), rcnn=rcnn_training(512)),
     test_cfg=dict(
-        rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
+        rpn=proposals(1000, 1000, 0.7),
         rcnn=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
     ),
 )

@@ -1,17 +1,14 @@
 """Mask R-CNN + IoU-Net: masks are predicted on the refined boxes. Needs `dataset.masks: true`."""
 
+from experiments.configs._base_.parts import roi_align
+
 _base_ = ["iounet.py"]
 channels = 256
 model = dict(
     type="MaskRCNN",
     roi_head=dict(
         type="MaskIoURoIHead",
-        mask_roi_extractor=dict(
-            type="SingleRoIExtractor",
-            roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=0),
-            out_channels=channels,
-            featmap_strides=[4, 8, 16, 32],
-        ),
+        mask_roi_extractor=roi_align(channels, [4, 8, 16, 32], output_size=14, sampling_ratio=0),
         mask_head=dict(
             type="FCNMaskHead",
             num_convs=4,

@@ -1,5 +1,7 @@
 """Faster R-CNN with FPN in miniature, for 96 x 96 images on a CPU: data, model, schedule shared by every variant."""
 
+from experiments.configs._base_.parts import bbox_head, proposals, rcnn_training, roi_align, rpn_head, rpn_training
+
 classes = ("circle", "square", "triangle", "star", "cross", "ring")
 num_classes = len(classes)
 channels = 32
@@ -21,68 +23,16 @@ model = dict(
         style="pytorch",
     ),
     neck=dict(type="FPN", in_channels=[16, 32, 64], out_channels=channels, num_outs=3),
-    rpn_head=dict(
-        type="RPNHead",
-        in_channels=channels,
-        feat_channels=channels,
-        anchor_generator=dict(type="AnchorGenerator", scales=[4], ratios=[0.5, 1.0, 2.0], strides=strides),
-        bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[1.0] * 4),
-        loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
-        loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-    ),
+    rpn_head=rpn_head(channels, [4], strides),
     roi_head=dict(
         type="StandardRoIHead",
-        bbox_roi_extractor=dict(
-            type="SingleRoIExtractor",
-            # torchvision's kernel gives the same numbers as mmcv's, and its forward pass is four times as fast on a CPU
-            roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=2, use_torchvision=True),
-            out_channels=channels,
-            featmap_strides=strides,
-        ),
-        bbox_head=dict(
-            type="Shared2FCBBoxHead",
-            in_channels=channels,
-            fc_out_channels=128,
-            roi_feat_size=7,
-            num_classes=num_classes,
-            bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]),
-            reg_class_agnostic=False,
-            loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
-            loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-        ),
+        # torchvision's kernel gives the same numbers as mmcv's, and its forward pass is four times as fast on a CPU
+        bbox_roi_extractor=roi_align(channels, strides, sampling_ratio=2, use_torchvision=True),
+        bbox_head=bbox_head(channels, 128, num_classes),
     ),
-    train_cfg=dict(
-        rpn=dict(
-            assigner=dict(
-                type="MaxIoUAssigner",
-                pos_iou_thr=0.7,
-                neg_iou_thr=0.3,
-                min_pos_iou=0.3,
-                match_low_quality=True,
-                ignore_iof_thr=-1,
-            ),
-            sampler=dict(type="RandomSampler", num=64, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False,
-        ),
-        rpn_proposal=dict(nms_pre=300, max_per_img=150, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
-        rcnn=dict(
-            assigner=dict(
-                type="MaxIoUAssigner",
-                pos_iou_thr=0.5,
-                neg_iou_thr=0.5,
-                min_pos_iou=0.5,
-                match_low_quality=False,
-                ignore_iof_thr=-1,
-            ),
-            sampler=dict(type="RandomSampler", num=64, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
-            pos_weight=-1,
-            debug=False,
-        ),
-    ),
+    train_cfg=dict(rpn=rpn_training(64), rpn_proposal=proposals(300, 150, 0.7), rcnn=rcnn_training(64)),
     test_cfg=dict(
-        rpn=dict(nms_pre=400, max_per_img=200, nms=dict(type="nms", iou_threshold=0.9), min_bbox_size=0),
+        rpn=proposals(400, 200, 0.9),
         rcnn=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
     ),
 )

@@ -19,8 +19,8 @@ from experiments.evaluation.diagnostics import (
     survivor_summary,
 )
 from experiments.evaluation.inference import detect
-from experiments.training.train import build_model
-from suite.settings import Setting
+from experiments.models import build_model
+from suite.settings import Setting, StepSize
 
 
 def test_nearest_ground_truth_of_the_same_class_and_image():
@@ -103,7 +103,7 @@ def test_refinement_of_no_boxes():
 
 def test_a_setting_without_refinement_is_refused():
     with pytest.raises(ValueError, match="setting 'rank' has no refinement"):
-        Diagnostics(None, [1], Setting("rank"), [0.5])
+        Diagnostics(None, [1], Setting("rank"), [StepSize(0.5, 0.5)])
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,9 @@ def passed(tiny_suite, tiny_data):
         for i, entry in zip(rows, dataset.coco.imgToAnns[image_id], strict=False):
             entry.update(bbox=found["none"].bbox[i], category_id=found["none"].category_id[i])
     dataset.coco.imgToAnns[dataset.img_ids[0]][0]["iscrowd"] = 1
-    diagnostics = Diagnostics(dataset.coco, dataset.cat_ids, default_setting(cfg), [0.25, 1.0])
+    diagnostics = Diagnostics(
+        dataset.coco, dataset.cat_ids, default_setting(cfg), [StepSize(0.5, 0.25), StepSize(2.0, 1.0)]
+    )
     again = detect(model, dataset, settings, batch_size=5, diagnostics=diagnostics)
     return dataset, found, again, diagnostics.summary()
 

@@ -10,10 +10,11 @@ from experiments.config import resolve_config
 from experiments.data.datasets import build_split
 from experiments.evaluation.evaluate import evaluate
 from experiments.evaluation.inference import detect
-from experiments.training.train import build_model, load_model
+from experiments.models import build_model, load_model
 from suite.errors import SuiteError
 from suite.files import read_json
-from suite.settings import Setting
+from suite.layout import DataFolder, EvaluationFolder
+from suite.settings import Setting, StepSize
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +34,15 @@ def checkpoint(cfg, tiny_suite, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "setting", [Setting(), Setting("rank"), Setting("weight", 0.25, 2)], ids=lambda setting: setting.name
+    "setting",
+    [Setting(), Setting("rank"), Setting("weight", StepSize(0.25, 0.25), 2)],
+    ids=lambda setting: setting.name,
 )
 def test_a_setting_gives_what_mmdets_own_testing_gives(cfg, checkpoint, tiny_data, setting):
     from mmdet.datasets import build_dataloader
 
     dataset = build_split(cfg, tiny_data, "val")
-    others = [Setting("none", 1.0, 3), Setting("rank", 0.125, 1)]
+    others = [Setting("none", StepSize(1.0, 1.0), 3), Setting("rank", StepSize(0.125, 0.125), 1)]
     found = detect(load_model(cfg, checkpoint), dataset, [others[0], setting, others[1]], batch_size=5)[setting.name]
 
     own = resolve_config_with(cfg, setting)
@@ -69,14 +72,22 @@ def resolve_config_with(cfg, setting):
         if setting.step_size is None:
             del own.model.test_cfg.rcnn.iou["refine"]
         else:
-            own.model.test_cfg.rcnn.iou.refine.update(lamb=setting.step_size, t=setting.num_steps)
+            own.model.test_cfg.rcnn.iou.refine.update(lamb=setting.step_size.actual, t=setting.num_steps)
     return own
 
 
 def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     (tmp_path / "rank_refine9.json").write_text("{}")
-    evaluate(tiny_suite, "samp1000_lw5.0", 0, "val", checkpoint=checkpoint, data_dir=tiny_data, out=tmp_path)
+    evaluate(
+        tiny_suite,
+        "samp1000_lw5.0",
+        0,
+        "val",
+        checkpoint=checkpoint,
+        data=DataFolder(tiny_data),
+        out=EvaluationFolder(tmp_path),
+    )
     settings = ["off", "rank", "rank_refine0.25"]
     expected = {f"{s}.json" for s in settings} | {f"{s}.matches.json.gz" for s in settings}
     expected |= {"detections.json.gz", "diagnostics.json", "evaluation.json", ".lock"}
@@ -94,10 +105,45 @@ def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, mon
     assert diagnostics["images"] == 12
 
 
+@pytest.mark.parametrize("name", ["notes.json", "precious.json.gz", "README.md"])
+def test_a_folder_with_other_files_is_refused_before_anything_is_computed(tiny_suite, tiny_data, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(SuiteError, match=rf"holds '{name}', which is no part of an evaluation: choose another --out"):
+        evaluate(
+            tiny_suite,
+            "faster_rcnn",
+            0,
+            "val",
+            checkpoint=tmp_path / "none.pth",
+            data=DataFolder(tiny_data),
+            out=EvaluationFolder(tmp_path),
+        )
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_an_old_index_does_not_outlive_what_it_speaks_of(tiny_suite, tiny_data, checkpoint, tmp_path, monkeypatch):
+    out = EvaluationFolder(tmp_path)
+    out.index.write_text("{}")
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.evaluation.evaluate.evaluate_detections", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tiny_suite, "samp1000_lw5.0", 0, "val", checkpoint=checkpoint, data=DataFolder(tiny_data), out=out)
+    assert not out.index.exists()
+
+
 def test_a_missing_checkpoint_says_what_to_run(tiny_suite, tiny_data, tmp_path):
     with pytest.raises(SuiteError, match="none.pth is missing: train it first"):
         evaluate(
-            tiny_suite, "faster_rcnn", 0, "val", checkpoint=tmp_path / "none.pth", data_dir=tiny_data, out=tmp_path
+            tiny_suite,
+            "faster_rcnn",
+            0,
+            "val",
+            checkpoint=tmp_path / "none.pth",
+            data=DataFolder(tiny_data),
+            out=EvaluationFolder(tmp_path),
         )
 
 
@@ -123,8 +169,8 @@ def test_classes_in_another_order_are_not_evaluated(tiny_suite, tiny_data, check
             0,
             "val",
             checkpoint=tmp_path / "epoch_12.pth",
-            data_dir=tiny_data,
-            out=tmp_path / "out",
+            data=DataFolder(tiny_data),
+            out=EvaluationFolder(tmp_path / "out"),
         )
 
 

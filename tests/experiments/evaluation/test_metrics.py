@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
-from experiments.evaluation.metrics import Detections, evaluate_detections, load_ground_truth
+from experiments.evaluation.metrics import DetectionColumns, evaluate_detections, load_ground_truth
 
 CATEGORIES = [{"id": 3, "name": "circle"}, {"id": 7, "name": "star"}, {"id": 11, "name": "never"}]
 
@@ -35,7 +35,7 @@ def ground_truth(tmp_path, annotations, images=4):
 def awkward(tmp_path, seed=0):
     """Crowds, an image without objects, one without detections, objects of every size, ties in score."""
     rng = np.random.default_rng(seed)
-    annotations, found = [], Detections()
+    annotations, found = [], DetectionColumns()
     for image in (1, 2, 4):
         for k in range(6):
             box = [float(v) for v in (*rng.uniform(0, 90, 2), *rng.uniform(8, 130, 2))]
@@ -106,7 +106,7 @@ def test_matches_are_plain_json(tmp_path):
 
 def test_no_detections_at_all(tmp_path):
     truth, _ = awkward(tmp_path)
-    result = evaluate_detections(truth, Detections(), [1, 2, 3, 4])
+    result = evaluate_detections(truth, DetectionColumns(), [1, 2, 3, 4])
     assert result.metrics["AP"] == 0.0
     assert result.per_class == {"circle": 0.0, "star": 0.0, "never": None}
     assert result.matches["detections"]["score"] == []
@@ -114,13 +114,13 @@ def test_no_detections_at_all(tmp_path):
 
 def test_no_ground_truth_is_undefined_not_zero(tmp_path):
     truth = ground_truth(tmp_path, [])
-    found = Detections([1], [3], [[0, 0, 10, 10]], [0.9], [None])
+    found = DetectionColumns([1], [3], [[0, 0, 10, 10]], [0.9], [None])
     assert set(evaluate_detections(truth, found, [1, 2, 3, 4]).metrics.values()) == {None}
 
 
 def test_perfect_detections(tmp_path):
     truth = ground_truth(tmp_path, [annotation(1, 1, 3, [10, 10, 20, 20]), annotation(2, 2, 3, [10, 10, 120, 120])])
-    found = Detections([1, 2], [3, 3], [[10, 10, 20, 20], [10, 10, 120, 120]], [0.9, 0.8], [0.7, None])
+    found = DetectionColumns([1, 2], [3, 3], [[10, 10, 20, 20], [10, 10, 120, 120]], [0.9, 0.8], [0.7, None])
     metrics = evaluate_detections(truth, found, [1, 2, 3, 4]).metrics
     assert [metrics[name] for name in ("AP", "AP90", "APs", "APl")] == pytest.approx([1.0] * 4, abs=1e-12)
     assert metrics["APm"] is None
@@ -129,6 +129,6 @@ def test_perfect_detections(tmp_path):
 def test_unknown_image_or_category_is_named(tmp_path):
     truth = ground_truth(tmp_path, [annotation(1, 1, 3, [10, 10, 20, 20])])
     with pytest.raises(ValueError, match="image id 9, which is not among the 4"):
-        evaluate_detections(truth, Detections([9], [3], [[0, 0, 1, 1]], [0.5], [None]), [1, 2, 3, 4])
+        evaluate_detections(truth, DetectionColumns([9], [3], [[0, 0, 1, 1]], [0.5], [None]), [1, 2, 3, 4])
     with pytest.raises(ValueError, match="category id 4, which is not among the 3"):
-        evaluate_detections(truth, Detections([1], [4], [[0, 0, 1, 1]], [0.5], [None]), [1, 2, 3, 4])
+        evaluate_detections(truth, DetectionColumns([1], [4], [[0, 0, 1, 1]], [0.5], [None]), [1, 2, 3, 4])

@@ -10,23 +10,15 @@ from experiments.config import resolve_config, set_classes
 from experiments.data.datasets import build_split, dataset_classes
 from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import evaluate_detections
-from experiments.speed import timing as module
-from experiments.speed.timing import (
-    Detector,
-    Row,
-    _cost_of_precision,
-    _stages,
-    _stopwatch,
-    _summary,
-    _time,
-    benchmark,
-    quartiles,
-    speed_rows,
-)
-from experiments.training.train import build_model, load_model
+from experiments.models import build_model, load_model
+from experiments.speed.detector import Detector
+from experiments.speed.measure import _stopwatch, quartiles, stages_of, summary, time_rounds
+from experiments.speed.rows import IOUNET, VARIANTS, TimedSetting, timed_settings
+from experiments.speed.timing import _cost_of_precision, time_inference
 from iounet.models import IoUHead
 from suite.errors import SuiteError
-from suite.settings import Setting
+from suite.layout import DataFolder
+from suite.settings import Setting, StepSize
 from suite.suite import load_suite
 from workflow.jobs import Plan
 
@@ -37,7 +29,7 @@ def checkpoints(tiny_suite, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     classes = ["circle", "square", "triangle", "star", "cross", "ring"]
     paths = {}
-    for variant in module.VARIANTS:
+    for variant in VARIANTS:
         torch.manual_seed(0)
         model = build_model(resolve_config(tiny_suite, variant))
         model.init_weights()
@@ -48,20 +40,18 @@ def checkpoints(tiny_suite, tmp_path_factory):
 
 @pytest.fixture
 def quick(tiny_suite):
-    suite = copy.deepcopy(tiny_suite)
-    suite["speed"] = {"device": "cpu", "threads": 1, "rounds": 4, "images": 2, "fc_dtype": "bfloat16"}
-    return suite
+    return tiny_suite.changed(speed={"rounds": 4, "images": 2})
 
 
 def with_classes(suite, data_dir):
-    cfg = resolve_config(suite, module.IOUNET)
+    cfg = resolve_config(suite, IOUNET)
     set_classes(cfg, dataset_classes(data_dir))
     return cfg
 
 
 def test_rows_are_the_published_tables_and_one_in_reduced_precision():
     shapes = load_suite("experiments/shapes.yaml")
-    names = [(row.key, row.variant, row.setting.name) for row in speed_rows(shapes)]
+    names = [(row.key, row.variant, row.setting.name) for row in timed_settings(shapes)]
     assert names == [
         ("faster_rcnn", "faster_rcnn", "off"),
         ("branch_off", "samp1000_lw5.0", "off"),
@@ -70,21 +60,21 @@ def test_rows_are_the_published_tables_and_one_in_reduced_precision():
         ("refine", "samp1000_lw5.0", "rank_refine0.15"),
         ("refine_bfloat16", "samp1000_lw5.0", "rank_refine0.15"),
     ]
-    assert [row.fc_dtype for row in speed_rows(shapes)] == [None] * 5 + ["bfloat16"]
+    assert [row.fc_dtype for row in timed_settings(shapes)] == [None] * 5 + ["bfloat16"]
     assert Plan(shapes).speed == ["results/shapes/speed/cpu.json"]
 
 
 def test_what_a_suite_does_not_evaluate_is_not_timed(tiny_suite):
-    assert [row.key for row in speed_rows(tiny_suite)] == [
+    assert [row.key for row in timed_settings(tiny_suite)] == [
         "faster_rcnn",
         "branch_off",
         "nms",
         "refine",
         "refine_bfloat16",
     ]
-    suite = copy.deepcopy(tiny_suite)
-    del suite["variants"]["faster_rcnn"]
-    assert speed_rows(suite) == []
+    variants = {key: entry for key, entry in tiny_suite.raw["variants"].items() if key != "faster_rcnn"}
+    suite = tiny_suite.changed(variants=variants)
+    assert timed_settings(suite) == []
     assert Plan(suite).speed == []
 
 
@@ -96,7 +86,7 @@ def test_a_changed_speed_block_times_again_and_retrains_nothing(tiny_suite, quic
 
 def test_the_file_of_a_run(quick, checkpoints, tiny_data, tmp_path):
     out = tmp_path / "speed" / "cpu.json"
-    benchmark(quick, device="cpu", checkpoints=checkpoints, data_dir=tiny_data, out=out)
+    time_inference(quick, device="cpu", checkpoints=checkpoints, data=DataFolder(tiny_data), out=out)
     record = json.loads(out.read_text())
     assert (record["device"], record["threads"], record["seed"], record["split"]) == ("cpu", 1, 0, "val")
     assert [block["batch_size"] for block in record["blocks"]] == [1, 6]
@@ -130,7 +120,7 @@ def test_nothing_is_timed_that_detects_otherwise_than_the_evaluation(
     monkeypatch.setattr(Detector, "__call__", shifted)
     out = tmp_path / "cpu.json"
     with pytest.raises(RuntimeError, match=r"row 'faster_rcnn'.*largest difference 0.01"):
-        benchmark(quick, device="cpu", checkpoints=checkpoints, data_dir=tiny_data, out=out)
+        time_inference(quick, device="cpu", checkpoints=checkpoints, data=DataFolder(tiny_data), out=out)
     assert not out.exists()
 
 
@@ -140,13 +130,15 @@ def test_a_lost_detection_is_found_by_the_gate(quick, checkpoints, tiny_data, tm
                                                            self.model.simple_test(images, metas, rescale=True)]
     )  # fmt: skip
     with pytest.raises(RuntimeError, match="nothing is timed"):
-        benchmark(quick, device="cpu", checkpoints=checkpoints, data_dir=tiny_data, out=tmp_path / "cpu.json")
+        time_inference(
+            quick, device="cpu", checkpoints=checkpoints, data=DataFolder(tiny_data), out=tmp_path / "cpu.json"
+        )
 
 
 def test_settings_share_a_model_and_leave_it_as_it_was(tiny_suite, checkpoints, tiny_data):
     model = load_model(resolve_config(tiny_suite, "samp1000_lw5.0"), checkpoints["samp1000_lw5.0"])
     before = copy.deepcopy(model.roi_head.test_cfg)
-    detector = Detector(model, Setting("none", 0.125, 3))
+    detector = Detector(model, Setting("none", StepSize(0.125, 0.125), 3))
     with detector.active():
         assert model.roi_head.test_cfg.iou.nms.guide == "none"
         assert (model.roi_head.test_cfg.iou.refine.lamb, model.roi_head.test_cfg.iou.refine.t) == (0.125, 3)
@@ -160,7 +152,7 @@ def test_settings_share_a_model_and_leave_it_as_it_was(tiny_suite, checkpoints, 
 def test_every_row_sees_every_batch_and_takes_its_turn_to_go_first():
     calls = []
     detectors = {key: lambda images, metas, key=key: calls.append((key, images)) for key in "abc"}
-    timed = _time(detectors, [(0, []), (1, [])], rounds=3, batches_per_round=1, synchronize=lambda: None)
+    timed = time_rounds(detectors, [(0, []), (1, [])], rounds=3, batches_per_round=1, synchronize=lambda: None)
     assert [key for key, _ in calls[::3]] == ["a", "b", "c"]
     assert [image for _, image in calls] == [0] * 3 + [1] * 3 + [0] * 3
     assert [len(one[key]) for one in timed for key in "abc"] == [1] * 9
@@ -183,11 +175,11 @@ def test_a_stopwatch_counts_the_first_call_and_is_gone_after_the_block():
 
 def test_the_baseline_has_no_iou_stages(tiny_suite, checkpoints):
     model = load_model(resolve_config(tiny_suite, "faster_rcnn"), checkpoints["faster_rcnn"])
-    assert [stage for _, _, stage in _stages(model)] == ["features", "proposals", "pooling"]
+    assert [stage for _, _, stage in stages_of(model)] == ["features", "proposals", "pooling"]
 
 
 def test_ratios_are_of_a_rounds_own_times():
-    rows = [Row("faster_rcnn", "f", Setting()), Row("branch_off", "i", Setting())]
+    rows = [TimedSetting("faster_rcnn", "f", Setting()), TimedSetting("branch_off", "i", Setting())]
     # the machine is twice as slow in the second round: the ratio stays
     timed = [
         {"faster_rcnn": [{"total": scale * 0.010}], "branch_off": [{"total": scale * 0.012}]} for scale in (1, 2, 1)
@@ -198,8 +190,7 @@ def test_ratios_are_of_a_rounds_own_times():
             "branch_off": [{"total": 0.012, "pooling": 0.002}],
         }
     ] * 2
-    summary = _summary(rows, timed, staged, batch_size=4)
-    own = summary["branch_off"]
+    own = summary(rows, timed, staged, batch_size=4)["branch_off"]
     assert own["ratio"] == {"median": 1.2, "q1": 1.2, "q3": 1.2}
     assert own["ratio_without_pooling"]["median"] == 2.5
     assert own["latency_ms"] == {"median": 12.0, "q1": 12.0, "q3": 18.0}
@@ -221,8 +212,8 @@ def test_the_ap_of_a_row_is_in_its_own_precision(quick, checkpoints, tiny_data, 
         return cast(head, fc_dtype)
 
     monkeypatch.setattr(IoUHead, "cast", spy)
-    model = load_model(resolve_config(quick, module.IOUNET), checkpoints[module.IOUNET])
-    rows = [row for row in speed_rows(quick) if row.key.startswith("refine")]
+    model = load_model(resolve_config(quick, IOUNET), checkpoints[IOUNET])
+    rows = [row for row in timed_settings(quick) if row.key.startswith("refine")]
     detectors = {row.key: Detector(model, row.setting, row.fc_dtype) for row in rows}
     dataset = build_split(with_classes(quick, tiny_data), tiny_data, "val")
     cost = _cost_of_precision(rows, detectors, dataset, batch_size=6, workers=0)
@@ -235,9 +226,9 @@ def test_the_ap_of_a_row_is_in_its_own_precision(quick, checkpoints, tiny_data, 
 
 
 def test_the_evaluation_follows_a_config_in_reduced_precision(quick, checkpoints, tiny_data):
-    model = load_model(resolve_config(quick, module.IOUNET), checkpoints[module.IOUNET])
+    model = load_model(resolve_config(quick, IOUNET), checkpoints[IOUNET])
     dataset = build_split(with_classes(quick, tiny_data), tiny_data, "val")
-    setting = Setting("rank", 0.15, 5)
+    setting = Setting("rank", StepSize(0.15, 0.15), 5)
     full, again = (detect(model, dataset, [setting], batch_size=6)[setting.name] for _ in range(2))
     model.roi_head.test_cfg.iou.fc_dtype = "bfloat16"
     reduced = detect(model, dataset, [setting], batch_size=6)[setting.name]
@@ -250,12 +241,16 @@ def test_a_precision_that_the_device_lacks_is_an_error_before_the_timing(
     quick, checkpoints, tiny_data, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("iounet.models.iou_head._cpu_computes_float16", lambda: False)
-    quick["speed"]["fc_dtype"] = "float16"
+    quick = quick.changed(speed={**quick.raw["speed"], "fc_dtype": "float16"})
     with pytest.raises(SuiteError, match=r"speed.fc_dtype cannot be timed: .*'float16' is not possible here"):
-        benchmark(quick, device="cpu", checkpoints=checkpoints, data_dir=tiny_data, out=tmp_path / "cpu.json")
+        time_inference(
+            quick, device="cpu", checkpoints=checkpoints, data=DataFolder(tiny_data), out=tmp_path / "cpu.json"
+        )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_an_error_that_says_what_to_do(quick, checkpoints, tiny_data, tmp_path):
     with pytest.raises(SuiteError, match="choose 'cpu'"):
-        benchmark(quick, device="cuda", checkpoints=checkpoints, data_dir=tiny_data, out=tmp_path / "cuda.json")
+        time_inference(
+            quick, device="cuda", checkpoints=checkpoints, data=DataFolder(tiny_data), out=tmp_path / "cuda.json"
+        )

@@ -214,7 +214,7 @@ def test_an_evaluation_that_went_untracked_is_written_from_its_files(suite, tiny
     from experiments.config import resolve_config
     from experiments.data.datasets import dataset_classes
     from experiments.evaluation.evaluate import evaluate
-    from experiments.training.train import build_model
+    from experiments.models import build_model
 
     root = suite.layout.root
     shutil.copytree(tiny_data, root / "data")

@@ -8,6 +8,7 @@ flatters a ratio to it.
 """
 
 import argparse
+import dataclasses
 import statistics
 import tempfile
 import time
@@ -22,13 +23,12 @@ from torch.profiler import ProfilerActivity, profile
 from experiments.config import resolve_config
 from experiments.data.datasets import build_training_set
 from experiments.data.shapes.dataset import write_dataset
-from experiments.data.shapes.spec import parse_spec
-from experiments.runtime import prepare_process
+from experiments.models import build_model
+from experiments.runtime import hardware, prepare_process
 from experiments.training.runner import seed_everything
-from experiments.training.train import build_model
 from suite.files import write_json
-from suite.provenance import hardware, versions
-from suite.suite import load_suite
+from suite.provenance import versions
+from suite.suite import GeneratedSplit, load_suite
 
 IMAGES = 64
 VARIANTS = {
@@ -68,8 +68,8 @@ class Training:
 def build_trainings(data_dir):
     """Name to training, the data being made first."""
     suite = load_suite("experiments/shapes.yaml")
-    spec = {**suite["dataset"], "splits": {"train": {"images": IMAGES}}}
-    write_dataset(parse_spec(spec), data_dir, workers=1)
+    splits = {"train": GeneratedSplit(IMAGES, "normal")}
+    write_dataset(dataclasses.replace(suite.dataset, splits=splits), data_dir, workers=1)
     pooling = resolve_config(suite, VARIANTS["IoU-Net"]).model.roi_head.bbox_roi_extractor
     trainings = {}
     for name, variant in VARIANTS.items():

@@ -1,4 +1,4 @@
-"""One step of two ranks, the second without any ground truth: `torchrun ... -m tests.experiments.training.empty_rank F`.
+"""A step of two ranks, the second without ground truth: `torchrun … -m tests.experiments.training.empty_rank F`.
 
 Each rank writes its losses and gradients to F/<rank>.pth.
 """

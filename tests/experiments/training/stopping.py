@@ -1,5 +1,6 @@
-"""A training that stops in mid-epoch: `python -m tests.experiments.training.stopping STEP ...` is `experiments.training.train ...`, but
-its process (of rank 0) halts once STEP is logged. It is killed there for certain, however busy the machine is.
+"""A training that stops in mid-epoch: `python -m tests.experiments.training.stopping STEP …` trains as
+`python -m experiments train …` does, but its process (of rank 0) halts once STEP is logged. It is killed there for
+certain, however busy the machine is.
 """
 
 import os

@@ -1,6 +1,5 @@
 """Training on several ranks, for real: two gloo processes under torchrun against one process."""
 
-import copy
 import json
 import os
 import subprocess
@@ -10,7 +9,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-import yaml
 from mmcv.parallel import collate
 from mmdet.datasets.samplers import DistributedGroupSampler
 from torch.utils.data import DataLoader, Sampler
@@ -18,11 +16,12 @@ from torch.utils.data import DataLoader, Sampler
 from experiments.config import default_setting, resolve_config
 from experiments.data.datasets import build_split
 from experiments.evaluation.inference import detect
-from experiments.evaluation.metrics import Detections, evaluate_detections
+from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
 from experiments.history import read_metrics
 from experiments.training import train as train_module
 from experiments.training.distributed import World, share_of, world
 from experiments.training.runner import seed_everything
+from suite.layout import DataFolder, RunFolder
 from tests.experiments.training.stopping import children, wait_until_ended, wait_until_one_has_stopped
 
 ENVIRONMENT = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -33,16 +32,17 @@ CONFIG = "tests/workflow/configs/tiny_per_image.py"
 @pytest.fixture(scope="module")
 def suite(tiny_suite):
     """One IoU-Net, trained from scratch, whose random draws depend on nothing but the image."""
-    suite = copy.deepcopy(tiny_suite)
-    del suite["pretraining"]
-    suite["variants"] = {"iounet": {"family": "iounet", "config": CONFIG}}
-    suite["inference"]["batch_size"] = 3  # 8 images in batches of 3, 3 and 2: the ranks' shares differ
-    return suite
+    return tiny_suite.changed(
+        pretraining=None,
+        variants={"iounet": {"family": "iounet", "config": CONFIG}},
+        # 8 images in batches of 3, 3 and 2: the ranks' shares differ
+        inference={**tiny_suite.raw["inference"], "batch_size": 3},
+    )
 
 
-def command(suite, folder, data, work_dir, module=("experiments.training.train",)):
+def command(suite, folder, data, work_dir, module=("experiments", "train")):
     folder.mkdir(exist_ok=True)
-    (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
+    (folder / "suite.yaml").write_text(suite.text)
     arguments = ["--suite", folder / "suite.yaml", "--variant", "iounet", "--data-dir", data, "--work-dir", work_dir]
     return [*TORCHRUN, "-m", *module, *map(str, arguments)]
 
@@ -99,7 +99,7 @@ def one_process(suite, tiny_data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_module, "build_training_loader", loader)
         patch.setenv("WANDB_MODE", "disabled")
-        train_module.train(suite, "iounet", 0, work_dir=work_dir, data_dir=tiny_data, pretraining=None)
+        train_module.train(suite, "iounet", 0, folder=RunFolder(work_dir), data=DataFolder(tiny_data), pretraining=None)
     return work_dir
 
 
@@ -145,7 +145,7 @@ def test_an_epochs_evaluation_over_ranks_is_that_of_one_process(suite, two_ranks
     assert len(shares[-1]) == 0, "more ranks than batches"
     parts = [detect(model, share, [setting], batch_size=3)[setting.name] for share in shares]
     assert len(detections.score) > 100
-    assert Detections.concatenate(parts) == detections
+    assert DetectionColumns.concatenate(parts) == detections
     metrics = evaluate_detections(tune.coco, detections, tune.img_ids).metrics
     logged = rows(two_ranks)[-1]
     assert {f"val/{k}": v for k, v in metrics.items() if v is not None} == {
@@ -169,9 +169,12 @@ def test_shares_are_whole_batches_and_together_everything(size):
 
 
 def test_gathered_detections_keep_their_order():
-    first, last = Detections([1], [2], [[0.0] * 4], [0.5], [None]), Detections([3], [2], [[1.0] * 4], [0.1], [0.7])
-    parts = [first, Detections(), last]
-    assert Detections.concatenate(parts).columns()["image_id"] == [1, 3]
+    first, last = (
+        DetectionColumns([1], [2], [[0.0] * 4], [0.5], [None]),
+        DetectionColumns([3], [2], [[1.0] * 4], [0.1], [0.7]),
+    )
+    parts = [first, DetectionColumns(), last]
+    assert DetectionColumns.concatenate(parts).columns()["image_id"] == [1, 3]
 
 
 def test_ranks_come_from_torchrun_only(monkeypatch):

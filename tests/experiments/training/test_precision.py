@@ -1,6 +1,5 @@
 """Mixed precision: what computes in half precision, what does not, and that training stays what it was."""
 
-import copy
 import json
 import math
 from types import SimpleNamespace
@@ -12,9 +11,9 @@ import iounet  # noqa: F401 - registers the models
 from experiments.history import read_metrics
 from experiments.training import train as train_module
 from experiments.training.precision import ScaledOptimizerHook, read_precision, use_precision
-from experiments.training.runner import saved_states
 from suite.errors import SuiteError
-from tests.experiments import per_image_draws  # noqa: F401 - registers PerImageIoURoIHead
+from suite.layout import DataFolder, RunFolder
+from tests.experiments.training import per_image_draws  # noqa: F401 - registers PerImageIoURoIHead
 from tests.models.tiny import build, detector_config, image_meta
 
 
@@ -116,18 +115,18 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale():
 
 def test_a_training_in_float16_goes_on_with_its_scale(tiny_suite, tiny_data, tmp_path):
     """A scale that started anew would skip other steps, and end with other weights."""
-    suite = {key: value for key, value in tiny_suite.items() if key != "pretraining"}
-    common = {"data_dir": tiny_data, "pretraining": None, "tracked": False, "changes": {"precision": "fp16"}}
+    suite = tiny_suite.changed(pretraining=None)
+    common = {"data": DataFolder(tiny_data), "pretraining": None, "changes": {"precision": "fp16"}}
 
     def stop(epoch, metrics):
         raise KeyboardInterrupt(epoch)
 
-    train_module.train(suite, "faster_rcnn", 0, work_dir=tmp_path / "whole", **common)
+    train_module.train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "whole"), **common)
     with pytest.raises(KeyboardInterrupt):
-        train_module.train(suite, "faster_rcnn", 0, work_dir=tmp_path / "cut", on_validation=stop, **common)
-    (state,) = saved_states(tmp_path / "cut")
+        train_module.train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "cut"), on_validation=stop, **common)
+    (state,) = RunFolder(tmp_path / "cut").states()
     assert torch.load(state, weights_only=True)["scaler"]["scale"] != torch.amp.GradScaler("cpu").get_scale()
-    train_module.train(suite, "faster_rcnn", 0, work_dir=tmp_path / "cut", **common)
+    train_module.train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "cut"), **common)
     assert "continuing after epoch 1" in (tmp_path / "cut/train.log").read_text()
     folders = (tmp_path / "whole", tmp_path / "cut")
     whole, cut = (torch.load(folder / "checkpoint.pth", weights_only=True)["state_dict"] for folder in folders)
@@ -142,14 +141,17 @@ def trainings(tiny_suite, tiny_data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
         for precision in ("fp32", "bf16", "fp16"):
-            suite = copy.deepcopy(tiny_suite)
-            del suite["pretraining"]
             config = folder / f"{precision}.py"
-            base = train_module.__file__.replace("experiments/train.py", "tests/workflow/configs/tiny_iounet.py")
+            base = train_module.__file__.replace(
+                "experiments/training/train.py", "tests/workflow/configs/tiny_iounet.py"
+            )
             config.write_text(f"_base_ = ['{base}']\nprecision = '{precision}'\nrunner = dict(max_epochs=4)\n")
-            suite["variants"] = {"iounet": {"family": "iounet", "config": str(config)}}
+            variants = {"iounet": {"family": "iounet", "config": str(config)}}
+            suite = tiny_suite.changed(pretraining=None, variants=variants)
             work_dir = folder / precision
-            train_module.train(suite, "iounet", 0, work_dir=work_dir, data_dir=tiny_data, pretraining=None)
+            train_module.train(
+                suite, "iounet", 0, folder=RunFolder(work_dir), data=DataFolder(tiny_data), pretraining=None
+            )
             rows[precision] = [row for row in read_metrics(work_dir / "metrics.jsonl") if "loss" in row]
     return rows
 

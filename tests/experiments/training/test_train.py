@@ -12,22 +12,24 @@ from mmcv.runner import build_optimizer
 from mmdet.datasets import build_dataloader
 
 from experiments.config import resolve_config, training_hash
-from experiments.data.datasets import build_training_set, checkpoint_or_error
-from experiments.history import METRICS, MetricsLog, read_metrics
+from experiments.data.datasets import build_training_set
+from experiments.history import MetricsLog, read_metrics
+from experiments.models import build_model, read_checkpoint
 from experiments.tracking import stages as tracking
 from experiments.tracking.offline import offline_runs, read_run
-from experiments.training.runner import saved_states, seed_everything
-from experiments.training.train import build_model, train
+from experiments.training.runner import seed_everything
+from experiments.training.train import train
 from suite.errors import SuiteError
+from suite.layout import DataFolder, RunFolder
 from suite.suite import load_suite
 from tests.experiments.training.stopping import wait_until_one_has_stopped
 
 STOPPING = ("tests.experiments.training.stopping", "6")  # of 8 iterations, in the second of two epochs
 
 
-def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn", module=("experiments.training.train",)):
+def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn", module=("experiments", "train")):
     """Command line of one training of the tiny suite."""
-    (folder / "suite.yaml").write_text(yaml.safe_dump({k: v for k, v in suite.items() if k != "pretraining"}))
+    (folder / "suite.yaml").write_text(yaml.safe_dump(dict(suite.changed(pretraining=None).raw)))
     return [
         *(sys.executable, "-m", *module, "--suite", folder / "suite.yaml", "--variant", variant),
         *("--data-dir", tiny_data, "--work-dir", work_dir),
@@ -67,7 +69,7 @@ def test_a_training_leaves_its_declared_files_only(finished):
 def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, tiny_suite, tiny_data, tmp_path):
     suite = tiny_suite.changed(results=str(tmp_path / "results"))
     place = (suite, tmp_path, tiny_data, tmp_path / "run")
-    stopping, arguments = ([*map(str, command(*place, module=m))] for m in (STOPPING, ("experiments.training.train",)))
+    stopping, arguments = ([*map(str, command(*place, module=m))] for m in (STOPPING, ("experiments", "train")))
     environment = {**tracking.environment(), "WANDB_MODE": "offline"}
     process = subprocess.Popen(stopping, env=environment, stderr=subprocess.DEVNULL)
     try:
@@ -75,8 +77,8 @@ def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, ti
     finally:
         process.kill()
         process.wait()
-    assert read_metrics(tmp_path / "run" / METRICS)[-1]["step"] == 6
-    assert [path.name for path in saved_states(tmp_path / "run")] == ["epoch_1.pth"]
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 6
+    assert [path.name for path in RunFolder(tmp_path / "run").states()] == ["epoch_1.pth"]
     assert not (tmp_path / "run" / "checkpoint.pth").exists()
 
     again = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=900)
@@ -86,14 +88,19 @@ def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, ti
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     timeless = [
-        [{k: v for k, v in row.items() if "time" not in k and k != "memory"} for row in read_metrics(folder / METRICS)]
+        [
+            {k: v for k, v in row.items() if "time" not in k and k != "memory"}
+            for row in read_metrics(folder / "metrics.jsonl")
+        ]
         for folder in (finished, tmp_path / "run")
     ]
     assert timeless[0] == timeless[1]
 
     (folder,) = offline_runs(tmp_path / "results")
     tracked, log = read_run(folder), {}
-    for row in read_metrics(tmp_path / "run" / METRICS):  # a validation shares the step of the iteration before it
+    for row in read_metrics(
+        tmp_path / "run" / "metrics.jsonl"
+    ):  # a validation shares the step of the iteration before it
         log.setdefault(row["step"], {}).update(row)
     steps = [row["_step"] for row in tracked["history"]]
     assert steps == list(range(1, 9)), "one run, every step once, in order"
@@ -113,17 +120,17 @@ def test_a_finished_training_is_not_repeated(finished, tiny_suite, tiny_data):
 
 
 def test_validations_are_handed_over_those_of_a_finished_training_too(finished, tiny_suite, tiny_data):
-    suite = {key: value for key, value in tiny_suite.items() if key != "pretraining"}
+    suite = tiny_suite.changed(pretraining=None)
     seen = {}
-    train(suite, "faster_rcnn", 0, work_dir=finished, data_dir=tiny_data, pretraining=None,
+    train(suite, "faster_rcnn", 0, folder=RunFolder(finished), data=DataFolder(tiny_data), pretraining=None,
           on_validation=lambda epoch, metrics: seen.update({epoch: metrics["AP"]}))  # fmt: skip
     rows = [row for row in read_metrics(finished / "metrics.jsonl") if "val/AP" in row]
     assert seen == {1: rows[0]["val/AP"], 2: rows[1]["val/AP"]}
 
 
 def test_what_a_validation_raises_ends_the_training_which_then_goes_on(tiny_suite, tiny_data, tmp_path):
-    suite = {key: value for key, value in tiny_suite.items() if key != "pretraining"}
-    common = {"work_dir": tmp_path, "data_dir": tiny_data, "pretraining": None, "tracked": False}
+    suite = tiny_suite.changed(pretraining=None)
+    common = {"folder": RunFolder(tmp_path), "data": DataFolder(tiny_data), "pretraining": None}
     common["changes"] = {"optimizer.lr": 1e-3}
 
     def stop(epoch, metrics):
@@ -131,7 +138,7 @@ def test_what_a_validation_raises_ends_the_training_which_then_goes_on(tiny_suit
 
     with pytest.raises(KeyboardInterrupt):
         train(suite, "faster_rcnn", 0, **common, on_validation=stop)
-    assert [path.name for path in saved_states(tmp_path)] == ["epoch_1.pth"]
+    assert [path.name for path in RunFolder(tmp_path).states()] == ["epoch_1.pth"]
     epochs = []
     train(suite, "faster_rcnn", 0, **common, on_validation=lambda epoch, _: epochs.append(epoch))
     assert epochs == [1, 2]
@@ -198,29 +205,50 @@ def test_channels_last_with_mmcvs_roi_align_is_refused():
 
 def test_missing_data_says_how_to_make_it(tiny_suite, tmp_path):
     with pytest.raises(SuiteError, match=r"dataset\.json is missing: make or check the data first"):
-        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tmp_path / "none", pretraining=None)
+        train(
+            tiny_suite,
+            "faster_rcnn",
+            0,
+            folder=RunFolder(tmp_path),
+            data=DataFolder(tmp_path / "none"),
+            pretraining=None,
+        )
 
 
 def test_missing_and_damaged_pretraining_are_named(tiny_suite, tiny_data, tmp_path):
     with pytest.raises(SuiteError, match=r"start\.pth is missing: train it first"):
-        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tiny_data, pretraining=tmp_path / "start.pth")
+        train(
+            tiny_suite,
+            "faster_rcnn",
+            0,
+            folder=RunFolder(tmp_path),
+            data=DataFolder(tiny_data),
+            pretraining=tmp_path / "start.pth",
+        )
     (tmp_path / "start.pth").write_bytes(b"PK truncated")
     with pytest.raises(
         SuiteError, match=r"start\.pth is not a readable checkpoint \(12 bytes, sha256 .*delete it and run again"
     ):
-        checkpoint_or_error(tmp_path / "start.pth")
+        read_checkpoint(tmp_path / "start.pth")
 
 
 def test_pretraining_of_another_model_is_refused(tiny_suite, tiny_data, tmp_path):
     torch.save({"state_dict": {"backbone.conv1.weight": torch.zeros(1)}, "meta": {}}, tmp_path / "start.pth")
     with pytest.raises(SuiteError, match="does not fit the model"):
-        train(tiny_suite, "faster_rcnn", 0, work_dir=tmp_path, data_dir=tiny_data, pretraining=tmp_path / "start.pth")
+        train(
+            tiny_suite,
+            "faster_rcnn",
+            0,
+            folder=RunFolder(tmp_path),
+            data=DataFolder(tiny_data),
+            pretraining=tmp_path / "start.pth",
+        )
 
 
 def test_unknown_variant_on_the_command_line_is_an_error_not_a_traceback():
     done = run([sys.executable, "-m", "experiments.training.train", "--variant", "nope"])
     assert done.returncode != 0
-    assert done.stderr.strip().endswith("it has " + ", ".join(load_suite("experiments/shapes.yaml")["variants"]))
+    assert done.stderr.strip().endswith("it has " + ", ".join(load_suite("experiments/shapes.yaml").variants))
 
 
 def test_a_torn_metrics_line_is_dropped_and_later_rows_are_replaced(tmp_path):
