@@ -12,6 +12,9 @@ from typing import Any
 import optuna
 
 from experiments.data.datasets import require_unseen
+from experiments.evaluation.inference import detect
+from experiments.evaluation.metrics import evaluate_detections
+from experiments.models import open_checkpoint
 from experiments.training.train import train
 from suite.errors import SuiteError
 from suite.files import folder_lock, read_json, write_json
@@ -85,11 +88,10 @@ def train_trial(search: Search, params: Mapping[str, Any], **kwargs: Any) -> Run
         search.trial_suite,
         search.base,
         search.options.seed,
-        work_dir=folder.path,
-        data_dir=layout.data.path,
+        folder=folder,
+        data=layout.data,
         pretraining=None if search.suite.pretraining is None else layout.pretraining.checkpoint,
         changes=search.changes(params),
-        tracked=False,
         **kwargs,
     )
     return folder
@@ -101,38 +103,23 @@ def evaluate_grid(search: Search, params: Mapping[str, Any], checkpoint: Path, l
     Raises:
         SuiteError: the split has no objects.
     """
-    from experiments.evaluation.inference import detect
-    from experiments.evaluation.metrics import evaluate_detections
-
-    cfg, model, split = _open(search, params, checkpoint)
+    split, data = search.options.split, search.suite.layout.data
+    with folder_lock(checkpoint.parent):
+        opened = open_checkpoint(
+            search.trial_suite, search.base, checkpoint, data, split, changes=search.changes(params)
+        )
     found = detect(
-        model,
-        split,
+        opened.model,
+        opened.dataset,
         search.grid,
         batch_size=search.suite.inference.batch_size,
         progress=label,
-        workers=cfg.data.workers_per_gpu,
+        workers=opened.cfg.data.workers_per_gpu,
     )
     profile = {}
     for name, detections in found.items():
-        ap = evaluate_detections(split.coco, detections, split.img_ids).metrics["AP"]
+        ap = evaluate_detections(opened.dataset.coco, detections, opened.dataset.img_ids).metrics["AP"]
         if ap is None:
-            raise SuiteError(f"split '{search.options.split}' has no objects: nothing can be chosen on it")
+            raise SuiteError(f"split '{split}' has no objects: nothing can be chosen on it")
         profile[name] = ap
     return profile
-
-
-def _open(search: Search, params: Mapping[str, Any], checkpoint: Path) -> tuple[Any, Any, Any]:
-    """A trial's config, its model and the search's split."""
-    import torch
-
-    from experiments.config import set_classes
-    from experiments.data.datasets import build_split, dataset_classes
-    from experiments.training.train import load_model
-
-    cfg, data = search.config(params), search.suite.layout.data
-    set_classes(cfg, dataset_classes(data.path))
-    split = build_split(cfg, data.path, search.options.split)
-    with folder_lock(checkpoint.parent):
-        model = load_model(cfg, checkpoint)
-    return cfg, model.cuda() if torch.cuda.is_available() else model, split

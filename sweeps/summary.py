@@ -29,7 +29,7 @@ from sweeps import study as studies
 from sweeps.importance import importance, variance_shares
 from sweeps.objective import train_trial
 from sweeps.space import SAMPLING, Search, actual_step, published_step
-from sweeps.tracking import track_trial
+from sweeps.tracking import track_evaluation, track_trial
 from sweeps.winner import actual_of, best, default_of, setting_of, winner_of, write_configs
 from sweeps.worker import identity_of
 
@@ -37,7 +37,7 @@ INDEPENDENT = tuple(name for name in PARAMETERS if name not in SAMPLINGS)
 
 
 def summarise(search: Search, threads: int = 1) -> dict[str, Any]:
-    """Writes the files of the module's docstring, then tracks the trials that no one tracked.
+    """Writes the files of the module's docstring, then tracks them, and the trials that no one tracked.
 
     Returns:
         What sweep.json says.
@@ -60,11 +60,14 @@ def summarise(search: Search, threads: int = 1) -> dict[str, Any]:
     setting, default = setting_of(search, winner), default_of(search)
     write_json(search.folder.best, best(search, complete))
     write_configs(search, winner.params, setting)
-    for side, params in (("winner", winner.params), ("default", search.points[search.base])):
+    sides = {"winner": winner.params, "default": search.points[search.base]}
+    for side, params in sides.items():
         _evaluate(search, side, params, list(dict.fromkeys([setting, default])), threads)
     settings = {"winner": setting.name, "default": default.name}
     summary = _summary(search, study, trials, settings, identity["dataset_fingerprint"])
     write_json(search.folder.summary, summary)
+    for side, params in sides.items():
+        track_evaluation(search, side, params)
     for trial in trials:
         track_trial(search, trial)
     return summary
@@ -158,8 +161,8 @@ def _evaluate(search: Search, side: str, params: Mapping[str, Any], settings: li
         search.options.seed,
         search.suite.report_split,
         checkpoint=run.checkpoint,
-        data_dir=search.suite.layout.data.path,
-        out=search.folder.evaluation(side).path,
+        data=search.suite.layout.data,
+        out=search.folder.evaluation(side),
         threads=threads,
         changes=search.changes(params),
         settings=settings,

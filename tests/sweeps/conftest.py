@@ -62,7 +62,10 @@ def sweep(suite):
 def tracked(monkeypatch):
     """What this process would log to W&B, as (trial, curve)."""
     logged = []
-    monkeypatch.setattr(tracking, "log_trial", lambda suite, trial, curve: logged.append((trial, curve)))
+    monkeypatch.setattr(tracking, "log_trial", lambda suite, record, trial, curve: logged.append((trial, curve)))
+    monkeypatch.setattr(
+        tracking, "log_evaluation", lambda suite, folder, config: logged.append((folder.path.name, config))
+    )
     return logged
 
 

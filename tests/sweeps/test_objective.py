@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -147,21 +148,10 @@ def test_pruned_trials_do_not_count_for_the_budget(sweep, lab, suite, tracked):
 
 
 def test_a_split_without_objects_chooses_nothing(sweep, monkeypatch):
-    import experiments.data.datasets
-    import experiments.evaluation.inference
-    import experiments.evaluation.metrics
-    import experiments.training.train
-
-    class Split:
-        coco, img_ids = None, []
-
-    class Evaluation:
-        metrics = {"AP": None}  # noqa: RUF012
-
-    monkeypatch.setattr(experiments.data.datasets, "build_split", lambda *_: Split)
-    monkeypatch.setattr(experiments.training.train, "load_model", lambda *_: None)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(experiments.evaluation.inference, "detect", lambda *_, **__: {"rank": None})
-    monkeypatch.setattr(experiments.evaluation.metrics, "evaluate_detections", lambda *_: Evaluation)
+    dataset = SimpleNamespace(coco=None, img_ids=[])
+    opened = SimpleNamespace(cfg=sweep.config({}), model=None, dataset=dataset)
+    monkeypatch.setattr(objective, "open_checkpoint", lambda *_, **__: opened)
+    monkeypatch.setattr(objective, "detect", lambda *_, **__: {"rank": None})
+    monkeypatch.setattr(objective, "evaluate_detections", lambda *_: SimpleNamespace(metrics={"AP": None}))
     with pytest.raises(SuiteError, match="split 'tune' has no objects"):
         objective.evaluate_grid(sweep, sweep.points["periou"], sweep.folder.path / "checkpoint.pth", "x")

@@ -180,11 +180,12 @@ def test_a_study_of_the_first_release_goes_on():
 
 def test_a_parameter_takes_one_entry_of_the_table(suite, monkeypatch):
     """Also one that `scale:` does not know."""
-    added = {"momentum": SearchParameter("optimizer.momentum", "momentum")}
+    added = {"lr": SearchParameter("optimizer.lr", "learning rate")}
     monkeypatch.setattr(space, "PARAMETERS", PARAMETERS | added)
     monkeypatch.setattr("suite.suite.PARAMETERS", PARAMETERS | added)
-    search = Search(with_sweep(suite, space={"loss_weight": [1, 20], "momentum": [0.5, 0.99]}, published=[]))
-    assert search.points["samp1000_lw5.0"] == {"loss_weight": 5.0, "momentum": 0.9}
-    params = search.suggest(FixedTrial({"loss_weight": 2.0, "momentum": 0.6}))
-    assert search.config(params).optimizer.momentum == 0.6
+    own = resolve_config(suite, "samp1000_lw5.0").optimizer.lr
+    search = Search(with_sweep(suite, space={"loss_weight": [1, 20], "lr": [own / 10, own * 10]}, published=[]))
+    assert search.points["samp1000_lw5.0"] == {"loss_weight": 5.0, "lr": own}
+    params = search.suggest(FixedTrial({"loss_weight": 2.0, "lr": own / 2}))
+    assert search.config(params).optimizer.lr == own / 2
     assert search.config(params).model.roi_head.roi_generator.sample_num == 30

@@ -127,7 +127,8 @@ def test_a_trial_whose_worker_was_killed_before_it_was_tracked_is_tracked_by_the
     monkeypatch.setattr(summary, "train_trial", lambda sweep, params, threads: sweep.trial_folder(params))
     monkeypatch.setattr(summary, "evaluate", lambda *_, **__: None)
     summary.summarise(sweep)
-    assert [trial["number"] for trial, _ in tracked] == [0, 1, 2, 3, 4]
+    assert [name for name, _ in tracked[:2]] == ["winner", "default"]
+    assert [trial["number"] for trial, _ in tracked[2:]] == [0, 1, 2, 3, 4]
 
 
 def test_the_summary_of_a_damaged_run_says_nothing_is_whole(sweep, monkeypatch):
