@@ -223,6 +223,10 @@ class SweepFolder(Folder):
         """The W&B record of a trial, which is named `<study>__t<number>`."""
         return self.path / "wandb_runs" / f"{trial}.json"
 
+    def trial_records(self) -> list[Path]:
+        """The W&B records of its trials."""
+        return sorted(self.path.glob("wandb_runs/*.json"))
+
     def evaluation(self, side: str) -> EvaluationFolder:
         """The evaluation of the `winner` or the `default` on the reported split."""
         return EvaluationFolder(self.path / "val" / side)

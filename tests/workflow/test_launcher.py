@@ -121,7 +121,7 @@ def test_looking_goes_on_while_a_run_is_at_work(launch, stale_lock, at_work, loo
         "--touch",
         "--cores -k",
         "--config name=-n",
-        "--until -- -n",
+        "-- -n",
         "--report r.html",
         "--cleanup-metadata x",
     ],
