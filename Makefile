@@ -2,11 +2,11 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify test test-slow test-slurm coco bench dashboard sync dashboards gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify test test-slow test-slurm coco bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 env: ## make .venv with everything (minutes the first time, nothing when nothing changed)
 	@environment/setup.sh
@@ -31,7 +31,7 @@ test-slow: env ## the tests marked slow
 	pytest -m slow
 
 coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; goes on where it stopped
-	python -m experiments.data.download --dataset coco2017
+	python -m experiments download --dataset coco2017
 
 test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (root; apt-get install slurm-wlm munge)
 	pytest -rs tests/workflow/test_slurm.py
@@ -40,7 +40,7 @@ bench: env ## Precise RoI Pooling and a training iteration beside their peers: r
 	python -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool.json
 	python -m tests.experiments.training.bench_training --out results/bench/training.json
 
-dashboard: env ## Optuna's dashboard on the studies of `shapes` (or of OPTUNA_STORAGE), at http://localhost:8080
+optuna-dashboard: env ## Optuna's dashboard on the studies of `shapes` (or of OPTUNA_STORAGE), at http://localhost:8080
 	optuna-dashboard "$${OPTUNA_STORAGE:-results/shapes/sweep/journal.log}"
 
 gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with the oracle (needs torch, numpy, pytest, hypothesis)
@@ -49,23 +49,23 @@ gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with
 	python3 -m pytest tests/ops -rs
 
 sync: env ## upload the offline Weights & Biases runs below results/, with their lineage
-	python -m experiments.tracking.sync
+	python -m experiments sync
 
-dashboards: env ## make the Weights & Biases workspace and report (online)
-	python -m experiments.tracking.dashboards
+wandb-dashboards: env ## make the Weights & Biases workspace and report (online)
+	python -m experiments dashboards
 
 lint: env ## ruff, mypy, snakefmt, snakemake --lint, clang-format
 	ruff check .
 	ruff format --check .
 	mypy
-	snakefmt --check Snakefile experiments sweeps reports
+	snakefmt --check Snakefile workflow
 	snakemake --lint
 	clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 
 format: env ## let the formatters write
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile experiments sweeps reports
+	snakefmt Snakefile workflow
 	clang-format -i $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 
 example: env ## write the committed example report, examples/shapes, from results/shapes

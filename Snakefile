@@ -1,39 +1,49 @@
 """images -> checkpoint -> detections -> table cell; the suite's YAML says which."""
 
+import re
 import shlex
+from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from suite.errors import SuiteError
+from suite.reader import read_yaml
 from suite.suite import check_suite
+from workflow.jobs import Jobs
 
 min_version("9.0")
+DEFAULT = "experiments/shapes.yaml"
 
 
 # `configfile:` merges deeply: a suite given by --configfile must not inherit keys of the default one
 if not workflow.config_settings.configfiles:
 
-    configfile: "experiments/shapes.yaml"
+    configfile: DEFAULT
 
 
-suite = check_suite(config)
-shell.prefix(
-    f"export PYTHONPATH={shlex.quote(str(workflow.basedir))}; "
-)  # --directory may lead anywhere
-config.update(suite)
+try:
+    # Snakemake has read them, too, but of duplicate keys it takes the last
+    for file in workflow.config_settings.configfiles or [DEFAULT]:
+        read_yaml(Path(file))
+    jobs = Jobs(check_suite(config))
+except SuiteError as error:
+    raise WorkflowError(str(error)) from None
+suite, layout = jobs.suite, jobs.layout
+# --directory may lead anywhere
+shell.prefix(f"export PYTHONPATH={shlex.quote(str(workflow.basedir))}; ")
 
 
-localrules:
-    all,
-    ablation,
-    report,
-
-
-include: "experiments/experiments.smk"
-include: "sweeps/sweeps.smk"
-include: "reports/reports.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/speed.smk"
+include: "workflow/rules/sweep.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.report.output,
+    localrule: True

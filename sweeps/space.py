@@ -1,6 +1,7 @@
-"""What a suite's `sweep:` block says: the parameters of a trial, the points tried first, the inference grid.
+"""What a suite's `sweep:` block searches: the parameters of a trial, the points tried first, the inference grid.
 
-Everything is in published units; the suite's `scale:` block maps a trial as it maps a variant.
+Everything is in published units; the suite's `scale:` block maps a trial as it maps a variant. Which training
+parameters there are says `suite.search.PARAMETERS`.
 """
 
 from __future__ import annotations
@@ -8,35 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.config import resolve_config, training_hash
 from suite.errors import SuiteError
+from suite.layout import RunFolder
+from suite.search import PARAMETERS, SAMPLINGS, SearchParameter
 from suite.settings import Setting
-from suite.suite import Suite
+from suite.suite import FolderData, Suite
 
-LOSS_WEIGHT = "model.roi_head.iou_head.loss_iou.loss_weight"
-ROIS = {"per_img": "model.roi_head.roi_generator.sample_num", "per_iou": "model.roi_head.roi_generator.per_iou"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """An inference setting of the grid: its published step size (0 = no refinement) and what is run."""
-
-    published: float
-    setting: Setting
+SAMPLING = "sampling"  # the trial's parameter that chooses among SAMPLINGS
 
 
-class Sweep:
+class Search:
     """A suite's checked `sweep:` block.
 
     Attributes:
         suite: the suite.
-        trial_suite: the same with the trials' shorter training, on no image of the split that decides.
+        options: the block.
+        trial_suite: the suite with the trials' shorter training, on no image of the split that decides.
         base: the variant that a trial changes.
-        options: the block, with its defaults.
         study: name of the Optuna study.
         folder: where its files are, relative to the working directory.
         points: label to parameters of the points to try first; the base's own are the first.
@@ -49,23 +42,23 @@ class Sweep:
         Raises:
             SuiteError: there is no block, or it contradicts itself or the suite; the message names the key.
         """
-        if "sweep" not in suite:
-            raise SuiteError(f"suite '{suite['suite']}' has no `sweep:` block: see experiments/schema.yaml")
-        self.suite, self.options = suite, suite.sweep
-        self.base: str = self.options["base"]
-        self.study = f"{suite['suite']}__{self.options['name']}"
-        self.folder = suite.layout.root / "sweep"
-        self._check_splits()
+        if suite.sweep is None:
+            raise SuiteError(f"suite '{suite.name}' has no `sweep:` block: see suite/schema.yaml")
+        self.suite, self.options, self.base = suite, suite.sweep, suite.sweep.base
+        self.study = f"{suite.name}__{self.options.name}"
+        self.folder = suite.layout.sweep
+        self._check_split()
         self.trial_suite = self._trial_suite()
-        for key, (low, high) in self.options["space"].items():
-            if low >= high:
-                raise SuiteError(f"sweep.space.{key} is [{low}, {high}]: the first must be the smaller")
-        self.points = self._published_points()
-        self.grid = self._grid()
+        self.points = self._points()
+        self.grid = [
+            Setting(guide, step, suite.inference.num_steps) if step.published else Setting(guide)
+            for guide in self.options.guides
+            for step in self.options.step_sizes
+        ]
 
-    def _check_splits(self) -> None:
-        split, splits = self.options["split"], self.suite.dataset.get("splits")
-        if splits is not None and split not in splits:
+    def _check_split(self) -> None:
+        split = self.options.split
+        if split not in self.suite.dataset.splits:
             raise SuiteError(f"sweep.split is '{split}', but dataset.splits has no such split")
         if split == self.suite.report_split:
             raise SuiteError(
@@ -73,23 +66,26 @@ class Sweep:
                 "numbers are reported on images that nothing was chosen on: use two splits"
             )
 
-    def _trial_suite(self) -> dict[str, Any]:
-        trained = Path(resolve_config(self.suite, self.base).data.train.ann_file).stem
-        unseen = unseen_split(self.suite.dataset, trained, self.options["split"])
-        training = {**self.suite.training, "epochs": self.options["epochs"]}
-        return {**self.suite, "training": training if unseen == trained else {**training, "split": unseen}}
+    def _trial_suite(self) -> Suite:
+        training: dict[str, Any] = {**self.suite.raw["training"], "epochs": self.options.epochs}
+        dataset = self.suite.dataset
+        if isinstance(dataset, FolderData):
+            trained = Path(resolve_config(self.suite, self.base).data.train.ann_file).stem
+            if (unseen := dataset.without(trained, self.options.split)) != trained:
+                training["split"] = unseen
+        return self.suite.changed(training=training)
 
-    def _published_points(self) -> dict[str, dict[str, Any]]:
+    def _points(self) -> dict[str, dict[str, Any]]:
         points: dict[str, dict[str, Any]] = {}
-        for label in (self.base, *self.options["published"]):
-            if self.suite.variant(label)["family"] != "iounet":
+        for label in (self.base, *self.options.published):
+            if not self.suite.variant(label).has_iou_branch:
                 raise SuiteError(f"'{label}' of `sweep:` has no IoU branch to search the settings of")
             cfg = resolve_config(self.trial_suite, label)
             params = self._params_of(label, cfg)
             if training_hash(cfg) != training_hash(self.config(params)):
                 raise SuiteError(
                     f"sweep.published: '{label}' differs from the base '{self.base}' in more than "
-                    f"{', '.join(self.options['space'])}: no trial can stand for it"
+                    f"{', '.join(self.options.space)}: no trial can stand for it"
                 )
             if params not in points.values():
                 points[label] = params
@@ -97,77 +93,121 @@ class Sweep:
 
     def _params_of(self, label: str, cfg: Any) -> dict[str, Any]:
         """The parameters of a trial that trains what a config trains."""
-        space = self.options["space"]
-        mapped = {key: value["published"] for key, value in cfg.mapped.items()}
-        rois = {key: mapped[name.split(".")[-1]] for key, name in ROIS.items() if name.split(".")[-1] in mapped}
-        params: dict[str, Any] = {}
-        if "loss_weight" in space:
-            params["loss_weight"] = float(mapped["loss_weight"])
-        if ROIS.keys() & space.keys():
-            ((kind, amount),) = rois.items()
-            if kind not in space:
+        params = {name: value_of(cfg, PARAMETERS[name]) for name in self._independent}
+        if self._samplings:
+            amounts = {name: value_of(cfg, PARAMETERS[name]) for name in SAMPLINGS}
+            used = [name for name, amount in amounts.items() if amount is not None]
+            if len(used) != 1:
+                raise SuiteError(
+                    f"'{label}' of `sweep:` samples its RoIs by {' and '.join(used) or 'none'} of {SAMPLINGS}"
+                )
+            (kind,) = used
+            if kind not in self._samplings:
                 raise SuiteError(f"sweep.space has no {kind}, with which '{label}' samples its RoIs")
-            params |= {"sampling": kind, kind: int(amount)} if ROIS.keys() <= space.keys() else {kind: int(amount)}
-        for key, value in params.items():
-            if key != "sampling" and not space[key][0] <= value <= space[key][1]:
-                raise SuiteError(f"sweep.space.{key} is {space[key]}, which leaves out {value:g} of '{label}'")
+            params |= {SAMPLING: kind} if len(self._samplings) > 1 else {}
+            params[kind] = amounts[kind]
+        for name, value in params.items():
+            if name == SAMPLING:
+                continue
+            low, high = self.options.space[name]
+            if value is None or not low <= value <= high:
+                shown = "the missing value" if value is None else f"{value:g}"
+                raise SuiteError(f"sweep.space.{name} is {[low, high]}, which leaves out {shown} of '{label}'")
+            params[name] = int(value) if PARAMETERS[name].is_whole else float(value)
         return params
 
-    def _grid(self) -> list[Step]:
-        factor, steps = self.suite.scale.step_size, self.suite.inference.num_steps
-        return [
-            Step(float(step), Setting(guide, float(step) * factor, steps) if step else Setting(guide))
-            for guide in self.options["guides"]
-            for step in self.options["step_sizes"]
-        ]
+    @property
+    def _independent(self) -> list[str]:
+        """The parameters of the space that every trial has."""
+        return [name for name in PARAMETERS if name in self.options.space and name not in SAMPLINGS]
+
+    @property
+    def _samplings(self) -> list[str]:
+        """The parameters of the space of which a trial has one."""
+        return [name for name in SAMPLINGS if name in self.options.space]
 
     def suggest(self, trial: Any) -> dict[str, Any]:
         """The parameters of an Optuna trial, on logarithmic axes."""
-        space, params = self.options["space"], {}
-        if "loss_weight" in space:
-            params["loss_weight"] = trial.suggest_float("loss_weight", *space["loss_weight"], log=True)
-        kinds = [kind for kind in ROIS if kind in space]
+        params = {name: self._suggest(trial, name) for name in self._independent}
+        kinds = self._samplings
         if len(kinds) > 1:
-            params["sampling"] = trial.suggest_categorical("sampling", kinds)
-            kinds = [params["sampling"]]
-        for kind in kinds:
-            params[kind] = trial.suggest_int(kind, *space[kind], log=True)
-        return params
+            params[SAMPLING] = trial.suggest_categorical(SAMPLING, kinds)
+            kinds = [params[SAMPLING]]
+        return params | {kind: self._suggest(trial, kind) for kind in kinds}
+
+    def _suggest(self, trial: Any, name: str) -> Any:
+        low, high = self.options.space[name]
+        if PARAMETERS[name].is_whole:
+            return trial.suggest_int(name, int(low), int(high), log=True)
+        return trial.suggest_float(name, low, high, log=True)
 
     def changes(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The keys that a trial's config has other values for than the base's; see `resolve_config`."""
-        changed = {LOSS_WEIGHT: params["loss_weight"]} if "loss_weight" in params else {}
-        if ROIS.keys() & params.keys():
-            changed |= {name: params.get(key) for key, name in ROIS.items()}
-        return changed
+        """The keys that a trial's config has other values for than the base's; see `resolve_config`.
+
+        A trial with one way to sample RoIs takes the other ones out of the base.
+        """
+        samples = any(name in params for name in SAMPLINGS)
+        return {
+            parameter.config_key: params.get(name)
+            for name, parameter in PARAMETERS.items()
+            if name in params or (samples and name in SAMPLINGS)
+        }
 
     def config(self, params: Mapping[str, Any]) -> Any:
         """The resolved config of a trial."""
         return resolve_config(self.trial_suite, self.base, self.changes(params))
 
-    def trial_folder(self, params: Mapping[str, Any]) -> Path:
+    def trial_folder(self, params: Mapping[str, Any]) -> RunFolder:
         """Where a trial trains: a function of what it trains, so that the same parameters go on with the same files."""
-        return self.folder / "trials" / f"{training_hash(self.config(params))}_seed{self.options['seed']}"
+        return self.folder.trial(training_hash(self.config(params)), self.options.seed)
 
     @property
-    def worker_files(self) -> list[str]:
+    def worker_files(self) -> list[Path]:
         """What each worker writes at its end."""
-        return [(self.folder / "workers" / f"{worker}.json").as_posix() for worker in range(self.options["workers"])]
+        return [self.folder.worker(worker) for worker in range(self.options.workers)]
 
     def identity(self) -> dict[str, Any]:
         """What a study's trials have in common: they compare with each other, and with no others.
 
         Budget, workers, sampler, pruner and published points are none of it: a study may go on with others.
         """
+        block = self.suite.raw["sweep"]
         return {
             "base": training_hash(self.config({})),
-            **{key: self.options[key] for key in ("space", "epochs", "seed", "split")},
-            "settings": sorted(step.setting.name for step in self.grid),
+            **{key: block[key] for key in ("space", "epochs", "seed", "split")},
+            "settings": sorted(setting.name for setting in self.grid),
             "num_steps": self.suite.inference.num_steps,
         }
 
     def fingerprint(self) -> str:
         """Of all that decides which trials a study has: what makes Snakemake run its workers again."""
-        keys = ("name", "trials", "sampler", "pruner")
-        content = {**self.identity(), "points": self.points, **{key: self.options[key] for key in keys}}
+        block = self.suite.raw["sweep"]
+        chosen = {key: block[key] for key in ("name", "trials", "sampler", "pruner")}
+        content = {**self.identity(), "points": self.points, **chosen}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def value_of(cfg: Any, parameter: SearchParameter, unit: str = "published") -> Any:
+    """A training parameter's value in a resolved config; None if it has none.
+
+    Args:
+        cfg: from `resolve_config`.
+        parameter: of `suite.search.PARAMETERS`.
+        unit: 'published' or 'actual'; a key that `scale:` leaves alone has the same value in both.
+    """
+    if parameter.mapped_key in cfg.mapped:
+        return cfg.mapped[parameter.mapped_key][unit]
+    node = cfg
+    for part in parameter.config_key.split("."):
+        node = node.get(part) if node is not None else None
+    return node
+
+
+def published_step(setting: Setting) -> float:
+    """The published λ of a setting of the grid; 0 = no refinement."""
+    return 0.0 if setting.step_size is None else setting.step_size.published
+
+
+def actual_step(setting: Setting) -> float:
+    """The actual λ of a setting of the grid; 0 = no refinement."""
+    return 0.0 if setting.step_size is None else setting.step_size.actual

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from suite.errors import SuiteError
 from suite.files import folder_lock
-from sweeps.space import Sweep
+from sweeps.space import Search
 
 JOURNAL_GRACE = 30
 MISSED_HEARTBEATS = 4
@@ -49,7 +49,7 @@ def database() -> str | None:
     return url
 
 
-def open_storage(sweep: Sweep) -> BaseStorage:
+def open_storage(search: Search) -> BaseStorage:
     """The storage of the sweep's study.
 
     A journal file has no heartbeat: its workers, on one machine or on one file system, show that they live by a lock
@@ -57,43 +57,43 @@ def open_storage(sweep: Sweep) -> BaseStorage:
     """
     url = database()
     if url is None:
-        journal = sweep.folder / "journal.log"
+        journal = search.folder.journal
         journal.parent.mkdir(parents=True, exist_ok=True)
         # not Optuna's default, a symbolic link: it never notices that a lock on a relative path is a leftover
         lock = JournalFileOpenLock(str(journal), grace_period=JOURNAL_GRACE)
         return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
-    beat = sweep.options["heartbeat"]
+    beat = search.options.heartbeat
     return RDBStorage(url, heartbeat_interval=beat, grace_period=MISSED_HEARTBEATS * beat)
 
 
 @contextmanager
-def exclusive(sweep: Sweep) -> Iterator[None]:
+def exclusive(search: Search) -> Iterator[None]:
     """Holds the study for this process, among all workers on all machines; ends with the process."""
     url = database()
     if url is None:
-        with folder_lock(sweep.folder / "turn"):
+        with folder_lock(search.folder.turn):
             yield
         return
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("select pg_advisory_xact_lock(hashtext(:name))"), {"name": sweep.study})
+        connection.execute(sqlalchemy.text("select pg_advisory_xact_lock(hashtext(:name))"), {"name": search.study})
         yield
 
 
-def owner(sweep: Sweep, number: int) -> Path:
+def owner(search: Search, number: int) -> Path:
     """The folder that a trial's worker holds a lock on for as long as it works on the trial."""
-    return sweep.folder / "owners" / f"{sweep.study}__{number}"
+    return search.folder.owner(f"{search.study}__{number}")
 
 
-def open_study(sweep: Sweep, storage: BaseStorage, identity: dict[str, Any], worker: int = 0) -> optuna.Study:
+def open_study(search: Search, storage: BaseStorage, identity: dict[str, Any], worker: int = 0) -> optuna.Study:
     """The study, created and with its published points queued if it is new. To be called by who holds it.
 
     A study that was begun with other settings is kept under a name of its own, and a new one takes its place.
 
     Args:
-        sweep: a checked sweep.
+        search: a checked search.
         storage: from `open_storage`.
         identity: what its trials have in common.
         worker: each has a sampler seed of its own, which also moves on with the study.
@@ -101,18 +101,18 @@ def open_study(sweep: Sweep, storage: BaseStorage, identity: dict[str, Any], wor
     Raises:
         SuiteError: a study with other settings is being worked on.
     """
-    options, identity = sweep.options, json.loads(json.dumps(identity))
-    study = _load(sweep.study, storage)
+    options, identity = search.options, json.loads(json.dumps(identity))
+    study = _load(search.study, storage)
     if study.user_attrs.get("identity", identity) != identity:
-        _set_aside(sweep, study, storage, identity)
-        study = _load(sweep.study, storage)
+        _set_aside(search, study, storage, identity)
+        study = _load(search.study, storage)
     study.set_user_attr("identity", identity)
-    for label, params in sweep.points.items():
+    for label, params in search.points.items():
         study.enqueue_trial(params, user_attrs={"published": label}, skip_if_exists=True)
-    seed = np.random.SeedSequence([options["seed"], worker, len(study.get_trials(deepcopy=False))])
+    seed = np.random.SeedSequence([options.seed, worker, len(study.get_trials(deepcopy=False))])
     study.sampler = optuna.samplers.TPESampler(
-        n_startup_trials=options["sampler"]["startup_trials"],
-        n_ei_candidates=options["sampler"]["candidates"],
+        n_startup_trials=options.sampler.startup_trials,
+        n_ei_candidates=options.sampler.candidates,
         multivariate=True,
         group=True,  # loss weight and the sampling's amount: the latter has another name in every kind of sampling
         constant_liar=True,  # a running trial counts as a bad one: two workers do not propose the same
@@ -121,8 +121,8 @@ def open_study(sweep: Sweep, storage: BaseStorage, identity: dict[str, Any], wor
     # Every trial has the same schedule, so AP after an epoch compares across trials. Successive halving and Hyperband
     # want many short trials; with a handful, their brackets are empty.
     study.pruner = optuna.pruners.MedianPruner(
-        n_startup_trials=options["pruner"]["startup_trials"],
-        n_warmup_steps=options["pruner"]["warmup_epochs"],
+        n_startup_trials=options.pruner.startup_trials,
+        n_warmup_steps=options.pruner.warmup_epochs,
         interval_steps=1,
         n_min_trials=2,
     )
@@ -133,29 +133,29 @@ def _load(name: str, storage: BaseStorage) -> optuna.Study:
     return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
 
 
-def _set_aside(sweep: Sweep, study: optuna.Study, storage: BaseStorage, identity: dict[str, Any]) -> None:
+def _set_aside(search: Search, study: optuna.Study, storage: BaseStorage, identity: dict[str, Any]) -> None:
     found = study.user_attrs["identity"]
     changed = [key for key in identity if found.get(key) != identity[key]]
-    fail_dead(sweep, study)
+    fail_dead(search, study)
     if study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         raise SuiteError(
-            f"study '{sweep.study}' is being worked on with another {', '.join(changed)}: "
+            f"study '{search.study}' is being worked on with another {', '.join(changed)}: "
             "wait for its workers to end, or choose another sweep.name"
         )
-    aside = f"{sweep.study}__until_{datetime.now(timezone.utc):%Y%m%dT%H%M%S%fZ}"
-    optuna.copy_study(from_study_name=sweep.study, from_storage=storage, to_storage=storage, to_study_name=aside)
-    optuna.delete_study(study_name=sweep.study, storage=storage)
-    print(f"study '{sweep.study}' had another {', '.join(changed)}: kept as '{aside}', begun anew", flush=True)
+    aside = f"{search.study}__until_{datetime.now(timezone.utc):%Y%m%dT%H%M%S%fZ}"
+    optuna.copy_study(from_study_name=search.study, from_storage=storage, to_storage=storage, to_study_name=aside)
+    optuna.delete_study(study_name=search.study, storage=storage)
+    print(f"study '{search.study}' had another {', '.join(changed)}: kept as '{aside}', begun anew", flush=True)
 
 
-def fail_dead(sweep: Sweep, study: optuna.Study) -> None:
+def fail_dead(search: Search, study: optuna.Study) -> None:
     """Marks as failed the running trials whose worker is dead. To be called by who holds the study."""
     if database() is not None:
         optuna.storages.fail_stale_trials(study)
         return
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         try:
-            with folder_lock(owner(sweep, trial.number), wait=False):
+            with folder_lock(owner(search, trial.number), wait=False):
                 study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
                 print(f"trial {trial.number}: its worker is dead, the trial has failed", flush=True)
         except BlockingIOError:

@@ -8,6 +8,8 @@ The GPUs are those of CUDA_VISIBLE_DEVICES if that is set, else all of the machi
 SLURM gave it. Without any, the command runs as it is, on the CPU.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
@@ -81,12 +83,12 @@ def take(gpus: Sequence[str], count: int, folder: Path) -> list[str]:
             time.sleep(0.5)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if len(arguments) < 2 or not arguments[0].isdigit():
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if len(words) < 2 or not words[0].isdigit():
         sys.exit("usage: python -m workflow.gpus COUNT COMMAND...")
-    count, command = max(1, int(arguments[0])), arguments[1:]
+    count, command = max(1, int(words[0])), words[1:]
     gpus = visible_gpus(os.environ)
     if gpus:
         try:

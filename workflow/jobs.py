@@ -1,64 +1,62 @@
-"""The workflow's files and parameters for a suite; the `.smk` files only say which rule makes which."""
+"""The workflow's jobs for a suite: files, commands and parameters; the `.smk` files only say which rule has which."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from experiments.config import config_hash, resolve_config, training_hash
-from experiments.data.folder.source import missing
-from experiments.data.shapes.dataset import fingerprint
+from experiments.data.folder import missing
+from experiments.data.shapes.spec import digest, fingerprint
 from experiments.data.weights import missing_weights
 from experiments.speed.rows import VARIANTS as TIMED
 from experiments.speed.rows import timed_settings
-from suite.files import atomic, digest
-from suite.suite import GeneratedData, Suite
+from suite.files import atomic
+from suite.settings import Setting
+from suite.suite import FolderData, GeneratedData, Suite
+from sweeps.space import Search
+
+ABLATION = ("faster_rcnn", "samp1000_lw5.0")  # the variants that the ablation compares
 
 
-class Plan:
-    """Paths (relative to the working directory) and hashes of one suite.
+class Jobs:
+    """The jobs of one suite; paths are relative to the working directory.
 
     Attributes:
-        results: the suite's results folder.
-        suite_text: the checked suite as YAML, with its defaults and with what the command line overrides.
+        suite: the suite, with what the command line overrides.
+        layout: where its files are.
         suite_file: where the commands read it.
-        data_module: the command that makes the suite's images, or checks those in a folder.
-        data_fingerprint: what decides whether that is done again.
         start: inputs of every training: the data, and the pretraining if the suite has one.
         speed: files of the timed inference; none if the suite lacks the variants that are timed.
+        search: its hyper-parameter search; None without a `sweep:` block.
+        recorded: parameters by which Snakemake knows whether results are up to date.
     """
 
     def __init__(self, suite: Suite) -> None:
-        """Resolves every config, so that a mistake in one shows before anything runs."""
-        self.suite = suite
-        self.results = suite.layout.root.as_posix()
-        self.suite_text = suite.text
-        self.suite_file = f"{self.results}/suite.yaml"
-        self.start = {"data": f"{self.results}/data/dataset.json"}
+        """Resolves every config, so that a mistake in one shows before anything runs. Raises `SuiteError`."""
+        self.suite, self.layout = suite, suite.layout
+        self.suite_file = self.layout.suite_file.as_posix()
+        self.start = {"data": self.layout.data.manifest}
         if suite.pretraining is not None:
-            self.start["pretraining"] = f"{self.results}/pretraining/checkpoint.pth"
-        if isinstance(suite.dataset, GeneratedData):
-            self.data_module, self.data_fingerprint = "experiments.data.shapes.dataset", fingerprint(suite.dataset)
-        else:
-            self.data_module, self.data_fingerprint = "experiments.data.folder", digest(suite.raw["dataset"])
-        trained = suite.trained
-        self._configs = {variant: resolve_config(suite, variant) for variant in trained}
-        self.speed = [f"{self.results}/speed/{suite.speed.device}.json"] if timed_settings(suite) else []
+            self.start["pretraining"] = self.layout.pretraining.checkpoint
+        self.speed = [self.layout.speed(suite.speed.device)] if timed_settings(suite) else []
+        self.search = None if suite.sweep is None else Search(suite)
+        self.recorded = RecordedParams(suite, self.search)
 
     def write_suite(self) -> None:
         """Writes `suite_file` unless it is there with the same contents."""
-        path = Path(self.suite_file)
-        if not path.is_file() or path.read_text() != self.suite_text:
+        path = self.layout.suite_file
+        if not path.is_file() or path.read_text() != self.suite.text:
             with atomic(path) as part:
-                part.write_text(self.suite_text)
+                part.write_text(self.suite.text)
 
     def missing(self) -> list[str]:
         """What the data check would miss first, a message for each; nothing once the data are made or checked."""
-        if isinstance(self.suite.dataset, GeneratedData) or Path(self.start["data"]).is_file():
+        if not isinstance(self.suite.dataset, FolderData) or self.layout.data.manifest.is_file():
             return []
         return missing(self.suite.dataset) + missing_weights(self.suite)
-
-    def training_hash(self, variant: str) -> str:
-        """What decides whether a variant is trained again."""
-        return training_hash(self._configs[variant]) if variant in self._configs else ""
 
     def gpus(self, most: int | None = None) -> dict[str, int]:
         """The resource `gpu` of a rule that uses at most so many; nothing in a suite that asks for none.
@@ -68,40 +66,97 @@ class Plan:
         gpus = min(self.suite.resources.gpus, most or sys.maxsize)
         return {"gpu": gpus, **({"nodes": 1} if gpus > 1 else {})} if gpus else {}
 
+    @property
     def train_command(self) -> str:
-        """What starts a training on its GPUs; it changes, and a training is done again, with the number of ranks."""
-        gpus = max(1, self.suite.resources.gpus)
-        start = f"torchrun --standalone --nproc-per-node {gpus}" if gpus > 1 else "python"
-        return f"python -m workflow.gpus {gpus} {start} -m experiments.training.train"
+        """What starts a training on its GPUs."""
+        return f"python -m workflow.gpus {_start(self.suite)} -m experiments train"
 
-    def evaluation_hash(self, variant: str) -> list[str]:
-        """What decides whether a checkpoint is evaluated again: its config and its inference settings."""
-        return [config_hash(self._configs[variant]), *map(str, self.suite.settings(variant))]
-
-    def timed_checkpoints(self) -> list[str]:
+    def timed_checkpoints(self) -> list[Path]:
         """The checkpoints whose inference is timed."""
-        seed = self.suite.seeds[0]
-        return [f"{self.results}/runs/{variant}/seed{seed}/checkpoint.pth" for variant in TIMED]
+        return [self.layout.run(variant, self.suite.seeds[0]).checkpoint for variant in TIMED]
 
-    def speed_hash(self) -> list[str]:
-        """What decides whether inference is timed again."""
-        configs = [config_hash(self._configs[variant]) for variant in TIMED]
-        return [*configs, *map(str, timed_settings(self.suite)), str(self.suite.speed)]
-
-    def evaluations(self, variants: list[str]) -> list[str]:
+    def evaluations(self, variants: Iterable[str]) -> list[Path]:
         """The evaluations of the variants, every seed, on the reported split.
 
         Each is named by its index file, which is written last: what it lists lies beside it.
         """
         split = self.suite.report_split
-        return [
-            f"{self.results}/evaluations/{variant}/seed{seed}/{split}/evaluation.json"
-            for variant in variants
-            for seed in self.suite.seeds
-        ]
+        return [self.layout.evaluation(variant, seed, split).index for variant in variants for seed in self.suite.seeds]
 
-    def runs(self, variants: list[str]) -> list[str]:
+    def runs(self, variants: Iterable[str]) -> list[Path]:
         """The run records of the variants, every seed."""
-        return [
-            f"{self.results}/runs/{variant}/seed{seed}/run.json" for variant in variants for seed in self.suite.seeds
+        return [self.layout.run(variant, seed).run for variant in variants for seed in self.suite.seeds]
+
+    @property
+    def ablation_variants(self) -> list[str]:
+        """The variants of the ablation that the suite has."""
+        return [variant for variant in ABLATION if variant in self.suite.variants]
+
+    def worker_files(self) -> list[Path]:
+        """What the sweep's workers write at their ends. Raises `SuiteError` for a suite without a sweep."""
+        return (self.search or Search(self.suite)).worker_files
+
+
+class RecordedParams:
+    """What Snakemake recorded of the rules' parameters in the first release.
+
+    Snakemake makes a result anew when the set of its rule's parameters is not the one that it recorded. So these keep
+    their first values, with the names that modules and classes had then. They are compared, never run: changing one
+    makes every result of the rule anew.
+    """
+
+    def __init__(self, suite: Suite, search: Search | None) -> None:
+        """Resolves every config. Raises `SuiteError`."""
+        self._suite, self._search = suite, search
+        self._configs = {variant: resolve_config(suite, variant) for variant in suite.trained}
+
+    def data(self) -> dict[str, str]:
+        """Rule `data`: what made the images, and what identifies them."""
+        dataset = self._suite.dataset
+        if isinstance(dataset, GeneratedData):
+            return {"maker": "experiments.shapes", "fingerprint": fingerprint(dataset)}
+        return {"maker": "experiments.folder_data", "fingerprint": digest(self._suite.raw["dataset"])}
+
+    def command(self) -> str:
+        """Rules `pretraining` and `train`: the command, and with it the number of ranks."""
+        return f"python -m experiments.gpus {_start(self._suite)} -m experiments.train"
+
+    def training(self, variant: str) -> str:
+        """Rules `pretraining` and `train`: the config."""
+        return training_hash(self._configs[variant]) if variant in self._configs else ""
+
+    def pretraining_seed(self) -> int:
+        """Rule `pretraining`: the seed."""
+        return 0 if self._suite.pretraining is None else self._suite.pretraining.seed
+
+    def evaluation(self, variant: str) -> list[str]:
+        """Rule `evaluate`: the config and the inference settings."""
+        return [config_hash(self._configs[variant]), *map(_shown, self._suite.settings(variant))]
+
+    def speed(self) -> list[str]:
+        """Rule `speed`: the configs, the rows and how they are timed."""
+        rows = [
+            f"Row(key={row.key!r}, variant={row.variant!r}, setting={_shown(row.setting)}, fc_dtype={row.fc_dtype!r})"
+            for row in timed_settings(self._suite)
         ]
+        return [*(config_hash(self._configs[variant]) for variant in TIMED), *rows, str(self._suite.raw["speed"])]
+
+    def sweep_worker(self) -> str:
+        """Rule `sweep_worker`: all that decides which trials there are."""
+        return "" if self._search is None else self._search.fingerprint()
+
+    def sweep(self) -> Any:
+        """Rule `sweep`: as for an evaluation of the base."""
+        return "" if self._search is None else self.evaluation(self._search.base)
+
+
+def _start(suite: Suite) -> str:
+    """The number of GPUs of a training, and what starts so many ranks."""
+    gpus = max(1, suite.resources.gpus)
+    return f"{gpus} " + (f"torchrun --standalone --nproc-per-node {gpus}" if gpus > 1 else "python")
+
+
+def _shown(setting: Setting) -> str:
+    """A setting as the first release printed it."""
+    actual = None if setting.step_size is None else setting.step_size.actual
+    return f"Setting(guide={setting.guide!r}, step_size={actual!r}, num_steps={setting.num_steps!r})"

@@ -1,9 +1,11 @@
-"""What `snakemake` would run and how long it would take: `python -m workflow.plan [TARGET…] [--configfile S]`.
+"""What Snakemake would run and how long it would take: `python -m workflow.plan [TARGET…] [--configfile S]`.
 
 Times come from the results folder where it has any, else from `recorded_times.yaml`, which `--record` writes from a
 finished run. Those of trainings are their own, kills and all, and without the wait for a GPU; those of other jobs are
 Snakemake's benchmarks.
 """
+
+from __future__ import annotations
 
 import argparse
 import contextlib
@@ -12,8 +14,7 @@ import os
 import re
 import statistics
 import subprocess
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ import yaml
 
 from experiments.runtime import hardware
 from suite import provenance
-from suite.errors import SuiteError
+from suite.errors import SuiteError, exits_on_error
 from suite.files import atomic, read_json
-from suite.suite import load_suite
+from suite.layout import Layout
+from suite.suite import PRETRAINING, load_suite
 from workflow.gpus import visible_gpus
-from workflow.jobs import Plan
+from workflow.jobs import Jobs
 
-TRAININGS = ("train", "pretraining")
+TRAININGS = ("train", PRETRAINING)
 RECORDED = Path(__file__).with_name("recorded_times.yaml")
 
 
@@ -44,7 +46,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class PlannedJobs:
     """Jobs of one kind.
 
     Attributes:
@@ -120,14 +122,14 @@ def measured(benchmarks: Path, families: Mapping[str, str]) -> dict[str, list[fl
     return found
 
 
-def trainings(results: Path, families: Mapping[str, str]) -> dict[str, list[float]]:
-    """Seconds of the finished trainings in a results folder, by kind."""
+def trainings(layout: Layout, families: Mapping[str, str]) -> dict[str, list[float]]:
+    """Seconds of a suite's finished trainings, by kind; those of variants that it no longer has are left out."""
+    kinds = {PRETRAINING: PRETRAINING, **{variant: f"train, {family}" for variant, family in families.items()}}
     found: dict[str, list[float]] = {}
-    for path in [*results.glob("pretraining/run.json"), *sorted(results.glob("runs/*/seed*/run.json"))]:
+    for folder in (layout.pretraining, *layout.runs()):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            run = read_json(path)
-            if run["variant"] == "pretraining" or run["variant"] in families:
-                kind = f"train, {families[run['variant']]}" if run["variant"] in families else "pretraining"
+            run = read_json(folder.run)
+            if kind := kinds.get(run["variant"]):
                 found.setdefault(kind, []).append(float(run["wall_time_s"]))
     return found
 
@@ -147,7 +149,7 @@ def estimate(
     cores: int,
     gpus: int = 0,
     recorded_gpus: int = 1,
-) -> list[Estimate]:
+) -> list[PlannedJobs]:
     """Times by kind of job, in the order in which the jobs are listed.
 
     Args:
@@ -174,11 +176,11 @@ def estimate(
         at_once = cores // max(job.threads for job in same)
         if needed := max(job.gpus for job in same):
             at_once = min(at_once, gpus // needed)
-        rows.append(Estimate(kind, len(same), seconds, min(max(1, at_once), len(same)), needed, source))
+        rows.append(PlannedJobs(kind, len(same), seconds, min(max(1, at_once), len(same)), needed, source))
     return rows
 
 
-def render(rows: list[Estimate], cores: int, gpus: int = 0) -> str:
+def render(rows: list[PlannedJobs], cores: int, gpus: int = 0) -> str:
     """The plan as text."""
     if not rows:
         return "nothing to run: every result is there and up to date"
@@ -208,9 +210,9 @@ def _duration(seconds: float) -> str:
 
 def record(suite: str, own: Mapping[str, list[float]], gpus: int) -> None:
     """Writes the medians of this machine into `recorded_times.yaml`, under the suite's name; `gpus` of a training."""
-    hardware = hardware()
+    machine = hardware()
     entry = {
-        "machine": f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or 'no GPU'}",
+        "machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}",
         "commit": provenance.git_state()["git_commit"],
         "gpus": gpus,
         "seconds": {kind: round(statistics.median(times), 1) for kind, times in own.items()},
@@ -228,39 +230,43 @@ def read_recorded() -> dict[str, Any]:
     return yaml.safe_load(RECORDED.read_text()) or {} if RECORDED.is_file() else {}
 
 
-def main(arguments: list[str] | None = None) -> None:
+@exits_on_error
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="What snakemake would run, and how long it would take.")
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.plan", description="What Snakemake would run, and how long it would take."
+    )
     parser.add_argument("targets", nargs="*", help="targets of the workflow (default: all)")
     parser.add_argument("--configfile", default="experiments/shapes.yaml", help="suite YAML (default: %(default)s)")
     parser.add_argument("--cores", type=int, help="default: those of this machine")
     parser.add_argument("--record", action="store_true", help="write this machine's times to recorded_times.yaml")
     options = parser.parse_args(arguments)
-    try:
-        suite = load_suite(options.configfile)
-    except SuiteError as error:
-        sys.exit(f"error: {error}")
+    suite = load_suite(options.configfile)
     families = {name: entry.family for name, entry in suite.variants.items()}
-    own = measured(suite.layout.root / "benchmarks", families) | trainings(suite.layout.root, families)
+    own = measured(suite.layout.benchmarks, families) | trainings(suite.layout, families)
     if options.record:
         if not own:
-            sys.exit(f"error: {suite.layout.root} has no times to record: run the suite first")
+            raise SuiteError(f"{suite.layout.root} has no times to record: run the suite first")
         record(suite.name, own, suite.resources.gpus)
         return
-    cores = options.cores or len(os.sched_getaffinity(0))
-    command = ["snakemake", *options.targets, "--dry-run", "--nocolor", "--cores", str(cores)]
-    done = subprocess.run([*command, "--configfile", options.configfile], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"error: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    cores, gpus = options.cores or len(os.sched_getaffinity(0)), len(visible_gpus(os.environ))
     recorded = read_recorded().get(suite.name, {})
-    jobs = parse_dry_run(done.stdout + done.stderr, families)
-    gpus = len(visible_gpus(os.environ))
+    jobs = parse_dry_run(_dry_run(options.targets, options.configfile, cores), families)
     seconds, trained_on = recorded.get("seconds", {}), max(1, recorded.get("gpus", 1))
     print(render(estimate(jobs, own, seconds, cores, gpus, trained_on), cores, gpus))
-    for lacking in Plan(suite).missing():
+    for lacking in Jobs(suite).missing():
         print(f"not there yet: {lacking}")
     if recorded:
         print(f"recorded elsewhere: {recorded['machine']}")
+
+
+def _dry_run(targets: Sequence[str], configfile: str, cores: int) -> str:
+    """What `snakemake --dry-run` says. Raises `SuiteError` with it where that fails."""
+    command = ["snakemake", *targets, "--dry-run", "--nocolor", "--cores", str(cores), "--configfile", configfile]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SuiteError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import pytest
 
 from suite.suite import load_suite
 from sweeps import study as studies
+from sweeps import tracking
 from sweeps import worker as workers
-from sweeps.space import Sweep
+from sweeps.space import Search
 
 CONFIGS = {
     "periou": "tests/workflow/configs/tiny_periou.py",
@@ -39,25 +40,33 @@ BLOCK = {
 def suite(tmp_path):
     """The tests' suite with a sweep, its results in a temporary folder with a manifest of data that are not there."""
     loaded = load_suite("tests/workflow/tiny.yaml")
-    loaded = {key: value for key, value in loaded.items() if key != "pretraining"}
-    for name, config in CONFIGS.items():
-        loaded["variants"][name] = {"family": "iounet", "config": config}
-    return {**with_sweep(loaded), "results": str(tmp_path)}
+    own = {name: {"family": "iounet", "config": config} for name, config in CONFIGS.items()}
+    variants = {**loaded.raw["variants"], **own}
+    return with_sweep(loaded.changed(pretraining=None, variants=variants, results=str(tmp_path)))
 
 
 def with_sweep(loaded, **changes):
-    """A checked suite with the block, some of its keys changed."""
-    from suite.suite import check_suite
-
-    return check_suite({**loaded, "sweep": copy.deepcopy({**BLOCK, **changes})})
+    """The suite with the block, some of its keys changed."""
+    return loaded.changed(sweep=copy.deepcopy({**BLOCK, **changes}))
 
 
 @pytest.fixture
 def sweep(suite):
-    manifest = suite.layout.root / "data/dataset.json"
+    manifest = suite.layout.data.manifest
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"fingerprint": "f" * 64, "categories": ["circle"], "splits": {}}))
-    return Sweep(suite)
+    return Search(suite)
+
+
+@pytest.fixture(autouse=True)
+def tracked(monkeypatch):
+    """What this process would log to W&B, as (trial, curve)."""
+    logged = []
+    monkeypatch.setattr(tracking, "log_trial", lambda suite, record, trial, curve: logged.append((trial, curve)))
+    monkeypatch.setattr(
+        tracking, "log_evaluation", lambda suite, folder, config: logged.append((folder.path.name, config))
+    )
+    return logged
 
 
 def load_study(sweep):

@@ -1,14 +1,14 @@
 """The `sweep:` block: what it refuses, and what a trial's parameters become."""
 
-import copy
-
 import pytest
 from optuna.trial import FixedTrial
 
 from experiments.config import resolve_config, training_hash
 from suite.errors import SuiteError
-from suite.suite import check_suite, load_suite
-from sweeps.space import Sweep
+from suite.search import PARAMETERS, SearchParameter
+from suite.suite import load_suite
+from sweeps import space
+from sweeps.space import Search, published_step
 from tests.sweeps.conftest import with_sweep
 
 
@@ -36,7 +36,7 @@ from tests.sweeps.conftest import with_sweep
 )
 def test_a_block_that_contradicts_itself_or_the_suite_is_refused(suite, changes, message):
     with pytest.raises(SuiteError, match=message):
-        Sweep(with_sweep(suite, **changes))
+        Search(with_sweep(suite, **changes))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,11 @@ def test_a_block_that_contradicts_itself_or_the_suite_is_refused(suite, changes,
     [
         ({"space": {}}, "sweep.space"),
         ({"space": {"loss_weight": [0, 1]}}, "sweep.space.loss_weight.0"),
-        ({"space": {"per_img": [1.5, 3]}}, "sweep.space.per_img.0"),
+        ({"space": {"per_img": [1.5, 3]}}, "sweep.space.per_img"),
+        (
+            {"space": {"momentum": [0.1, 1]}},
+            "sweep.space.momentum: no such parameter; there are loss_weight, per_img, per_iou",
+        ),
         ({"guides": ["iou"]}, "sweep.guides.0"),
         ({"trials": 0}, "sweep.trials"),
         ({"sampler": {"startup": 3}}, "sweep.sampler"),
@@ -56,10 +60,10 @@ def test_the_schema_names_the_key(suite, changes, message):
 
 
 def test_a_suite_without_a_block(suite):
-    del suite["sweep"]
-    assert "sweep" not in check_suite(suite)
+    without = suite.changed(sweep=None)
+    assert without.sweep is None
     with pytest.raises(SuiteError, match="suite 'tiny' has no `sweep:` block"):
-        Sweep(suite)
+        Search(without)
 
 
 def test_points_are_read_from_the_configs_the_base_first(sweep):
@@ -70,11 +74,11 @@ def test_points_are_read_from_the_configs_the_base_first(sweep):
 
 
 def test_a_point_given_twice_is_one_point(suite):
-    assert list(Sweep(with_sweep(suite, published=["again"])).points) == ["samp1000_lw5.0"]
+    assert list(Search(with_sweep(suite, published=["again"])).points) == ["samp1000_lw5.0"]
 
 
 def test_the_embedded_suite_starts_from_the_four_published_points():
-    sweep = Sweep(load_suite("experiments/shapes.yaml"))
+    sweep = Search(load_suite("experiments/shapes.yaml"))
     assert {
         label: (p["loss_weight"], p["sampling"], p[p["sampling"]]) for label, p in sweep.points.items()
     } == {
@@ -98,7 +102,7 @@ def test_the_embedded_suite_starts_from_the_four_published_points():
     ],
 )
 def test_a_trial_suggests_what_the_space_names(suite, space, given, expected):
-    searched = Sweep(with_sweep(suite, space=space, published=[]))
+    searched = Search(with_sweep(suite, space=space, published=[]))
     assert searched.suggest(FixedTrial(given)) == expected
 
 
@@ -119,39 +123,69 @@ def test_the_base_s_own_point_trains_what_the_base_trains(sweep, suite):
 
 def test_folders_follow_from_what_is_trained(sweep, suite):
     params = sweep.points["periou"]
-    assert sweep.trial_folder(params) == Sweep(suite).trial_folder(dict(params))
+    assert sweep.trial_folder(params) == Search(suite).trial_folder(dict(params))
     assert sweep.trial_folder(params) != sweep.trial_folder({**params, "per_iou": 51})
-    longer = Sweep(with_sweep(suite, epochs=3))
+    longer = Search(with_sweep(suite, epochs=3))
     assert sweep.trial_folder(params) != longer.trial_folder(params)
 
 
 def test_the_grid_is_mapped_and_zero_is_no_refinement(sweep):
-    assert [(step.published, step.setting.name) for step in sweep.grid][:3] == [
+    assert [(published_step(setting), setting.name) for setting in sweep.grid][:3] == [
         (0, "rank"),
         (0.5, "rank_refine0.25"),
         (2, "rank_refine1"),
     ]
-    assert {step.setting.num_steps for step in sweep.grid} == {0, 2}
+    assert {setting.num_steps for setting in sweep.grid} == {0, 2}
 
 
 def test_budget_and_workers_do_not_make_another_study(sweep, suite):
-    more = Sweep(with_sweep(suite, trials=50, workers=4))
+    more = Search(with_sweep(suite, trials=50, workers=4))
     assert more.identity() == sweep.identity()
     assert more.fingerprint() != sweep.fingerprint()
-    assert Sweep(with_sweep(suite, step_sizes=[1])).identity() != sweep.identity()
+    assert Search(with_sweep(suite, step_sizes=[1])).identity() != sweep.identity()
 
 
 def test_the_suite_is_left_as_it_was(suite):
-    before = copy.deepcopy(suite)
-    Sweep(suite).config({"loss_weight": 2.0})
-    assert suite == before
+    before = suite.text
+    Search(suite).config({"loss_weight": 2.0})
+    assert suite.text == before
 
 
 def test_trials_train_without_the_images_that_decide():
-    suite = load_suite("experiments/coco.yaml")
-    suite["sweep"] = {"base": "samp1000_lw5.0", "space": {"loss_weight": [1, 20]}, "epochs": 6}
-    sweep = Sweep(check_suite(suite))
+    block = {"base": "samp1000_lw5.0", "space": {"loss_weight": [1, 20]}, "epochs": 6}
+    suite = load_suite("experiments/coco.yaml").changed(sweep=block)
+    sweep = Search(suite)
     cfg = sweep.config({"loss_weight": 5.0})
     assert cfg.data.train.ann_file == "trainwithouttune.json"
     assert (cfg.runner.max_epochs, cfg.lr_config.step) == (6, [4, 6])  # the steps move with the length
     assert resolve_config(suite, "samp1000_lw5.0").data.train.ann_file == "train.json"
+
+
+def test_a_study_of_the_first_release_goes_on():
+    """Else its trials would be set aside, and trained again in other folders."""
+    search = Search(load_suite("experiments/shapes.yaml"))
+    assert search.fingerprint() == "813ebfa981faf0ce"
+    assert search.trial_folder({}).path.as_posix() == "results/shapes/sweep/trials/4c1a7650284b6e7e_seed0"
+    steps = ("", "_refine0.15", "_refine0.3", "_refine0.6", "_refine0.9")
+    assert search.identity() == {
+        "base": "4c1a7650284b6e7e",
+        "space": {"loss_weight": [1, 20], "per_img": [250, 2000], "per_iou": [10, 100]},
+        "epochs": 2,
+        "seed": 0,
+        "split": "tune",
+        "settings": [f"{guide}{step}" for guide in ("none", "rank", "weight") for step in steps],
+        "num_steps": 5,
+    }
+
+
+def test_a_parameter_takes_one_entry_of_the_table(suite, monkeypatch):
+    """Also one that `scale:` does not know."""
+    added = {"lr": SearchParameter("optimizer.lr", "learning rate")}
+    monkeypatch.setattr(space, "PARAMETERS", PARAMETERS | added)
+    monkeypatch.setattr("suite.suite.PARAMETERS", PARAMETERS | added)
+    own = resolve_config(suite, "samp1000_lw5.0").optimizer.lr
+    search = Search(with_sweep(suite, space={"loss_weight": [1, 20], "lr": [own / 10, own * 10]}, published=[]))
+    assert search.points["samp1000_lw5.0"] == {"loss_weight": 5.0, "lr": own}
+    params = search.suggest(FixedTrial({"loss_weight": 2.0, "lr": own / 2}))
+    assert search.config(params).optimizer.lr == own / 2
+    assert search.config(params).model.roi_head.roi_generator.sample_num == 30

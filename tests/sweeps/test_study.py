@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from suite.errors import SuiteError
 from sweeps import study as studies
 from sweeps import worker as workers
-from sweeps.space import Sweep
+from sweeps.space import Search
 from tests.sweeps.conftest import kill, load_study, with_sweep
 
 
@@ -33,7 +33,7 @@ def test_workers_that_start_at_once_queue_each_point_once_and_keep_to_the_budget
 
 def test_a_larger_budget_continues_the_study(team, sweep, suite):
     team.wait(team.start(0))
-    team.sweep = Sweep(with_sweep(suite, trials=8))
+    team.sweep = Search(with_sweep(suite, trials=8))
     team.wait(team.start(0))
     study = load_study(sweep)
     assert states(study) == ["COMPLETE"] * 8
@@ -42,7 +42,7 @@ def test_a_larger_budget_continues_the_study(team, sweep, suite):
 
 
 def test_running_trials_count_against_the_budget(team, suite):
-    team.sweep = Sweep(with_sweep(suite, trials=2))
+    team.sweep = Search(with_sweep(suite, trials=2))
     team.hang.set()
     members = team.start(0, 1, 2, 3)
     team.wait_for_running(2)
@@ -82,7 +82,7 @@ def test_all_killed_and_started_again(team, sweep):
 
 
 def test_a_trial_is_tried_again_once_only(team, sweep, suite):
-    team.sweep = Sweep(with_sweep(suite, trials=1, published=[]))
+    team.sweep = Search(with_sweep(suite, trials=1, published=[]))
     for _ in range(2):
         team.hang.set()
         team.start(0)
@@ -150,8 +150,8 @@ def test_a_worker_killed_in_its_turn_does_not_stop_the_others(team, sweep):
 def test_a_leftover_of_the_journal_s_lock_is_broken_after_the_grace_period(sweep, monkeypatch):
     monkeypatch.setattr(studies, "JOURNAL_GRACE", 3)
     monkeypatch.setattr(workers, "run_trial", lambda *_, **__: 0.5)
-    sweep.folder.mkdir(parents=True)
-    JournalFileOpenLock(str(sweep.folder / "journal.log")).acquire()  # its holder never releases it
+    sweep.folder.path.mkdir(parents=True)
+    JournalFileOpenLock(str(sweep.folder.journal)).acquire()  # its holder never releases it
     started = time.monotonic()
     workers.work(sweep, 0)
     assert time.monotonic() - started > 2.5
@@ -165,7 +165,7 @@ def start_study(sweep, worker=0):
 def test_a_study_with_other_settings_is_kept_under_another_name(sweep, suite, monkeypatch, capsys):
     monkeypatch.setattr(workers, "run_trial", lambda *_, **__: 0.5)
     workers.work(sweep, 0)
-    other = Sweep(with_sweep(suite, step_sizes=[1], trials=3))
+    other = Search(with_sweep(suite, step_sizes=[1], trials=3))
     workers.work(other, 0)
     assert states(load_study(other)) == ["COMPLETE"] * 3
     names = optuna.get_all_study_names(studies.open_storage(sweep))
@@ -180,7 +180,7 @@ def test_a_study_that_is_worked_on_is_not_set_aside(team, suite):
     team.start(0)
     team.wait_for_running(1)
     with pytest.raises(SuiteError, match="is being worked on with another base, epochs: wait"):
-        workers.work(Sweep(with_sweep(suite, epochs=3)), 0)
+        workers.work(Search(with_sweep(suite, epochs=3)), 0)
 
 
 def test_samplers_and_pruner_are_what_the_suite_says(sweep):
@@ -199,7 +199,7 @@ def test_another_database_is_refused(sweep, monkeypatch):
 
 def test_missing_data_are_named(suite):
     with pytest.raises(SuiteError, match=r"dataset\.json is missing: make or check the data first"):
-        workers.work(Sweep(suite), 0)
+        workers.work(Search(suite), 0)
 
 
 def test_postgresql_workers_share_a_study_and_survive_a_kill(team, sweep, postgres, monkeypatch):
@@ -216,4 +216,4 @@ def test_postgresql_workers_share_a_study_and_survive_a_kill(team, sweep, postgr
     assert states(study) == ["COMPLETE"] * 5 + ["FAIL"]
     assert study.trials[victim.number].state == TrialState.FAIL
     assert victim.number in {studies.retry_of(trial) for trial in study.trials}
-    assert not (sweep.folder / "journal.log").exists()
+    assert not sweep.folder.journal.exists()

@@ -9,9 +9,8 @@ from mmcv import Config
 
 from experiments.config import default_setting, resolve_config
 from suite.errors import SuiteError
-from suite.suite import check_suite
-from sweeps import summary, worker
-from sweeps.space import Sweep
+from sweeps import importance, summary, winner, worker
+from sweeps.space import Search
 from tests.sweeps.conftest import load_study, with_sweep
 from tests.sweeps.test_objective import Lab
 
@@ -37,62 +36,62 @@ def rows(table):
     ],
 )
 def test_variance_shares(table, expected):
-    shares = summary.variance_shares(rows(table))
+    shares = importance.variance_shares(rows(table))
     assert shares == pytest.approx({"training": 0, "guide": 0, "step_size": 0, "interactions": 0} | expected)
 
 
 def test_no_variance_has_no_shares():
-    assert summary.variance_shares(rows([[[1, 1], [1, 1]]])) is None
+    assert importance.variance_shares(rows([[[1, 1], [1, 1]]])) is None
 
 
 def test_importance_of_too_few_trials_is_not_told(suite, sweep, monkeypatch):
     Lab(monkeypatch)
-    few = Sweep(with_sweep(suite, trials=9))
+    few = Search(with_sweep(suite, trials=9))
     worker.work(few, 0)
-    assert summary.importance(load_study(few))["parameters"] is None
+    assert importance.importance(load_study(few))["parameters"] is None
 
 
 def test_importance_finds_the_parameter_that_matters(suite, sweep, monkeypatch):
-    many = Sweep(with_sweep(suite, trials=25, sampler={"startup_trials": 25}))
+    many = Search(with_sweep(suite, trials=25, sampler={"startup_trials": 25}))
     monkeypatch.setattr(worker, "run_trial", lambda _, __, params, **___: -abs(params["loss_weight"] - 3))
     worker.work(many, 0)
-    found = summary.importance(load_study(many))
+    found = importance.importance(load_study(many))
     assert found["trials"] == 25
     assert sum(found["parameters"].values()) == pytest.approx(1)
     assert max(found["parameters"], key=found["parameters"].get) == "loss_weight"
 
 
-def steps(sweep):
-    return {step.setting.name: step for step in sweep.grid}
+def settings(sweep):
+    return {setting.name: setting for setting in sweep.grid}
 
 
 @pytest.mark.parametrize("name", ["weight_refine1", "rank"])
 def test_the_best_loads_by_itself_and_equals_its_variant_in_a_suite(sweep, suite, name):
     params = {"loss_weight": 7.5, "sampling": "per_iou", "per_iou": 200}
-    sweep.folder.mkdir(parents=True)
-    summary.write_configs(sweep, params, steps(sweep)[name])
-    standalone = Config.fromfile(str(sweep.folder / "best.py"))
-    entry = yaml.safe_load((sweep.folder / "best.yaml").read_text())
-    mine = check_suite({**suite, "variants": {**suite["variants"], **entry["variants"]}})
+    sweep.folder.path.mkdir(parents=True)
+    winner.write_configs(sweep, params, settings(sweep)[name])
+    standalone = Config.fromfile(str(sweep.folder.best_config))
+    entry = yaml.safe_load(sweep.folder.best_suite.read_text())
+    mine = suite.changed(variants={**suite.raw["variants"], **entry["variants"]})
     variant = resolve_config(mine, "sweep_main")
     assert standalone.model == variant.model
     assert standalone.custom_imports.imports == ["iounet"]
     assert variant.model.roi_head.roi_generator.per_iou == 6 and variant.mapped.per_iou.published == 200
     assert default_setting(variant).name == name
     assert variant.runner.max_epochs == 2
-    assert Sweep(with_sweep(mine, base="sweep_main", published=[])).points["sweep_main"] == params
+    assert Search(with_sweep(mine, base="sweep_main", published=[])).points["sweep_main"] == params
 
 
 def test_the_best_builds_in_a_process_that_knows_nothing_else(sweep):
-    sweep.folder.mkdir(parents=True)
-    summary.write_configs(sweep, sweep.points["periou"], steps(sweep)["weight"])
+    sweep.folder.path.mkdir(parents=True)
+    winner.write_configs(sweep, sweep.points["periou"], settings(sweep)["weight"])
     code = (
         "import sys; from mmcv import Config; from mmdet.models import build_detector; "
         "cfg = Config.fromfile(sys.argv[1]); head = build_detector(cfg.model).roi_head; "
         "print(type(head).__name__, head.iou_head.loss_iou.loss_weight)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(sweep.folder / "best.py")], capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", code, str(sweep.folder.best_config)], capture_output=True, text=True, timeout=200
     )
     assert done.stdout.strip() == "IoURoIHead 10.0", done.stderr
 
@@ -116,15 +115,26 @@ def test_winner_and_default_are_evaluated_in_both_settings(sweep, monkeypatch):
     ]
     assert result["states"] == {"complete": 5} and result["full_epochs"] == 2
     assert result["settings"] == {"winner": "weight_refine0.25", "default": "rank_refine0.25"}
-    lines = (sweep.folder / "trials.csv").read_text().splitlines()
+    lines = sweep.folder.trials.read_text().splitlines()
     assert lines[1].startswith("0,complete,samp1000_lw5.0,,0.7,5.0,per_img,1000,,5.0,30,weight,0.5,")
-    assert len((sweep.folder / "profiles.csv").read_text().splitlines()) == 1 + 5 * len(sweep.grid)
+    assert len(sweep.folder.profiles.read_text().splitlines()) == 1 + 5 * len(sweep.grid)
+
+
+def test_a_trial_whose_worker_was_killed_before_it_was_tracked_is_tracked_by_the_summary(sweep, monkeypatch, tracked):
+    Lab(monkeypatch)
+    monkeypatch.setattr(worker, "track_trial", lambda *_: None)
+    worker.work(sweep, 0)
+    monkeypatch.setattr(summary, "train_trial", lambda sweep, params, threads: sweep.trial_folder(params))
+    monkeypatch.setattr(summary, "evaluate", lambda *_, **__: None)
+    summary.summarise(sweep)
+    assert [name for name, _ in tracked[:2]] == ["winner", "default"]
+    assert [trial["number"] for trial, _ in tracked[2:]] == [0, 1, 2, 3, 4]
 
 
 def test_the_summary_of_a_damaged_run_says_nothing_is_whole(sweep, monkeypatch):
     Lab(monkeypatch)
     worker.work(sweep, 0)
-    (sweep.folder / "sweep.json").write_text("{}")
+    sweep.folder.summary.write_text("{}")
     monkeypatch.setattr(summary, "train_trial", lambda sweep, params, threads: sweep.trial_folder(params))
 
     def broken(*_, **__):
@@ -133,4 +143,4 @@ def test_the_summary_of_a_damaged_run_says_nothing_is_whole(sweep, monkeypatch):
     monkeypatch.setattr(summary, "evaluate", broken)
     with pytest.raises(SuiteError, match="no checkpoint"):
         summary.summarise(sweep)
-    assert not (sweep.folder / "sweep.json").exists()
+    assert not sweep.folder.summary.exists()

@@ -17,7 +17,7 @@ from mmcv import Config
 
 from suite.suite import load_suite
 from sweeps import study as studies
-from sweeps.space import Sweep
+from sweeps.space import Search
 from tests.sweeps.conftest import BLOCK, CONFIGS, load_study
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ class Workspace:
         return done.returncode, done.stdout + done.stderr
 
     def sweep(self):
-        return Sweep(load_suite(self.folder / "tiny.yaml"))
+        return Search(load_suite(self.folder / "tiny.yaml"))
 
     def trials(self):
         return load_study(self.sweep()).trials

@@ -2,6 +2,7 @@
 
 import csv
 
+from suite.layout import Layout
 from workflow import plan as module
 from workflow.plan import Job, estimate, measured, parse_dry_run, read_recorded, record, render, trainings
 
@@ -117,4 +118,4 @@ def test_a_trainings_time_is_its_own_not_that_of_its_last_job(tmp_path):
         (tmp_path / folder / "run.json").write_text(f'{{"variant": "{variant}", "wall_time_s": {seconds}}}')
     (tmp_path / "runs/a/seed1").mkdir()
     (tmp_path / "runs/a/seed1/run.json").write_text("{")
-    assert trainings(tmp_path, FAMILIES) == {"pretraining": [9.0], "train, baseline": [100.0]}
+    assert trainings(Layout(tmp_path), FAMILIES) == {"pretraining": [9.0], "train, baseline": [100.0]}

@@ -1,74 +1,76 @@
 """The report: what the evaluations say, beside the paper and the published reproduction."""
 
-VARIANTS = list(suite.variants)
-ABLATION_VARIANTS = [
-    v for v in ("faster_rcnn", "samp1000_lw5.0") if v in suite.variants
-]
+
+localrules:
+    ablation,
+    report,
 
 
 rule report:
     input:
-        plan.evaluations(VARIANTS),
-        plan.runs(VARIANTS),
-        plan.speed,
-        sweep=rules.sweep.output if "sweep" in suite else [],
+        jobs.evaluations(suite.variants),
+        jobs.runs(suite.variants),
+        jobs.speed,
+        sweep=rules.sweep.output if jobs.search else [],
     output:
-        f"{RESULTS}/report/README.md",
-        f"{RESULTS}/report/provenance.json",
+        layout.report.readme,
+        layout.report.provenance,
         report(
-            f"{RESULTS}/report/index.html",
-            caption="captions/page.rst",
+            layout.report.page,
+            caption="../captions/page.rst",
             category="Report",
         ),
         report(
-            directory(f"{RESULTS}/report/tables"),
+            directory(layout.report.tables),
             patterns=["{table}.csv"],
-            caption="captions/table.rst",
+            caption="../captions/table.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
         report(
-            directory(f"{RESULTS}/report/figures"),
+            directory(layout.report.figures),
             patterns=["{figure}.png"],
-            caption="captions/figure.rst",
+            caption="../captions/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
     log:
-        f"{RESULTS}/logs/report.log",
+        layout.log("report"),
     conda:
-        "../environment/conda.yaml"
+        "../../environment/conda.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
     params:
-        suite=plan.suite_file,
+        suite=jobs.suite_file,
+        folder=lambda wildcards, output: Path(output[0]).parent,
         results=lambda wildcards, output: Path(output[0]).parents[1],
-        content=plan.suite_text,
+        content=suite.text,
     shell:
-        "(python -m reports.build --suite {params.suite} --results {params.results} --out {params.results}/report"
-        " && python -m experiments track {params.results}/report --suite {params.suite}) > {log} 2>&1"
+        "(python -m reports.build --suite {params.suite} --results {params.results} --out {params.folder}"
+        " && python -m experiments track {params.folder} --suite {params.suite}) > {log} 2>&1"
 
 
 rule ablation:
     input:
-        plan.evaluations(ABLATION_VARIANTS),
-        plan.runs(ABLATION_VARIANTS),
+        jobs.evaluations(jobs.ablation_variants),
+        jobs.runs(jobs.ablation_variants),
     output:
-        f"{RESULTS}/ablation/README.md",
+        layout.ablation.readme,
     log:
-        f"{RESULTS}/logs/ablation.log",
+        layout.log("ablation"),
     conda:
-        "../environment/conda.yaml"
+        "../../environment/conda.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
     params:
-        suite=plan.suite_file,
+        suite=jobs.suite_file,
+        folder=lambda wildcards, output: Path(output[0]).parent,
         results=lambda wildcards, output: Path(output[0]).parents[1],
-        content=plan.suite_text,
+        content=suite.text,
     shell:
         "python -m reports.build --only ablation --suite {params.suite} --results {params.results}"
-        " --out {params.results}/ablation > {log} 2>&1"
+        " --out {params.folder} > {log} 2>&1"

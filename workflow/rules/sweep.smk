@@ -1,35 +1,27 @@
 """The hyper-parameter search: workers on one study, then its results."""
 
-from sweeps.space import Sweep
-
-SWEEP = f"{RESULTS}/sweep"
-SWEEP_RESULTS = (
-    "sweep.json trials.csv curves.csv profiles.csv importance.json best.json best.py best_variant.py best.yaml"
-).split()
-searched = Sweep(suite) if "sweep" in suite else None
-
 
 rule sweep_worker:
     input:
-        **plan.start,
+        **jobs.start,
     output:
-        f"{SWEEP}/workers/{{worker}}.json",
+        layout.sweep.worker("{worker}"),
     log:
-        f"{RESULTS}/logs/sweep_worker_{{worker}}.log",
+        layout.log("sweep_worker_{worker}"),
     benchmark:
-        f"{RESULTS}/benchmarks/sweep_worker_{{worker}}.tsv"
+        layout.benchmark("sweep_worker_{worker}")
     wildcard_constraints:
         worker="[0-9]+",
     conda:
-        "../environment/conda.yaml"
-    threads: TRAINING["cpus"]
+        "../../environment/conda.yaml"
+    threads: suite.resources.cpus
     resources:
-        **plan.gpus(most=1),
-        mem_mb=TRAINING["mem_mb"],
-        runtime=max(240, TRAINING["runtime"]),  # of many trials, one after the other
+        **jobs.gpus(most=1),
+        mem_mb=suite.resources.mem_mb,
+        runtime=max(240, suite.resources.runtime),  # of many trials, one after the other
     params:
-        suite=plan.suite_file,
-        content=searched.fingerprint() if searched else "",
+        suite=jobs.suite_file,
+        content=jobs.recorded.sweep_worker(),
     shell:
         "python -m workflow.gpus 1 python -m sweeps.worker --suite {params.suite} --worker {wildcards.worker}"
         " --threads {threads} --out {output} > {log} 2>&1"
@@ -37,23 +29,22 @@ rule sweep_worker:
 
 rule sweep:
     input:
-        # an error for a suite that has no `sweep:` block
-        lambda wildcards: (searched or Sweep(suite)).worker_files,
+        lambda wildcards: jobs.worker_files(),  # an error for a suite that has no `sweep:` block
     output:
-        expand("{folder}/{name}", folder=SWEEP, name=SWEEP_RESULTS),
+        *layout.sweep.outputs,
     log:
-        f"{RESULTS}/logs/sweep.log",
+        layout.log("sweep"),
     benchmark:
-        f"{RESULTS}/benchmarks/sweep.tsv"
+        layout.benchmark("sweep")
     conda:
-        "../environment/conda.yaml"
+        "../../environment/conda.yaml"
     threads: 1
     resources:
-        **plan.gpus(most=1),
-        mem_mb=TRAINING["mem_mb"],
-        runtime=TRAINING["runtime"],
+        **jobs.gpus(most=1),
+        mem_mb=suite.resources.mem_mb,
+        runtime=suite.resources.runtime,
     params:
-        suite=plan.suite_file,
-        content=plan.evaluation_hash(searched.base) if searched else "",
+        suite=jobs.suite_file,
+        content=jobs.recorded.sweep(),
     shell:
         "python -m workflow.gpus 1 python -m sweeps.summary --suite {params.suite} --threads {threads} > {log} 2>&1"

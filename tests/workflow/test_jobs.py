@@ -1,0 +1,166 @@
+"""Files, commands and parameters of the rules; and that results of the first release stay up to date."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from suite.errors import SuiteError
+from suite.suite import load_suite
+from workflow.jobs import Jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEMAKE = [sys.executable, str(ROOT / "environment/snakemake")]
+SWEEP = {"base": "samp1000_lw5.0", "space": {"loss_weight": [1, 20]}, "step_sizes": [0, 0.5]}
+COMMAND = "python -m experiments.gpus 1 python -m experiments.train"
+OFF, RANK = "Setting(guide=None, step_size=None, num_steps=0)", "Setting(guide='rank', step_size=None, num_steps=0)"
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_suite("tests/workflow/tiny.yaml")
+
+
+def test_what_snakemake_recorded_of_the_tests_suite(tiny):
+    """Literal values of the first release: a change makes every result of the rule anew."""
+    recorded = Jobs(tiny.changed(sweep=SWEEP)).recorded
+    assert recorded.data() == {
+        "maker": "experiments.shapes",
+        "fingerprint": "0cddb9d88bb267c54d69d945137ad09e939220c8318d55295cb17fa5d26c4ff9",
+    }
+    assert recorded.command() == COMMAND
+    hashes = {variant: recorded.training(variant) for variant in tiny.trained}
+    assert hashes == {
+        "faster_rcnn": "95253b796bdcfc1e",
+        "samp1000_lw5.0": "3b178c6c75ccb80e",
+        "pretraining": "011305a6f80def1d",
+    }
+    assert recorded.pretraining_seed() == 0
+    assert recorded.evaluation("faster_rcnn") == ["3a6852639a55bf2f", OFF]
+    refined = "Setting(guide='rank', step_size=0.25, num_steps=2)"
+    assert recorded.evaluation("samp1000_lw5.0") == ["661b248afb7424c9", OFF, RANK, refined]
+    assert recorded.sweep() == recorded.evaluation("samp1000_lw5.0")
+    rows = [
+        f"Row(key='faster_rcnn', variant='faster_rcnn', setting={OFF}, fc_dtype=None)",
+        f"Row(key='branch_off', variant='samp1000_lw5.0', setting={OFF}, fc_dtype=None)",
+        f"Row(key='nms', variant='samp1000_lw5.0', setting={RANK}, fc_dtype=None)",
+        f"Row(key='refine', variant='samp1000_lw5.0', setting={refined}, fc_dtype=None)",
+        f"Row(key='refine_bfloat16', variant='samp1000_lw5.0', setting={refined}, fc_dtype='bfloat16')",
+    ]
+    timed = "{'rounds': 2, 'images': 2, 'device': 'cpu', 'threads': 1, 'fc_dtype': 'bfloat16'}"
+    assert recorded.speed() == ["3a6852639a55bf2f", "661b248afb7424c9", *rows, timed]
+
+
+def test_what_snakemake_recorded_of_the_embedded_suites():
+    shapes = Jobs(load_suite("experiments/shapes.yaml")).recorded
+    assert shapes.sweep_worker() == "813ebfa981faf0ce"
+    assert shapes.training("max1000_lw10.0_periou50") == "f16318bd55918c52"
+    own = shapes.evaluation("samp1000_lw5.0")
+    assert own[0] == "b0462a0149f50f65"
+    assert own[3:11] == [
+        f"Setting(guide='rank', step_size={step}, num_steps=5)" for step in (0.15, 0.3, 0.5, 0.6, 0.9, 1.0, 2.0, 3.0)
+    ]
+    coco = Jobs(load_suite("experiments/coco.yaml")).recorded
+    assert coco.data() == {
+        "maker": "experiments.folder_data",
+        "fingerprint": "42f5f6a9a3c0ff751711c2050e604b71a2787785d0227033c19cc95c0ad238b2",
+    }
+    assert coco.training("faster_rcnn") == "3e0e231fa1e22264"
+    assert coco.training("pretraining") == ""
+
+
+def test_the_number_of_ranks_decides_whether_a_training_is_done_again(tiny):
+    jobs = {gpus: Jobs(tiny.changed(resources={"gpus": gpus})) for gpus in (0, 1, 2)}
+    assert jobs[0].recorded.command() == jobs[1].recorded.command() == COMMAND
+    two = "2 torchrun --standalone --nproc-per-node 2"
+    assert jobs[2].recorded.command() == f"python -m experiments.gpus {two} -m experiments.train"
+    assert jobs[2].train_command == f"python -m workflow.gpus {two} -m experiments train"
+    assert jobs[1].train_command == "python -m workflow.gpus 1 python -m experiments train"
+
+
+def test_gpus_of_a_rule(tiny):
+    assert Jobs(tiny).gpus() == {}
+    many = Jobs(tiny.changed(resources={"gpus": 4}))
+    assert many.gpus() == {"gpu": 4, "nodes": 1}
+    assert many.gpus(most=1) == {"gpu": 1}
+
+
+def test_a_suite_without_a_sweep_has_no_workers(tiny):
+    assert [str(path) for path in Jobs(tiny.changed(sweep=SWEEP)).worker_files()] == [
+        "results/tiny/sweep/workers/0.json",
+        "results/tiny/sweep/workers/1.json",
+    ]
+    with pytest.raises(SuiteError, match="suite 'tiny' has no `sweep:` block"):
+        Jobs(tiny).worker_files()
+
+
+class Dry:
+    """`snakemake -n` in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, *files, arguments=("all",)):
+        place = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)]
+        command = [*SNAKEMAKE, *arguments, "-n", *place, "--configfile", *map(str, files)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        return done.returncode, done.stdout + done.stderr
+
+    @staticmethod
+    def rules(output):
+        return set(re.findall(r"^(?:local)?rule (\w+):$", output, re.MULTILINE))
+
+    def suite(self, text):
+        path = self.folder / "own.yaml"
+        path.write_text((ROOT / "tests/workflow/tiny.yaml").read_text() + text)
+        return path
+
+
+@pytest.fixture
+def dry(tmp_path):
+    return Dry(tmp_path)
+
+
+def test_results_of_the_first_release_are_not_made_again(dry, tiny):
+    """first_release.smk leaves what Snakemake recorded then; all that is listed now are the report and targets."""
+    place = ["--snakefile", "tests/workflow/first_release.smk", "--directory", str(dry.folder)]
+    made = subprocess.run([*SNAKEMAKE, "all", *place, "--cores", "2"], capture_output=True, text=True, cwd=ROOT)
+    assert made.returncode == 0, made.stdout + made.stderr
+    files = [ROOT / "tests/workflow" / name for name in ("tiny.yaml", "tiny_sweep.yaml")]
+    code, output = dry.run(*files)
+    assert code == 0, output
+    assert dry.rules(output) == {"report", "all"}
+    changed = dry.folder / "changed.yaml"
+    for text, rules in {
+        "resources: {gpus: 2}": {"pretraining", "train", "evaluate", "speed", "sweep_worker", "sweep", "report", "all"},
+        "inference: {step_sizes: {rank: [1]}}": {"evaluate", "sweep", "speed", "report", "all"},
+        "sweep: {trials: 4}": {"sweep_worker", "sweep", "report", "all"},
+    }.items():
+        changed.write_text(text)
+        assert dry.rules(dry.run(*files, changed)[1]) == rules, text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: again\n", "own.yaml: key 'title' is there twice, in lines 3 and "),
+        ("description: 2020-01-01\n", "own.yaml: description: 2020-01-01 is a date to YAML"),
+        ("sedes: [1]\n", "'sedes' was unexpected"),
+        ("sweep: {base: nope, space: {loss_weight: [1, 20]}}\n", "suite 'tiny' has no variant 'nope'"),
+    ],
+)
+def test_a_mistake_in_a_suite_ends_snakemake_with_its_message(dry, text, message):
+    code, output = dry.run(dry.suite(text))
+    assert code != 0
+    assert message in output
+    assert "suite/" not in output.replace("suite/schema.yaml", ""), "no traceback of the project's modules"
+
+
+def test_every_file_that_is_laid_over_a_suite_is_read_strictly(dry):
+    over = dry.folder / "over.yaml"
+    over.write_text("seeds: [0]\nseeds: [1]\n")
+    code, output = dry.run(ROOT / "tests/workflow/tiny.yaml", over)
+    assert code != 0
+    assert f"{over}: key 'seeds' is there twice, in lines 1 and 2" in output

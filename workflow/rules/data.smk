@@ -1,0 +1,41 @@
+"""What every job shares, and the suite's images: made here, or in a folder, checked and indexed."""
+
+for lacking in jobs.missing():
+    logger.warning(f"not there yet: {lacking}")
+
+
+onstart:
+    jobs.write_suite()  # what the commands read; a dry run leaves it alone
+
+
+# of this machine; on a cluster, which has no such number, as many as a training's
+all_cores = lambda wildcards: (
+    workflow.cores if workflow.local_exec else suite.resources.cpus
+)
+
+
+wildcard_constraints:
+    variant="|".join(map(re.escape, suite.variants)),
+    seed="[0-9]+",
+    split="[a-z0-9]+",
+
+
+rule data:
+    output:
+        layout.data.manifest,
+    log:
+        layout.log("data"),
+    benchmark:
+        layout.benchmark("data")
+    conda:
+        "../../environment/conda.yaml"
+    threads: all_cores
+    resources:
+        mem_mb=1500 if suite.is_generated else 6000,
+        runtime=10 if suite.is_generated else 60,
+    params:
+        **jobs.recorded.data(),
+        suite=jobs.suite_file,
+        folder=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "python -m experiments data --suite {params.suite} --out {params.folder} --workers {threads} > {log} 2>&1"
