@@ -34,7 +34,7 @@ def identity_of(search: Search) -> dict[str, Any]:
         SuiteError: data or pretraining are missing.
     """
     layout = search.suite.layout
-    identity = {**search.identity(), "dataset_fingerprint": dataset_fingerprint(layout.data.path)}
+    identity = {**search.identity(), "dataset_fingerprint": dataset_fingerprint(layout.data)}
     if search.suite.pretraining is not None:
         start = layout.pretraining.checkpoint
         if not start.is_file():

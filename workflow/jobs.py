@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import config_hash, resolve_config, training_hash
-from experiments.data.folder import missing
-from experiments.data.shapes.spec import digest, fingerprint
+from experiments.data.folder.source import missing
+from experiments.data.shapes.dataset import fingerprint
 from experiments.data.weights import missing_weights
 from experiments.speed.rows import VARIANTS as TIMED
 from experiments.speed.rows import timed_settings
-from suite.files import atomic
+from suite.files import atomic, digest
 from suite.settings import Setting
 from suite.suite import FolderData, GeneratedData, Suite
 from sweeps.space import Search
