@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from suite.blocks import Training
 from suite.settings import Setting, StepSize
-from suite.suite import PRETRAINING, ROOT, Suite, Training
+from suite.suite import PRETRAINING, ROOT, Suite
 
 
 def resolve_config(suite: Suite, variant: str, changes: Mapping[str, Any] | None = None) -> Any:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import resolve_config, training_hash
+from suite.blocks import FolderData
 from suite.errors import SuiteError
 from suite.layout import RunFolder
 from suite.search import PARAMETERS, SAMPLINGS, SearchParameter
 from suite.settings import Setting
-from suite.suite import FolderData, Suite
+from suite.suite import Suite
 
 SAMPLING = "sampling"  # the trial's parameter that chooses among SAMPLINGS
 

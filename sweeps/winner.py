@@ -12,10 +12,11 @@ import yaml
 from optuna.trial import FrozenTrial
 
 from experiments.config import default_setting, resolve_config
+from suite.blocks import IOUNET
 from suite.files import atomic
 from suite.search import PARAMETERS
 from suite.settings import Setting
-from suite.suite import IOUNET, ROOT
+from suite.suite import ROOT
 from sweeps.space import Search, actual_step, published_step, value_of
 
 INFERENCE = "model.test_cfg.rcnn.iou"

@@ -13,9 +13,10 @@ from experiments.data.shapes.dataset import fingerprint
 from experiments.data.weights import missing_weights
 from experiments.speed.rows import VARIANTS as TIMED
 from experiments.speed.rows import timed_settings
+from suite.blocks import FolderData, GeneratedData
 from suite.files import atomic, digest
 from suite.settings import Setting
-from suite.suite import FolderData, GeneratedData, Suite
+from suite.suite import Suite
 from sweeps.space import Search
 
 ABLATION = ("faster_rcnn", "samp1000_lw5.0")  # the variants that the ablation compares

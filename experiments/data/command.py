@@ -16,10 +16,11 @@ from experiments.data.shapes.dataset import write_dataset
 from experiments.data.shapes.sheet import contact_sheet
 from experiments.data.weights import check_suite_weights, missing_weights
 from experiments.finished import Finished
+from suite.blocks import FolderData, GeneratedData
 from suite.errors import SuiteError
 from suite.files import folder_lock
 from suite.layout import DataFolder
-from suite.suite import FolderData, GeneratedData, Suite, load_suite
+from suite.suite import Suite, load_suite
 
 
 def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> None:

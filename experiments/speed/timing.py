@@ -29,10 +29,11 @@ from experiments.speed.detector import Detector
 from experiments.speed.measure import summary, time_rounds
 from experiments.speed.rows import IOUNET, REFINED, VARIANTS, TimedSetting, timed_settings
 from suite import provenance
+from suite.blocks import Speed
 from suite.errors import SuiteError, exits_on_error
 from suite.files import sha256, write_json
 from suite.layout import DataFolder
-from suite.suite import Speed, Suite, load_suite
+from suite.suite import Suite, load_suite
 
 TOLERANCE = 1e-3  # pixels, and score: of what is timed against what is evaluated
 

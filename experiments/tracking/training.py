@@ -10,9 +10,10 @@ from experiments.config import fit_schedule, resolve_config, set_classes
 from experiments.history import read_metrics
 from experiments.tracking.references import checkpoint_artifact, dataset_artifact
 from experiments.tracking.runs import Contents, Json, Stage, log_artifact
+from suite.blocks import BASELINE
 from suite.files import read_json
 from suite.layout import RunFolder
-from suite.suite import BASELINE, PRETRAINING, Suite
+from suite.suite import PRETRAINING, Suite
 
 
 def training_stage(suite: Suite, folder: RunFolder) -> Stage:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from experiments.config import config_hash, default_setting, fit_schedule, resolve_config, set_classes, training_hash
+from suite.blocks import Scale
 from suite.errors import SuiteError
 from suite.settings import Setting, StepSize
-from suite.suite import Scale, load_suite
+from suite.suite import load_suite
 
 COCO = "experiments/coco.yaml"
 

@@ -5,9 +5,10 @@ import datetime
 
 import pytest
 
-from suite import suite as described
+from suite import blocks
 from suite.errors import SuiteError
 from suite.reader import checked, read_schema, read_yaml, require_plain
+from suite.suite import Suite
 
 
 def write(folder, text, encoding="utf-8"):
@@ -75,13 +76,13 @@ def test_every_key_is_described():
 @pytest.mark.parametrize(
     ("key", "kind", "other_names"),
     [
-        ("training", described.Training, {}),
-        ("scale", described.Scale, {}),
-        ("validation", described.Validation, {}),
-        ("resources", described.Resources, {}),
-        ("inference", described.Inference, {}),
-        ("speed", described.Speed, {}),
-        ("sweep", described.SweepSettings, {}),
+        ("training", blocks.Training, {}),
+        ("scale", blocks.Scale, {}),
+        ("validation", blocks.Validation, {}),
+        ("resources", blocks.Resources, {}),
+        ("inference", blocks.Inference, {}),
+        ("speed", blocks.Speed, {}),
+        ("sweep", blocks.SweepSettings, {}),
     ],
 )
 def test_the_types_have_the_keys_of_the_schema(key, kind, other_names):
@@ -91,12 +92,12 @@ def test_the_types_have_the_keys_of_the_schema(key, kind, other_names):
 
 def test_the_suite_itself_and_its_data_have_the_keys_of_the_schema():
     schema = read_schema()
-    own = {field.name for field in dataclasses.fields(described.Suite)} - {"raw"}
+    own = {field.name for field in dataclasses.fields(Suite)} - {"raw"}
     assert {"suite" if name == "name" else name for name in own} == set(schema["properties"])
     dataset = schema["properties"]["dataset"]
     for branch, kind, split in (
-        ("then", described.GeneratedData, described.GeneratedSplit),
-        ("else", described.FolderData, described.FolderSplit),
+        ("then", blocks.GeneratedData, blocks.GeneratedSplit),
+        ("else", blocks.FolderData, blocks.FolderSplit),
     ):
         assert {field.name for field in dataclasses.fields(kind)} == set(dataset[branch]["properties"])
         entry = dataset[branch]["properties"]["splits"]["additionalProperties"]

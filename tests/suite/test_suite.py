@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from suite.blocks import FolderData, GeneratedData, Inference, Scale
 from suite.errors import NotInSuite, SuiteError, exits_on_error
 from suite.settings import Setting, StepSize
-from suite.suite import FolderData, GeneratedData, Inference, Scale, check_suite, load_suite
+from suite.suite import check_suite, load_suite
 
 TINY = Path("tests/workflow/tiny.yaml")
 SHAPES = Path("experiments/shapes.yaml")

@@ -17,10 +17,10 @@ from typing import Any
 from experiments.data.folder.source import Source
 from experiments.data.folder.splits import cut_splits
 from experiments.data.formats.table import Table, with_categories_of
+from suite.blocks import FolderData
 from suite.errors import SuiteError
 from suite.files import atomic, digest, write_json
 from suite.layout import DataFolder
-from suite.suite import FolderData
 
 
 def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dict[str, Any]:

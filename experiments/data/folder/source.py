@@ -11,8 +11,8 @@ from experiments.data.download.catalogue import remedy
 from experiments.data.folder.images import decoded_size, files_below
 from experiments.data.formats import Part, format_named, paths_of
 from experiments.data.formats.table import Table
+from suite.blocks import FolderData
 from suite.errors import SuiteError
-from suite.suite import FolderData
 
 SAMPLE = 200  # images of a split that are decoded
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from experiments.data.formats.table import Table, part_of
+from suite.blocks import FolderData
 from suite.errors import SuiteError
-from suite.suite import FolderData
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from experiments.data.formats.table import Table
+from suite.blocks import FolderSplit
 from suite.errors import SuiteError
-from suite.suite import FolderSplit
 
 ImageSize = Callable[[str], tuple[int, int]]  # file name of an image to its (width, height) in pixels
 

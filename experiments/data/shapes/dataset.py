@@ -18,9 +18,9 @@ from typing import Any
 
 from experiments.data.shapes.scene import CATEGORIES
 from experiments.data.shapes.split import VERSION, quiet, split_fingerprint, split_is_complete, write_split
+from suite.blocks import GeneratedData
 from suite.files import digest, folder_lock, read_json, sha256, write_json
 from suite.layout import DataFolder
-from suite.suite import GeneratedData
 
 IDS_PER_SPLIT = 1_000_000
 

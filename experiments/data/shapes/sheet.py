@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.data.shapes.scene import Annotation, Array, render_scene
 from experiments.data.shapes.split import scene_rng
-from suite.suite import GeneratedData
+from suite.blocks import GeneratedData
 
 
 def draw_boxes(image: Array, annotations: Sequence[Annotation], zoom: int = 3) -> Array:

@@ -7,7 +7,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image, ImageDraw
 
-from suite.suite import FolderData, check_suite
+from suite.blocks import FolderData
+from suite.suite import check_suite
 
 CLASSES = {7: "circle", 3: "square", 90: "Dreieck é"}  # ids are neither contiguous nor sorted by name
 MODES = ("RGB", "L", "RGBA", "P")

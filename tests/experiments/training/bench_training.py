@@ -26,10 +26,11 @@ from experiments.data.shapes.dataset import write_dataset
 from experiments.models import build_model
 from experiments.runtime import hardware, prepare_process
 from experiments.training.runner import seed_everything
+from suite.blocks import GeneratedSplit
 from suite.files import write_json
 from suite.layout import DataFolder
 from suite.provenance import versions
-from suite.suite import GeneratedSplit, load_suite
+from suite.suite import load_suite
 
 IMAGES = 64
 VARIANTS = {

@@ -1,6 +1,7 @@
 """`dataset` blocks of generated images."""
 
-from suite.suite import GeneratedData, check_suite
+from suite.blocks import GeneratedData
+from suite.suite import check_suite
 from tests.experiments.data.folders import suite
 
 BLOCK = {"generator": "shapes", "splits": {"train": {"images": 40}, "val": {"images": 6, "difficulty": "hard"}}}

@@ -13,9 +13,10 @@ from experiments.data.shapes import split as shapes
 from experiments.data.shapes.dataset import fingerprint, write_dataset
 from experiments.data.shapes.scene import CATEGORIES, render_scene
 from experiments.data.shapes.split import VERSION, scene_rng, split_fingerprint, split_is_complete, write_split
+from suite.blocks import GeneratedSplit
 from suite.errors import SuiteError
 from suite.layout import DataFolder
-from suite.suite import GeneratedSplit, load_suite
+from suite.suite import load_suite
 from tests.experiments.data.shapes.blocks import BLOCK, generated_data
 
 
