@@ -81,7 +81,9 @@ def test_the_number_of_ranks_decides_whether_a_training_is_done_again(tiny):
 
 
 def test_gpus_of_a_rule(tiny):
-    assert Jobs(tiny).gpus() == {}
+    assert Jobs(tiny).gpus() == Jobs(tiny).gpus(most=1) == {}
+    one = Jobs(tiny.changed(resources={"gpus": 1}))
+    assert one.gpus() == one.gpus(most=1) == {"gpu": 1}
     many = Jobs(tiny.changed(resources={"gpus": 4}))
     assert many.gpus() == {"gpu": 4, "nodes": 1}
     assert many.gpus(most=1) == {"gpu": 1}
@@ -94,6 +96,28 @@ def test_a_suite_without_a_sweep_has_no_workers(tiny):
     ]
     with pytest.raises(SuiteError, match="suite 'tiny' has no `sweep:` block"):
         Jobs(tiny).worker_files()
+
+
+def test_the_folder_is_checked_before_anything_trains():
+    coco = load_suite("experiments/coco.yaml")
+    jobs = Jobs(coco)
+    assert jobs.start == {"data": Path("results/coco/data/dataset.json")}
+    elsewhere = Jobs(coco.changed(dataset={**coco.raw["dataset"], "root": "/data/coco"}))
+    assert elsewhere.recorded.data() != jobs.recorded.data()  # checked again
+    assert len(jobs.evaluations(coco.variants)) == 6
+
+
+def test_what_is_timed(tiny):
+    shapes = load_suite("experiments/shapes.yaml")
+    assert Jobs(shapes).speed == [Path("results/shapes/speed/cpu.json")]
+    variants = {key: entry for key, entry in tiny.raw["variants"].items() if key != "faster_rcnn"}
+    assert Jobs(tiny.changed(variants=variants)).speed == []
+
+
+def test_a_changed_speed_block_times_again_and_retrains_nothing(tiny):
+    before, after = Jobs(tiny).recorded, Jobs(tiny.changed(speed={"rounds": 4, "images": 2})).recorded
+    assert before.speed() != after.speed()
+    assert before.training("samp1000_lw5.0") == after.training("samp1000_lw5.0")
 
 
 class Dry:

@@ -20,7 +20,6 @@ from suite.errors import SuiteError
 from suite.layout import DataFolder
 from suite.settings import Setting, StepSize
 from suite.suite import load_suite
-from workflow.jobs import Plan
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,6 @@ def test_rows_are_the_published_tables_and_one_in_reduced_precision():
         ("refine_bfloat16", "samp1000_lw5.0", "rank_refine0.15"),
     ]
     assert [row.fc_dtype for row in timed_settings(shapes)] == [None] * 5 + ["bfloat16"]
-    assert Plan(shapes).speed == ["results/shapes/speed/cpu.json"]
 
 
 def test_what_a_suite_does_not_evaluate_is_not_timed(tiny_suite):
@@ -75,13 +73,6 @@ def test_what_a_suite_does_not_evaluate_is_not_timed(tiny_suite):
     variants = {key: entry for key, entry in tiny_suite.raw["variants"].items() if key != "faster_rcnn"}
     suite = tiny_suite.changed(variants=variants)
     assert timed_settings(suite) == []
-    assert Plan(suite).speed == []
-
-
-def test_a_changed_speed_block_times_again_and_retrains_nothing(tiny_suite, quick):
-    before, after = Plan(tiny_suite), Plan(quick)
-    assert before.speed_hash() != after.speed_hash()
-    assert before.training_hash("samp1000_lw5.0") == after.training_hash("samp1000_lw5.0")
 
 
 def test_the_file_of_a_run(quick, checkpoints, tiny_data, tmp_path):

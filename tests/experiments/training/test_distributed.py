@@ -18,9 +18,10 @@ from experiments.data.datasets import build_split
 from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
 from experiments.history import read_metrics
-from experiments.training import train as train_module
+from experiments.models import load_model
 from experiments.training.distributed import World, share_of, world
 from experiments.training.runner import seed_everything
+from experiments.training.train import train
 from suite.layout import DataFolder, RunFolder
 from tests.experiments.training.stopping import children, wait_until_ended, wait_until_one_has_stopped
 
@@ -97,9 +98,9 @@ def one_process(suite, tiny_data, tmp_path_factory):
 
     work_dir = tmp_path_factory.mktemp("one_process")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "build_training_loader", loader)
+        patch.setattr("experiments.training.training.build_training_loader", loader)
         patch.setenv("WANDB_MODE", "disabled")
-        train_module.train(suite, "iounet", 0, folder=RunFolder(work_dir), data=DataFolder(tiny_data), pretraining=None)
+        train(suite, "iounet", 0, folder=RunFolder(work_dir), data=DataFolder(tiny_data), pretraining=None)
     return work_dir
 
 
@@ -136,7 +137,7 @@ def test_rank_0_writes_one_record_of_both_ranks(two_ranks):
 
 def test_an_epochs_evaluation_over_ranks_is_that_of_one_process(suite, two_ranks, tiny_data):
     cfg = resolve_config(suite, "iounet")
-    model = train_module.load_model(cfg, two_ranks / "checkpoint.pth")
+    model = load_model(cfg, two_ranks / "checkpoint.pth")
     tune, setting = build_split(cfg, DataFolder(tiny_data), "tune", 8), default_setting(cfg)
     detections = detect(model, tune, [setting], batch_size=3)[setting.name]
     shares = [share_of(tune, World(rank, 2), batch_size=3) for rank in range(2)]

@@ -9,10 +9,11 @@ import torch
 
 import iounet  # noqa: F401 - registers the models
 from experiments.history import read_metrics
-from experiments.training import train as train_module
 from experiments.training.precision import ScaledOptimizerHook, read_precision, use_precision
+from experiments.training.train import train
 from suite.errors import SuiteError
 from suite.layout import DataFolder, RunFolder
+from suite.suite import ROOT
 from tests.experiments.training import per_image_draws  # noqa: F401 - registers PerImageIoURoIHead
 from tests.models.tiny import build, detector_config, image_meta
 
@@ -121,12 +122,12 @@ def test_a_training_in_float16_goes_on_with_its_scale(tiny_suite, tiny_data, tmp
     def stop(epoch, metrics):
         raise KeyboardInterrupt(epoch)
 
-    train_module.train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "whole"), **common)
+    train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "whole"), **common)
     with pytest.raises(KeyboardInterrupt):
-        train_module.train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "cut"), on_validation=stop, **common)
+        train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "cut"), on_validation=stop, **common)
     (state,) = RunFolder(tmp_path / "cut").states()
     assert torch.load(state, weights_only=True)["scaler"]["scale"] != torch.amp.GradScaler("cpu").get_scale()
-    train_module.train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "cut"), **common)
+    train(suite, "faster_rcnn", 0, folder=RunFolder(tmp_path / "cut"), **common)
     assert "continuing after epoch 1" in (tmp_path / "cut/train.log").read_text()
     folders = (tmp_path / "whole", tmp_path / "cut")
     whole, cut = (torch.load(folder / "checkpoint.pth", weights_only=True)["state_dict"] for folder in folders)
@@ -142,16 +143,12 @@ def trainings(tiny_suite, tiny_data, tmp_path_factory):
         patch.setenv("WANDB_MODE", "disabled")
         for precision in ("fp32", "bf16", "fp16"):
             config = folder / f"{precision}.py"
-            base = train_module.__file__.replace(
-                "experiments/training/train.py", "tests/workflow/configs/tiny_iounet.py"
-            )
+            base = ROOT / "tests/workflow/configs/tiny_iounet.py"
             config.write_text(f"_base_ = ['{base}']\nprecision = '{precision}'\nrunner = dict(max_epochs=4)\n")
             variants = {"iounet": {"family": "iounet", "config": str(config)}}
             suite = tiny_suite.changed(pretraining=None, variants=variants)
             work_dir = folder / precision
-            train_module.train(
-                suite, "iounet", 0, folder=RunFolder(work_dir), data=DataFolder(tiny_data), pretraining=None
-            )
+            train(suite, "iounet", 0, folder=RunFolder(work_dir), data=DataFolder(tiny_data), pretraining=None)
             rows[precision] = [row for row in read_metrics(work_dir / "metrics.jsonl") if "loss" in row]
     return rows
 

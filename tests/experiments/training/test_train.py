@@ -15,8 +15,8 @@ from experiments.config import resolve_config, training_hash
 from experiments.data.datasets import build_training_set
 from experiments.history import MetricsLog, read_metrics
 from experiments.models import build_model, read_checkpoint
-from experiments.tracking import stages as tracking
 from experiments.tracking.offline import offline_runs, read_run
+from experiments.tracking.runs import environment as wandb_environment
 from experiments.training.runner import seed_everything
 from experiments.training.train import train
 from suite.errors import SuiteError
@@ -37,7 +37,7 @@ def command(suite, folder, tiny_data, work_dir, variant="faster_rcnn", module=("
 
 
 def run(arguments, **kwargs):
-    environment = {**tracking.environment(), "WANDB_MODE": "disabled"}
+    environment = {**wandb_environment(), "WANDB_MODE": "disabled"}
     return subprocess.run(
         list(map(str, arguments)), env=environment, capture_output=True, text=True, timeout=900, **kwargs
     )
@@ -70,7 +70,7 @@ def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, ti
     suite = tiny_suite.changed(results=str(tmp_path / "results"))
     place = (suite, tmp_path, tiny_data, tmp_path / "run")
     stopping, arguments = ([*map(str, command(*place, module=m))] for m in (STOPPING, ("experiments", "train")))
-    environment = {**tracking.environment(), "WANDB_MODE": "offline"}
+    environment = {**wandb_environment(), "WANDB_MODE": "offline"}
     process = subprocess.Popen(stopping, env=environment, stderr=subprocess.DEVNULL)
     try:
         wait_until_one_has_stopped(process, lambda: [process.pid])
@@ -108,7 +108,8 @@ def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, ti
     assert curve == [{"iteration": step, **{k: v for k, v in row.items() if k != "step"}} for step, row in log.items()]
     assert {"loss", "loss_cls", "acc", "lr", "grad_norm", "time", "memory"} < curve[0].keys()
     assert "val/AP90" in curve[3]
-    assert json.loads((tmp_path / "run/run.json").read_text())["wandb_run_id"] == tracked["id"]
+    record = json.loads((tmp_path / "run/wandb_run.json").read_text())
+    assert (record["run_id"], record["is_logged"]) == (tracked["id"], True)
 
 
 def test_a_finished_training_is_not_repeated(finished, tiny_suite, tiny_data):
@@ -144,7 +145,7 @@ def test_what_a_validation_raises_ends_the_training_which_then_goes_on(tiny_suit
     assert epochs == [1, 2]
     assert "continuing after epoch 1" in (tmp_path / "train.log").read_text()
     run = json.loads((tmp_path / "run.json").read_text())
-    assert run["wandb_run_id"] is None
+    assert not RunFolder(tmp_path).record.exists()
     assert run["config_hash"] == training_hash(resolve_config(suite, "faster_rcnn", common["changes"]))
     assert run["config_hash"] != training_hash(resolve_config(suite, "faster_rcnn"))
 
