@@ -261,6 +261,17 @@ def test_data_and_report_of_the_first_release_are_known_by_the_name_of_their_run
     assert track(suite) == 1, "no run that was logged"
 
 
+def test_a_trial_of_the_first_release_is_known_by_its_run(suite):
+    stage = Case(suite, "trial")
+    run_id = stage.log()
+    stage.record.unlink()
+    assert stage.log() == run_id
+    assert len(stage.runs) == 1
+    stage.trial = {**TRIAL, "params": {"loss_weight": 6.0}}
+    assert stage.log() not in (None, run_id), "another study's trial of this number"
+    assert len(stage.runs) == 2
+
+
 def test_untracked_results_of_the_first_release_are_logged(suite):
     stage = Case(suite, "training")
     write_json(stage.result, {**read_json(stage.result), "wandb_run_id": None})
