@@ -78,6 +78,11 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
+def named_runs(folder: Path, name: str) -> list[Path]:
+    """The whole runs of a name below a suite's folder of offline runs."""
+    return [run for run in sorted(folder.glob("offline-run-*")) if _name(run) == name and is_whole(run)]
+
+
 def wait_until_whole(folder: Path, seconds: float) -> None:
     """Waits for a run's last record. Raises `TimeoutError`."""
     deadline = time.monotonic() + seconds
@@ -110,6 +115,15 @@ def relocate(folder: Path) -> bool:
         with atomic(log) as part:
             part.write_bytes(data[:FILE_HEADER] + _pack(payloads))
     return moved
+
+
+def _name(folder: Path) -> str | None:
+    """What a run is called, which stands at its log's beginning; None if that did not reach the disk."""
+    for log in folder.glob("*.wandb"):
+        for record in map(_parse, _payloads(log.read_bytes())):
+            if record.HasField("run"):
+                return record.run.display_name
+    return None
 
 
 def _log(folder: Path) -> Path:

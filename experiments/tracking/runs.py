@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from experiments.tracking.offline import is_whole, wait_until_whole
+from experiments.tracking.offline import is_whole, named_runs, read_run, wait_until_whole
 from suite import provenance, records
 from suite.files import folder_lock
 from suite.suite import Suite
@@ -131,6 +131,20 @@ def log(suite: Suite, stage: Stage, *, is_uploaded: bool = True) -> str:
     if mode() == "online" and is_uploaded:
         _upload(folder)
     return claimed.run_id
+
+
+def run_of_first_release(suite: Suite, name: str, record: Path, **config: Any) -> str | None:
+    """The id of the run that a stage was logged as when there were no records, and its files named no run.
+
+    Args:
+        suite: whose stage it is.
+        name: of the run.
+        record: the stage's W&B record; once it is there, it alone says what is logged.
+        config: keys of the run's config that tell these results from others of this name.
+    """
+    runs = [] if record.is_file() else map(read_run, named_runs(suite.layout.wandb, name))
+    same = (run["id"] for run in runs if {key: run["config"].get(key) for key in config} == config)
+    return next(same, None)
 
 
 def run_settings(suite: Suite, name: str, run_id: str, contents: Contents) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from pathlib import Path
 from experiments.finished import Finished
 from experiments.tracking.data import data_stage
 from experiments.tracking.evaluation import evaluation_stage
-from experiments.tracking.offline import is_whole, read_run
 from experiments.tracking.report import report_stage
-from experiments.tracking.runs import Stage, log, mode, tell, tracks
+from experiments.tracking.runs import Stage, log, mode, run_of_first_release, tell, tracks
 from experiments.tracking.speed import speed_stage
 from experiments.tracking.training import training_stage
 from experiments.tracking.trial import trial_stage
@@ -125,11 +124,8 @@ def _claimed_trial(suite: Suite, path: Path) -> Stage:
 
 
 def _is_of_first_release(suite: Suite, folder: Folder, kind: str) -> bool:
-    """Whether data or report were logged when there were no records: then a run has their name."""
-    if folder.record.is_file():
-        return False
-    runs = [read_run(run) for run in suite.layout.wandb.glob("offline-run-*") if is_whole(run)]
-    return any(run["name"] == f"{suite.name}__{kind}" for run in runs)
+    """Whether data or report were logged when there were no records."""
+    return run_of_first_release(suite, f"{suite.name}__{kind}", folder.record) is not None
 
 
 def _in_place(suite: Suite, layout: Layout) -> Suite:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.tracking.runs import Contents, Json, Stage, log, tracks
+from experiments.tracking.runs import Contents, Json, Stage, log, run_of_first_release, tracks
 from suite.suite import Suite
 
 
@@ -26,7 +26,9 @@ def log_trial(suite: Suite, record: Path, trial: Json, curve: Mapping[int, float
     Returns:
         The run's id; None if nothing was logged.
     """
-    return log(suite, trial_stage(suite, record, trial, curve))
+    stage = trial_stage(suite, record, trial, curve)
+    same = {"params": dict(trial["params"]), "state": trial["state"]}
+    return run_of_first_release(suite, stage.name, record, **same) or log(suite, stage)
 
 
 def trial_stage(suite: Suite, record: Path, trial: Json, curve: Mapping[Any, float]) -> Stage:

@@ -171,6 +171,17 @@ def test_killed_within_the_run_what_it_left_gives_way_to_a_whole_one(stage, monk
     assert not (run / "of the killed").exists()
 
 
+def test_a_whole_run_of_which_it_is_not_known_that_it_holds_these_results_is_written_again(suite):
+    stage = Case(suite, "training")
+    run_id = stage.log()
+    begun = {key: value for key, value in read_json(stage.record)["identity"].items() if key != "checkpoint"}
+    write_json(stage.record, {"identity": begun, "run_id": run_id, "is_logged": False})
+    (stage.runs[0] / "of another training").touch()
+    assert stage.log() == run_id
+    (run,) = stage.runs
+    assert not (run / "of another training").exists()
+
+
 def test_a_whole_run_of_results_that_were_never_logged_stays_and_a_torn_one_goes(stage, monkeypatch):
     kill_in(stage, monkeypatch, records, "mark_as_logged")
     (first,) = stage.runs
@@ -259,6 +270,17 @@ def test_data_and_report_of_the_first_release_are_known_by_the_name_of_their_run
     (run,) = stage.runs
     tear(run)
     assert track(suite) == 1, "no run that was logged"
+
+
+def test_a_trial_of_the_first_release_is_known_by_its_run(suite):
+    stage = Case(suite, "trial")
+    run_id = stage.log()
+    stage.record.unlink()
+    assert stage.log() == run_id
+    assert len(stage.runs) == 1
+    stage.trial = {**TRIAL, "params": {"loss_weight": 6.0}}
+    assert stage.log() not in (None, run_id), "another study's trial of this number"
+    assert len(stage.runs) == 2
 
 
 def test_untracked_results_of_the_first_release_are_logged(suite):
