@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import config_hash, resolve_config, training_hash
-from experiments.data.folder.source import missing
+from experiments.data.folder.source import Source, missing
 from experiments.data.shapes.dataset import fingerprint
 from experiments.data.weights import missing_weights
 from experiments.speed.rows import VARIANTS as TIMED
@@ -38,6 +38,8 @@ class Jobs:
     def __init__(self, suite: Suite) -> None:
         """Resolves every config, so that a mistake in one shows before anything runs. Raises `SuiteError`."""
         self.suite, self.layout = suite, suite.layout
+        if isinstance(suite.dataset, FolderData):
+            Source(suite.dataset)  # refuses a split that does not fit its format, also once the data are indexed
         self.suite_file = self.layout.suite_file.as_posix()
         self.start = {"data": self.layout.data.manifest}
         if suite.pretraining is not None:

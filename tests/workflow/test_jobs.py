@@ -188,3 +188,12 @@ def test_every_file_that_is_laid_over_a_suite_is_read_strictly(dry):
     code, output = dry.run(ROOT / "tests/workflow/tiny.yaml", over)
     assert code != 0
     assert f"{over}: key 'seeds' is there twice, in lines 1 and 2" in output
+
+
+def test_a_split_that_does_not_fit_its_format_is_named_before_anything_runs():
+    coco = load_suite("experiments/coco.yaml")
+    splits = {**coco.raw["dataset"]["splits"], "val": {"images": "val2017"}}
+    with pytest.raises(
+        SuiteError, match=r"dataset\.splits\.val\.annotations is missing: the COCO format has no default"
+    ):
+        Jobs(coco.changed(dataset={**coco.raw["dataset"], "splits": splits}))
