@@ -57,8 +57,8 @@ def test_the_op_example_runs():
 def test_the_suite_on_ones_own_images_is_valid():
     (text,) = re.findall(r"```yaml\n(suite:.*?)```", README, flags=re.DOTALL)
     suite = check_suite(yaml.safe_load(text), source="README.md")
-    assert suite["dataset"]["splits"]["tune"]["held_out"] == "always"
-    for variant in suite["variants"]:
+    assert suite.dataset.splits["tune"].held_out == "always"
+    for variant in suite.variants:
         resolve_config(suite, variant)
 
 
