@@ -251,7 +251,7 @@ def make_results(
 
 def write_record(path: Path, run_id: str, is_logged: bool = True) -> None:
     """The sidecar of a stage that was logged as a W&B run."""
-    write_json(path, {"identity": path.as_posix(), "run_id": run_id, "is_logged": is_logged})
+    write_json(path, {"identity": {}, "run_id": run_id, "is_logged": is_logged})
 
 
 def _rois(variant: str) -> dict[str, Any]:
