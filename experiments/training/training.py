@@ -109,11 +109,11 @@ class Training:
         set_classes(self.cfg, dataset_classes(self.data))
         model, dataset = start(self.cfg, self.seed, self.data, pretraining=self.pretraining, backbone=self.backbone)
         fitted = self.fit_schedule(dataset)
+        config = self.cfg._cfg_dict.to_dict()  # as it is before mmcv makes its hooks of it
         runner = self.make_runner(model, log)
         if state:
             runner.resume_state(state)
             self.logger.info(f"continuing after epoch {runner.epoch}")
-        config = self.cfg._cfg_dict.to_dict()
         with Live(
             self.suite, self.variant, self.seed, self.folder, self.identity, config, is_on=show_live and self.is_first
         ) as live:
