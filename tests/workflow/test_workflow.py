@@ -30,7 +30,7 @@ class Workspace:
     def __init__(self, folder):
         self.folder, self.results = folder, folder / "results/tiny"
         suite = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
-        for entry in [suite["pretraining"], *suite.variants.values()]:
+        for entry in [suite["pretraining"], *suite["variants"].values()]:
             name = Path(entry["config"]).name
             # a file of its own per variant, with its bases where they are
             (folder / name).write_text(f"_base_ = ['{CONFIGS / name}']\n")
