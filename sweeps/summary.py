@@ -29,7 +29,7 @@ from sweeps import study as studies
 from sweeps.importance import importance, variance_shares
 from sweeps.objective import train_trial
 from sweeps.space import SAMPLING, Search, actual_step, published_step
-from sweeps.tracking import track_evaluation, track_trial
+from sweeps.tracking import track_evaluation, track_left
 from sweeps.winner import actual_of, best, default_of, setting_of, winner_of, write_configs
 from sweeps.worker import identity_of
 
@@ -37,7 +37,7 @@ INDEPENDENT = tuple(name for name in PARAMETERS if name not in SAMPLINGS)
 
 
 def summarise(search: Search, threads: int = 1) -> dict[str, Any]:
-    """Writes the files of the module's docstring, then tracks them, and the trials that no one tracked.
+    """Logs the trials that were left unlogged, writes the files of the module's docstring, and logs its evaluations.
 
     Returns:
         What sweep.json says.
@@ -54,6 +54,7 @@ def summarise(search: Search, threads: int = 1) -> dict[str, Any]:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise SuiteError(f"study '{search.study}' has no complete trial: run sweeps.worker first (snakemake sweep)")
+    track_left(search, trials)
     search.folder.summary.unlink(missing_ok=True)
     _write_tables(search, study, trials, complete)
     winner = winner_of(complete)
@@ -68,8 +69,6 @@ def summarise(search: Search, threads: int = 1) -> dict[str, Any]:
     write_json(search.folder.summary, summary)
     for side, params in sides.items():
         track_evaluation(search, side, params)
-    for trial in trials:
-        track_trial(search, trial)
     return summary
 
 

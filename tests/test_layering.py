@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("iounet", "experiments", "sweeps", "reports")
+FOLDERS = ("iounet", "suite", "experiments", "sweeps", "workflow", "reports")
 FRAMEWORK = ("mmdet", "mmcv")
 
 
@@ -27,9 +27,11 @@ RULES = {
     "iounet/core": Rule(project=("iounet.ops",), third_party=("torch", "torchvision.ops.nms")),
     "iounet/models": Rule(project=("iounet.core", "iounet.ops"), third_party=("torch", *FRAMEWORK)),
     "iounet": Rule(project=("iounet",), third_party=("mmdet",)),  # __init__.py
-    "experiments": Rule(project=("iounet",), third_party=None),
-    "sweeps": Rule(project=("experiments",), third_party=None, forbidden=FRAMEWORK),
-    "reports": Rule(project=(), third_party=None, forbidden=(*FRAMEWORK, "torch", "torchvision")),
+    "suite": Rule(project=(), third_party=("yaml", "jsonschema")),
+    "experiments": Rule(project=("suite", "iounet"), third_party=None),
+    "sweeps": Rule(project=("suite", "experiments"), third_party=None, forbidden=FRAMEWORK),
+    "workflow": Rule(project=("suite", "experiments", "sweeps"), third_party=None, forbidden=FRAMEWORK),
+    "reports": Rule(project=("suite",), third_party=None, forbidden=(*FRAMEWORK, "torch", "torchvision")),
 }
 
 
@@ -80,9 +82,88 @@ def violations(root: Path) -> list[str]:
     return found
 
 
+def circles(root: Path, folder: str) -> list[set[str]]:
+    """The groups of rooms that import each other in a circle.
+
+    A room is a module or a sub-package of `folder` or of one of its sub-packages, beside the others of its parent.
+    """
+    imports: dict[str, set[str]] = {}  # of each room, those beside it that it imports
+    for path in sorted((root / folder).rglob("*.py")):
+        own = [*path.relative_to(root).parent.parts, *([path.stem] if path.stem != "__init__" else [])]
+        for _, name in imported_names(ast.parse(path.read_text()), ".".join(path.relative_to(root).parent.parts)):
+            other = name.split(".")
+            shared = next((i for i, (a, b) in enumerate(zip(own, other, strict=False)) if a != b), None)
+            if shared and is_room(root, parent := ".".join(own[:shared]), other[shared]):
+                imports.setdefault(f"{parent}.{own[shared]}", set()).add(f"{parent}.{other[shared]}")
+    reached = {room: reachable(imports, room) for room in imports}
+    found = [{other for other in reached[room] if room in reached.get(other, ())} for room in reached]
+    return [group for i, group in enumerate(found) if group and group not in found[:i]]
+
+
+def is_room(root: Path, parent: str, name: str) -> bool:
+    folder = root / parent.replace(".", "/")
+    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()
+
+
+def reachable(imports: dict[str, set[str]], room: str) -> set[str]:
+    found, waiting = set(), [room]
+    while waiting:
+        new = imports.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
+
+
 def test_the_project_keeps_to_its_layers():
     assert (ROOT / "iounet" / "core" / "nms.py").is_file()  # else there was nothing to read
     assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_rooms_import_each_other_in_a_circle(folder):
+    assert (ROOT / folder / "__init__.py").is_file()
+    assert circles(ROOT, folder) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "circle"),
+    [
+        (
+            {"reports/tables/a.py": "from reports.figures import b", "reports/figures/b.py": "import reports.tables.a"},
+            {"reports.tables", "reports.figures"},
+        ),
+        (  # through a third one, in a function, relative
+            {
+                "reports/tables/a.py": "from ..figures.b import draw",
+                "reports/figures/b.py": "def f():\n    from reports.document import c",
+                "reports/document/deep/c.py": "import json",
+                "reports/document/c.py": "from reports.tables.a import rows",
+            },
+            {"reports.tables", "reports.figures", "reports.document"},
+        ),
+        (  # a module and a sub-package
+            {
+                "reports/claims.py": "from reports.tables.a import x",
+                "reports/tables/a.py": "from reports import claims",
+            },
+            {"reports.claims", "reports.tables"},
+        ),
+        (  # below a sub-package
+            {
+                "reports/data/formats/a.py": "from reports.data.folder import b",
+                "reports/data/folder/b.py": "from reports.data.formats.a import x",
+            },
+            {"reports.data.formats", "reports.data.folder"},
+        ),
+    ],
+)
+def test_a_planted_circle_is_found(tmp_path, files, circle):
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert circles(tmp_path, "reports") == [circle]
+    (tmp_path / list(files)[-1]).write_text("import json")
+    assert circles(tmp_path, "reports") == []
 
 
 @pytest.mark.parametrize(
@@ -94,10 +175,16 @@ def test_the_project_keeps_to_its_layers():
         ("iounet/core/a.py", "from . import boxes\nfrom .boxes import box_iou\nimport math"),
         ("iounet/models/a.py", "from mmdet.models import HEADS\nfrom mmcv import ops\nfrom ..core import nms"),
         ("iounet/__init__.py", "import mmdet\nfrom iounet import models"),
+        ("suite/a.py", "import yaml\nfrom jsonschema import validators\nfrom suite import b\nimport json"),
         ("experiments/a.py", "import iounet\nimport wandb\nfrom mmcv import Config\nimport experiments.b"),
         ("experiments/configs/a.py", "from experiments import b"),
-        ("sweeps/a.py", "import optuna\nfrom experiments.training.train import main"),
-        ("reports/a.py", "import pandas, matplotlib\nfrom reports import b\nimport json"),
+        ("experiments/data/a.py", "from suite.suite import load_suite"),
+        ("sweeps/a.py", "import optuna\nfrom experiments.training.train import main\nfrom suite import search"),
+        ("workflow/a.py", "from sweeps.space import Search\nimport experiments.config, suite.layout, yaml"),
+        (
+            "reports/a.py",
+            "import pandas, matplotlib\nfrom reports import b\nimport json\nfrom suite import layout",
+        ),
     ],
 )
 def test_allowed(tmp_path, path, line):
@@ -132,6 +219,21 @@ def test_allowed(tmp_path, path, line):
         ("sweeps/a.py", "import iounet", "iounet"),
         ("sweeps/a.py", "import mmcv", "mmcv"),
         ("sweeps/a.py", "from reports import collect", "reports.collect"),
+        ("sweeps/a.py", "from workflow.jobs import Jobs", "workflow.jobs.Jobs"),
+        ("iounet/core/a.py", "from suite.files import atomic", "suite.files.atomic"),
+        ("suite/a.py", "import numpy as np", "numpy"),
+        ("suite/a.py", "def f():\n    import torch", "torch"),
+        ("suite/a.py", "from mmcv import Config", "mmcv.Config"),
+        ("suite/a.py", "import pandas", "pandas"),
+        ("suite/a.py", "from experiments.config import resolve_config", "experiments.config.resolve_config"),
+        ("suite/a.py", "from reports import claims", "reports.claims"),
+        ("suite/a.py", "import iounet", "iounet"),
+        ("workflow/a.py", "from reports import build", "reports.build"),
+        ("workflow/a.py", "import iounet.core", "iounet.core"),
+        ("workflow/a.py", "from mmcv import Config", "mmcv.Config"),
+        ("experiments/a.py", "import workflow.gpus", "workflow.gpus"),
+        ("reports/a.py", "from sweeps.space import Search", "sweeps.space.Search"),
+        ("reports/a.py", "import workflow", "workflow"),
         ("reports/a.py", "import experiments", "experiments"),
         ("reports/a.py", "from iounet.core.boxes import box_iou", "iounet.core.boxes.box_iou"),
         ("reports/a.py", "import torch", "torch"),

@@ -1,5 +1,6 @@
 """What is written of a finished study; the evaluation of its best on images is in test_workflow.py."""
 
+import shutil
 import subprocess
 import sys
 
@@ -8,9 +9,11 @@ import yaml
 from mmcv import Config
 
 from experiments.config import default_setting, resolve_config
+from experiments.tracking.trial import log_trial
 from suite.errors import SuiteError
 from sweeps import importance, summary, winner, worker
 from sweeps.space import Search
+from sweeps.tracking import run_of
 from tests.sweeps.conftest import load_study, with_sweep
 from tests.sweeps.test_objective import Lab
 
@@ -120,15 +123,37 @@ def test_winner_and_default_are_evaluated_in_both_settings(sweep, monkeypatch):
     assert len(sweep.folder.profiles.read_text().splitlines()) == 1 + 5 * len(sweep.grid)
 
 
-def test_a_trial_whose_worker_was_killed_before_it_was_tracked_is_tracked_by_the_summary(sweep, monkeypatch, tracked):
+@pytest.fixture
+def unlogged(sweep, monkeypatch):
+    """A finished study whose workers were killed before they logged a trial, and summaries that evaluate nothing."""
     Lab(monkeypatch)
     monkeypatch.setattr(worker, "track_trial", lambda *_: None)
     worker.work(sweep, 0)
     monkeypatch.setattr(summary, "train_trial", lambda sweep, params, threads: sweep.trial_folder(params))
     monkeypatch.setattr(summary, "evaluate", lambda *_, **__: None)
-    summary.summarise(sweep)
-    assert [name for name, _ in tracked[:2]] == ["winner", "default"]
-    assert [trial["number"] for trial, _ in tracked[2:]] == [0, 1, 2, 3, 4]
+    return sweep
+
+
+def test_the_summary_logs_the_trials_that_killed_workers_left(unlogged, tracked):
+    summary.summarise(unlogged)
+    assert [trial["number"] for trial, _ in tracked[:-2]] == [0, 1, 2, 3, 4]
+    assert [name for name, _ in tracked[-2:]] == ["winner", "default"]
+
+
+def test_a_trial_of_another_machine_is_left_to_it(unlogged, tracked):
+    shutil.rmtree(unlogged.trial_folder(load_study(unlogged).trials[3].params).path)
+    summary.summarise(unlogged)
+    assert [trial["number"] for trial, _ in tracked[:-2]] == [0, 1, 2, 4]
+
+
+def test_a_trial_of_the_first_release_has_a_run_already(unlogged, tracked):
+    """It has no record. A trial of the same number in another study is another trial."""
+    record = unlogged.folder.path / "elsewhere.json"
+    run, curve = run_of(unlogged, load_study(unlogged).trials[1])
+    assert log_trial(unlogged.suite, record, run, curve) is not None
+    assert log_trial(unlogged.suite, record, {**run, "number": 2}, curve) is not None
+    summary.summarise(unlogged)
+    assert [trial["number"] for trial, _ in tracked[:-2]] == [0, 2, 3, 4]
 
 
 def test_the_summary_of_a_damaged_run_says_nothing_is_whole(sweep, monkeypatch):

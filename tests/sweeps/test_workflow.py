@@ -15,6 +15,7 @@ import pytest
 import yaml
 from mmcv import Config
 
+from experiments.tracking.offline import offline_runs, read_run
 from suite.suite import load_suite
 from sweeps import study as studies
 from sweeps.space import Search
@@ -123,6 +124,13 @@ def test_every_result_is_there_and_fits_the_others(workspace):
     for log in (workspace.results.parent / "logs").glob("*.log"):
         assert "untracked" not in log.read_text(), f"{log.name}: a stage went untracked"
     assert Config.fromfile(str(workspace.results / "best.py")).runner.max_epochs == 2
+
+
+def test_every_trial_that_ended_and_both_evaluations_are_one_run_each(workspace):
+    runs = [read_run(run) for run in offline_runs(workspace.folder / "results")]
+    ended = [f"tiny__main__t{t.number}" for t in workspace.trials() if t.state.name in ("COMPLETE", "PRUNED")]
+    sides = [f"tiny__sweep_{side}__s0__val" for side in ("default", "winner")]
+    assert sorted(run["name"] for run in runs if run["job_type"] in ("sweep", "eval")) == sorted([*ended, *sides])
 
 
 def test_a_finished_sweep_has_nothing_to_do_and_belongs_to_all(workspace):
