@@ -13,7 +13,6 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking.evaluation import log_evaluation
-from experiments.tracking.offline import is_whole, offline_runs, read_run
 from experiments.tracking.trial import log_trial
 from sweeps.space import Search
 
@@ -30,27 +29,15 @@ def track_trial(search: Search, trial: FrozenTrial) -> None:
 def track_left(search: Search, trials: Iterable[FrozenTrial]) -> None:
     """Logs the trials that a killed worker left unlogged.
 
-    Those of another machine, which a database shares, have no files here and are left to it. Those of the first
-    release have a run, but no record.
+    Those of another machine, which a database shares, have no files here and are left to it.
     """
-    here = [t for t in trials if t.state in ENDED and (search.folder.path / t.user_attrs["folder"]).is_dir()]
-    unrecorded = [trial for trial in here if not _record(search, trial).is_file()]
-    runs = _sweep_runs(search) if unrecorded else []
-    for trial in here:
-        if trial not in unrecorded or (search.study, trial.number, trial.params) not in runs:
+    for trial in trials:
+        if trial.state in ENDED and (search.folder.path / trial.user_attrs["folder"]).is_dir():
             track_trial(search, trial)
 
 
 def _record(search: Search, trial: FrozenTrial) -> Path:
     return search.folder.trial_record(f"{search.study}__t{trial.number}")
-
-
-def _sweep_runs(search: Search) -> list[tuple[str, int, Mapping[str, Any]]]:
-    """Study, number and parameters of the trials that have a run below the suite's results."""
-    runs = (read_run(folder) for folder in offline_runs(search.suite.layout.root.parent) if is_whole(folder))
-    return [
-        (run["group"], run["config"]["trial"], run["config"]["params"]) for run in runs if run["job_type"] == "sweep"
-    ]
 
 
 def run_of(search: Search, trial: FrozenTrial) -> tuple[dict[str, Any], Mapping[int, float]]:
