@@ -9,11 +9,9 @@ import yaml
 from mmcv import Config
 
 from experiments.config import default_setting, resolve_config
-from experiments.tracking.trial import log_trial
 from suite.errors import SuiteError
 from sweeps import importance, summary, winner, worker
 from sweeps.space import Search
-from sweeps.tracking import run_of
 from tests.sweeps.conftest import load_study, with_sweep
 from tests.sweeps.test_objective import Lab
 
@@ -144,16 +142,6 @@ def test_a_trial_of_another_machine_is_left_to_it(unlogged, tracked):
     shutil.rmtree(unlogged.trial_folder(load_study(unlogged).trials[3].params).path)
     summary.summarise(unlogged)
     assert [trial["number"] for trial, _ in tracked[:-2]] == [0, 1, 2, 4]
-
-
-def test_a_trial_of_the_first_release_has_a_run_already(unlogged, tracked):
-    """It has no record. A trial of the same number in another study is another trial."""
-    record = unlogged.folder.path / "elsewhere.json"
-    run, curve = run_of(unlogged, load_study(unlogged).trials[1])
-    assert log_trial(unlogged.suite, record, run, curve) is not None
-    assert log_trial(unlogged.suite, record, {**run, "number": 2}, curve) is not None
-    summary.summarise(unlogged)
-    assert [trial["number"] for trial, _ in tracked[:-2]] == [0, 2, 3, 4]
 
 
 def test_the_summary_of_a_damaged_run_says_nothing_is_whole(sweep, monkeypatch):
