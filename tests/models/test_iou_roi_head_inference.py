@@ -52,7 +52,11 @@ def assert_same(one: Detections, other: Detections, atol=1e-9):
 
 
 def one_image_after_the_other(scene, multiclass, iou_threshold, guide, refine, score_thr=0.05, max_per_img=100):
-    """METHOD, inference, steps 1 to 5, with loops over images, classes and boxes."""
+    """The head's inference as plain loops over images, classes and boxes.
+
+    The R-CNN branch regresses each proposal to the box of its best class, and the IoU branch scores that box. Each
+    class is suppressed (IoU-Net, algorithm 1), the first boxes are refined (algorithm 2), and the best are kept.
+    """
     head, x, metas, proposals = scene
     results = []
     for image, (meta, boxes) in enumerate(zip(metas, proposals, strict=True)):
