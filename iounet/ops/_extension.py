@@ -27,9 +27,23 @@ import torch
 from torch import Tensor
 
 _SOURCE_DIR = Path(__file__).parent / "csrc"
+# No two of a library may have one name: torch's build calls their objects by it, without the folder.
 _SOURCES = {
-    "cpu": ["prroi_pool.cpp", "prroi_pool_autograd.cpp", "cpu/prroi_pool_cpu.cpp", "ascent.cpp"],
-    "cuda": ["cuda/prroi_pool_cuda.cpp", "cuda/prroi_pool_cuda.cu", "cuda/ascent_cuda.cpp", "cuda/ascent_cuda.cu"],
+    "cpu": [
+        "prroi_pool.cpp",
+        "ascent.cpp",
+        "autograd/prroi_pool_autograd.cpp",
+        "cpu/prroi_pool_binding.cpp",
+        "cpu/prroi_pool_kernel.cpp",
+        "cpu/ascent_binding.cpp",
+        "cpu/layout.cpp",
+    ],
+    "cuda": [
+        "cuda/prroi_pool_binding.cpp",
+        "cuda/prroi_pool_kernel.cu",
+        "cuda/ascent_binding.cpp",
+        "cuda/ascent_kernel.cu",
+    ],
 }
 _BUILD_SECONDS = {"cpu": 30, "cuda": 40}
 # OpenMP is only compiled for, not linked: the calls then bind to the runtime that torch has loaded, so that

@@ -52,8 +52,11 @@ def assert_same(one: Detections, other: Detections, atol=1e-9):
 
 
 def one_image_after_the_other(scene, multiclass, iou_threshold, guide, refine, score_thr=0.05, max_per_img=100):
-    """What one image goes through at inference, with loops over images, classes and boxes: one box per RoI, candidates
-    by class, IoU-guided NMS (section 3.2 of the paper), refinement (section 3.3), scores."""
+    """The head's inference as plain loops over images, classes and boxes.
+
+    The R-CNN branch regresses each proposal to the box of its best class, and the IoU branch scores that box. Each
+    class is suppressed (IoU-Net, algorithm 1), the first boxes are refined (algorithm 2), and the best are kept.
+    """
     head, x, metas, proposals = scene
     results = []
     for image, (meta, boxes) in enumerate(zip(metas, proposals, strict=True)):

@@ -19,10 +19,11 @@ from pathlib import Path
 import torch
 from torchvision.ops import roi_align
 
+from experiments.runtime import hardware
 from iounet.ops import _extension, prroi_pool_multilevel
 from iounet.ops._reference import prroi_pool_reference
 from suite.files import write_json
-from suite.provenance import hardware, versions
+from suite.provenance import versions
 from tests.ops import reference_loop
 
 SCALE = 1 / 16

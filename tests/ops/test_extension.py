@@ -131,7 +131,7 @@ def test_library_name_changes_with_what_it_depends_on(monkeypatch, tmp_path, cha
         shutil.copytree(_extension._SOURCE_DIR, tmp_path / "csrc")
         monkeypatch.setattr(_extension, "_SOURCE_DIR", tmp_path / "csrc")
         assert _extension.library_path("cpu") == before
-        with open(tmp_path / "csrc/cpu/prroi_pool_cpu.cpp", "a") as source:
+        with open(tmp_path / "csrc/cpu/prroi_pool_kernel.cpp", "a") as source:
             source.write("\n")
     elif change == "torch":
         monkeypatch.setattr(torch, "__version__", "0.0.1")

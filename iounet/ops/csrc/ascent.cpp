@@ -1,28 +1,8 @@
-// Schema of the refinement step, and its CPU kernel.
-#include "ascent.h"
-
-#include <ATen/core/Tensor.h>
+// Schema of the refinement step.
 #include <torch/library.h>
-
-#include "ascent_binding.h"
-
-namespace iounet {
-namespace {
-
-void ascent_step(at::Tensor boxes, at::Tensor stopped, const at::Tensor& gradient, const at::Tensor& ious,
-                 const std::optional<at::Tensor>& previous, double step_size, double omega_1, double omega_2) {
-  with_ascent(boxes, stopped, gradient, ious, previous, step_size, omega_1, omega_2, [](const auto& ascent) {
-    for (int64_t k = 0; k < ascent.count; ++k) ascent(k);
-  });
-}
-
-}  // namespace
-}  // namespace iounet
 
 TORCH_LIBRARY_FRAGMENT(iounet, library) {
   library.def(
       "ascent_step_(Tensor(a!) boxes, Tensor(b!) stopped, Tensor gradient, Tensor ious, Tensor? previous, "
       "float step_size, float omega_1, float omega_2) -> ()");
 }
-
-TORCH_LIBRARY_IMPL(iounet, CPU, library) { library.impl("ascent_step_", iounet::ascent_step); }

@@ -5,13 +5,8 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
 
-#ifdef __CUDACC__
-#define IOUNET_HOST_DEVICE __host__ __device__ inline
-#else
-#define IOUNET_HOST_DEVICE inline
-#endif
+#include "host_device.h"
 
 namespace iounet {
 
@@ -32,17 +27,6 @@ IOUNET_HOST_DEVICE double mean_hat(double lower, double upper, double width) {
   const double share = lower > -1.0 && upper < 1.0 ? 1.0 : (high - low) / width;  // of the bin, within reach
   const double below = low * high >= 0.0 ? share * fabs(high + low) : (high * high + low * low) / width;
   return share - 0.5 * below;
-}
-
-// Level of a RoI by its area: how many of the ascending bounds it reaches. `row` is (batch index, x1, y1, x2, y2), and
-// T the type that these were given in, so that the area and the bounds round as they would in a tensor of it. NaN is of
-// level 0.
-template <typename T>
-IOUNET_HOST_DEVICE int level_of(const double* row, const double* bounds, int count) {
-  const T area = (static_cast<T>(row[3]) - static_cast<T>(row[1])) * (static_cast<T>(row[4]) - static_cast<T>(row[2]));
-  int level = 0;
-  while (level < count && area >= static_cast<T>(bounds[level])) ++level;
-  return level;
 }
 
 // A bin's weight of a cell, and its derivatives with regard to the RoI's start and end.

@@ -9,7 +9,7 @@
 #include <functional>
 #include <vector>
 
-#include "cuda/prroi_pool_cuda_kernels.cuh"
+#include "cuda/prroi_pool_kernel.cuh"
 
 Index threadIdx, blockIdx, blockDim, gridDim;
 
@@ -80,7 +80,7 @@ int launch(Index grid, Index block, size_t shared_bytes, bool descending) {
   return 0;
 }
 
-// As prroi_pool_cuda.cu does.
+// As prroi_pool_kernel.cu does.
 template <typename T>
 int run(int which, const iounet::cuda::Problem& problem, const void* grad_output, void* result, bool descending) {
   using namespace iounet::cuda;

@@ -4,11 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define IOUNET_BOTH_SIDES __host__ __device__
-#else
-#define IOUNET_BOTH_SIDES
-#endif
+#include "host_device.h"
 
 namespace iounet {
 
@@ -23,7 +19,7 @@ struct Ascent {
   int64_t columns;
   T step_size, omega_1, omega_2;
 
-  IOUNET_BOTH_SIDES void operator()(int64_t k) const {
+  IOUNET_HOST_DEVICE void operator()(int64_t k) const {
     if (previous != nullptr) {
       const T change = ious[k] - previous[k];
       // NaN does not stop a box.

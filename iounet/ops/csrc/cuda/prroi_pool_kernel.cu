@@ -1,7 +1,8 @@
+// Launches of the CUDA kernels of Precise RoI Pooling.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include "prroi_pool_cuda_kernels.cuh"
+#include "prroi_pool_kernel.cuh"
 
 namespace iounet::cuda {
 namespace {

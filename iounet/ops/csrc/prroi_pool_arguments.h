@@ -1,4 +1,4 @@
-// What the bindings of the CPU and CUDA kernels have in common.
+// Checks of the arguments that the bindings of the CPU and CUDA kernels of Precise RoI Pooling share.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -50,13 +50,6 @@ inline at::ScalarType compute_type(const at::Tensor& input) {
   TORCH_CHECK_TYPE(type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16,
                    "prroi_pool: input must be of a floating point dtype, got ", type);
   return type == at::kDouble ? at::kDouble : at::kFloat;
-}
-
-// Gradients to features are summed with the channels innermost and then returned in the input's own layout.
-inline at::Tensor like_input(const at::Tensor& gradient, const at::Tensor& input) {
-  const bool channels_last = input.is_contiguous(at::MemoryFormat::ChannelsLast);
-  const auto layout = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-  return gradient.to(input.scalar_type()).contiguous(layout);
 }
 
 }  // namespace iounet

@@ -1,6 +1,4 @@
-// Binding of the CUDA kernels. Nothing here waits for the device.
-#include "prroi_pool_cuda.h"
-
+// Binding of the CUDA kernels of Precise RoI Pooling. Nothing here waits for the device.
 #include <ATen/Context.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/DeviceGuard.h>
@@ -10,7 +8,9 @@
 
 #include <algorithm>
 
-#include "../prroi_pool.h"
+#include "../prroi_pool_arguments.h"
+#include "layout.h"
+#include "prroi_pool_kernel.h"
 
 namespace iounet {
 namespace {
@@ -72,7 +72,7 @@ class Arguments {
 
 std::vector<at::Tensor> channels_last(at::TensorList inputs) {
   std::vector<at::Tensor> maps;
-  for (const at::Tensor& input : inputs) maps.push_back(input.contiguous(at::MemoryFormat::ChannelsLast));
+  for (const at::Tensor& input : inputs) maps.push_back(cuda::to_channels_last(input));
   return maps;
 }
 
@@ -99,7 +99,7 @@ std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::Tens
   check_grad_output(grad_output, inputs, rois);
   check_arguments(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales, level_areas);
   const c10::DeviceGuard guard(rois.device());
-  const at::Tensor grad = grad_output.to(inputs[0].scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor grad = cuda::to_channels_last(grad_output.to(inputs[0].scalar_type()));
   std::vector<at::Tensor> gradients;
   for (const at::Tensor& input : inputs) {
     const auto options = input.options().dtype(compute_type(input));
@@ -110,7 +110,7 @@ std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::Tens
     C10_CUDA_CHECK(cuda::feature_gradient(arguments.problem, arguments.type, grad.const_data_ptr(),
                                           c10::cuda::getCurrentCUDAStream()));
   }
-  for (size_t i = 0; i < inputs.size(); ++i) gradients[i] = like_input(gradients[i], inputs[i]);
+  for (size_t i = 0; i < inputs.size(); ++i) gradients[i] = cuda::as_input(gradients[i], inputs[i]);
   return gradients;
 }
 
@@ -121,7 +121,7 @@ at::Tensor coordinate_gradient(const at::Tensor& grad_output, at::TensorList inp
   check_arguments(inputs, rois, levels, grad_output.size(2), grad_output.size(3), spatial_scales, level_areas);
   compute_type(inputs[0]);
   const c10::DeviceGuard guard(rois.device());
-  const at::Tensor grad = grad_output.to(inputs[0].scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor grad = cuda::to_channels_last(grad_output.to(inputs[0].scalar_type()));
   const Arguments arguments(inputs, channels_last(inputs), rois, levels, grad.size(2), grad.size(3), spatial_scales,
                             level_areas);
   const auto type = arguments.problem.double_rois ? at::kDouble : at::kFloat;

@@ -1,12 +1,11 @@
 // Binding of the CUDA kernel of the refinement step. Nothing here waits for the device.
-#include "ascent_cuda.h"
-
 #include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include "../ascent_binding.h"
+#include "../ascent_arguments.h"
+#include "ascent_kernel.h"
 
 namespace iounet {
 namespace {

@@ -37,8 +37,4 @@ template <typename T>
 void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& levels, const T* grad_output,
                          double* grad_rois);
 
-// result[n][j][i] = values[n][i][j], for `count` matrices of height x width: from NCHW to NHWC or back.
-template <typename T>
-void transpose(const T* values, int64_t count, int64_t height, int64_t width, T* result);
-
 }  // namespace iounet::cpu

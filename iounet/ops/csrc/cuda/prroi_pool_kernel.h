@@ -1,5 +1,5 @@
-// CUDA kernels of Precise RoI Pooling, on raw pointers: this side of the interface needs no torch headers, that side no
-// nvcc.
+// CUDA kernels of Precise RoI Pooling, on raw pointers: what includes this needs no nvcc, what implements it no torch
+// headers.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,9 +1,9 @@
-// What the bindings of the CPU and CUDA kernels of the refinement step have in common.
+// Checks of the arguments of the refinement step, shared by its CPU and CUDA bindings.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include "ascent.h"
+#include "ascent_math.h"
 
 namespace iounet {
 

@@ -1,11 +1,15 @@
+// CUDA kernels of Precise RoI Pooling.
+//
 // A block first writes the weights of its RoI to shared memory; then each thread works on channels of its own, so that
 // neighbouring threads read neighbouring addresses.
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 
 #include "../prroi_pool_math.h"
-#include "prroi_pool_cuda.h"
+#include "../roi_level.h"
+#include "prroi_pool_kernel.h"
 
 namespace iounet::cuda {
 
@@ -41,7 +45,7 @@ inline size_t coordinate_bytes(const Problem& problem, size_t number_size) {
   return weight_bytes(problem, number_size, true) + 4 * kReductionThreads * number_size;
 }
 
-// The bins first ... last - 1 of a RoI along one axis, as cpu/prroi_pool_cpu.cpp has them.
+// The bins first ... last - 1 of a RoI along one axis, as cpu/prroi_pool_kernel.cpp has them.
 template <typename A>
 struct Axis {
   int first, last;

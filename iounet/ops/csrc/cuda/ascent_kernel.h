@@ -1,9 +1,9 @@
-// The CUDA kernel of the refinement step, on raw pointers.
+// CUDA kernel of the refinement step, on raw pointers.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
-#include "../ascent.h"
+#include "../ascent_math.h"
 
 namespace iounet::cuda {
 

@@ -1,4 +1,5 @@
-#include "ascent_cuda.h"
+// CUDA kernel of the refinement step.
+#include "ascent_kernel.h"
 
 namespace iounet::cuda {
 namespace {

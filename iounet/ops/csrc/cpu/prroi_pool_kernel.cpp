@@ -1,76 +1,20 @@
-// Separable: a RoI's window is read once, row by row. A row is first summed into the columns of bins (weights along x),
-// then into the rows of bins that it belongs to (weights along y). All arithmetic on features is vectorized over
-// channels, in blocks small enough for a RoI's P x P x block values to stay in the first-level cache.
-#include "prroi_pool_cpu.h"
+// CPU kernels of Precise RoI Pooling.
+//
+// They are separable: a RoI's window is read once, row by row. A row is first summed into the columns of bins (weights
+// along x), then into the rows of bins that it belongs to (weights along y). All arithmetic on features is vectorized
+// over channels, in blocks small enough for a RoI's P x P x block values to stay in the first-level cache.
+#include "prroi_pool_kernel.h"
 
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cstring>
-#include <utility>
 
 #include "../prroi_pool_math.h"
+#include "transpose.h"
+#include "vectors.h"
 
 namespace iounet::cpu {
 namespace {
-
-// The widest vector of the machine: wider ones would be taken apart into single numbers.
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX__)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;
-#endif
-constexpr int kVectors = 256 / kVectorBytes;  // in the largest block of channels
-
-template <typename T>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(kVectorBytes)));
-};
-
-template <typename T>
-using Vector = typename VectorOf<T>::type;
-
-// A block of channels: N values of type V, which is a vector or, for the last few channels, a single number.
-template <typename V_, int N_>
-struct Block {
-  using V = V_;
-  static constexpr int N = N_;
-};
-
-template <typename T, typename Body>
-void for_each_channel_block(int channels, const Body& body) {
-  constexpr int lanes = sizeof(Vector<T>) / sizeof(T);
-  int c = 0;
-  for (; c + kVectors * lanes <= channels; c += kVectors * lanes) body(Block<Vector<T>, kVectors>{}, c);
-  for (; c + kVectors / 2 * lanes <= channels; c += kVectors / 2 * lanes) body(Block<Vector<T>, kVectors / 2>{}, c);
-  for (; c + lanes <= channels; c += lanes) body(Block<Vector<T>, 1>{}, c);
-  for (; c < channels; ++c) body(Block<T, 1>{}, c);
-}
-
-// The map's cells need not be aligned as a vector is: C is any number.
-template <typename V, typename T>
-V load(const T* data) {
-  V value;
-  std::memcpy(&value, data, sizeof(V));
-  return value;
-}
-
-template <typename V, typename T>
-void store(T* data, const V& value) {
-  std::memcpy(data, &value, sizeof(V));
-}
-
-template <typename T, typename V>
-double sum_of_lanes(const V& value) {
-  T lanes[sizeof(V) / sizeof(T)];
-  std::memcpy(lanes, &value, sizeof(V));
-  for (size_t half = sizeof(V) / sizeof(T) / 2; half > 0; half /= 2) {
-    for (size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  }
-  return lanes[0];
-}
 
 // The bins of one RoI along one axis, with the weights of the cells that they touch.
 template <typename T>
@@ -146,67 +90,6 @@ struct Roi {
     return map.data + image * map.height * map.width * channels;
   }
 };
-
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_shufflevector)
-#define IOUNET_SHUFFLES 1
-#endif
-#endif
-
-#ifdef IOUNET_SHUFFLES
-// Exchanges, between the two vectors, the lanes that differ from their places in bit S.
-template <size_t S, typename V, size_t... lane>
-[[gnu::always_inline]] inline void exchange(V& a, V& b, std::index_sequence<lane...>) {
-  constexpr size_t L = sizeof...(lane);
-  const V low = __builtin_shufflevector(a, b, ((lane & S) ? L + lane - S : lane)...);
-  b = __builtin_shufflevector(a, b, ((lane & S) ? L + lane : lane + S)...);
-  a = low;
-}
-
-template <size_t S, typename V, size_t L>
-[[gnu::always_inline]] inline void transpose(V (&rows)[L]) {
-#pragma GCC unroll 16
-  for (size_t i = 0; i < L; ++i) {
-    if ((i & S) == 0) exchange<S>(rows[i], rows[i | S], std::make_index_sequence<L>{});
-  }
-  if constexpr (S > 1) transpose<S / 2>(rows);
-}
-
-// One square of as many rows and columns as a vector has lanes.
-template <typename T>
-void transpose_tile(const T* values, int stride, T* result, int result_stride) {
-  constexpr size_t lanes = sizeof(Vector<T>) / sizeof(T);
-  Vector<T> rows[lanes];
-#pragma GCC unroll 16
-  for (size_t i = 0; i < lanes; ++i) rows[i] = load<Vector<T>>(values + i * stride);
-  transpose<lanes / 2>(rows);
-#pragma GCC unroll 16
-  for (size_t i = 0; i < lanes; ++i) store(result + i * result_stride, rows[i]);
-}
-#endif
-
-// result[j * result_stride + i] = values[i * stride + j] for i < height, j < width: between C x PP (a RoI's output) and
-// PP x block of channels (what the kernels work on). Element by element it would take longer than the pooling.
-template <typename T>
-void transpose_block(const T* values, int height, int width, int stride, T* result, int result_stride) {
-  int tiled_height = 0;
-  int tiled_width = 0;
-#ifdef IOUNET_SHUFFLES
-  constexpr int lanes = sizeof(Vector<T>) / sizeof(T);
-  tiled_height = height / lanes * lanes;
-  tiled_width = width / lanes * lanes;
-  for (int i = 0; i < tiled_height; i += lanes) {
-    for (int j = 0; j < tiled_width; j += lanes) {
-      transpose_tile(values + i * stride + j, stride, result + j * result_stride + i, result_stride);
-    }
-  }
-#endif
-  for (int i = 0; i < height; ++i) {
-    for (int j = i < tiled_height ? tiled_width : 0; j < width; ++j) {
-      result[j * result_stride + i] = values[i * stride + j];
-    }
-  }
-}
 
 // RoIs that are worth handing to another thread.
 int64_t grain_size(const Rois& rois) {
@@ -480,32 +363,10 @@ void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& le
   });
 }
 
-template <typename T>
-void transpose(const T* values, int64_t count, int64_t height, int64_t width, T* result) {
-  // Along the longer side, which is that of the cells, in blocks; all channels of a block of cells then fit the cache.
-  constexpr int64_t kSide = 64;
-  const bool tall = height > width;
-  const int64_t blocks = ((tall ? height : width) + kSide - 1) / kSide;
-  at::parallel_for(0, count * blocks, 1, [&](int64_t first, int64_t last) {
-    for (int64_t block = first; block < last; ++block) {
-      const int64_t matrix = block / blocks * height * width;
-      const int64_t start = block % blocks * kSide;
-      for (int64_t other = 0; other < (tall ? width : height); other += kSide) {
-        const int64_t i = tall ? start : other;
-        const int64_t j = tall ? other : start;
-        transpose_block(values + matrix + i * width + j, static_cast<int>(std::min(kSide, height - i)),
-                        static_cast<int>(std::min(kSide, width - j)), static_cast<int>(width),
-                        result + matrix + j * height + i, static_cast<int>(height));
-      }
-    }
-  });
-}
-
-#define INSTANTIATE(T)                                                                                      \
-  template void forward<T>(const Rois&, const std::vector<Level<const T>>&, T*);                            \
-  template void feature_gradient<T>(const Rois&, const T*, int, const std::vector<Level<T>>&);              \
-  template void coordinate_gradient<T>(const Rois&, const std::vector<Level<const T>>&, const T*, double*); \
-  template void transpose<T>(const T*, int64_t, int64_t, int64_t, T*);
+#define INSTANTIATE(T)                                                                         \
+  template void forward<T>(const Rois&, const std::vector<Level<const T>>&, T*);               \
+  template void feature_gradient<T>(const Rois&, const T*, int, const std::vector<Level<T>>&); \
+  template void coordinate_gradient<T>(const Rois&, const std::vector<Level<const T>>&, const T*, double*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE
