@@ -144,9 +144,6 @@ class EvaluationFolder(Folder):
 class SweepFolder(Folder):
     """The hyper-parameter search."""
 
-    TABLES = ("trials.csv", "curves.csv", "profiles.csv")
-    OUTPUTS = ("sweep.json", *TABLES, "importance.json", "best.json", "best.py", "best_variant.py", "best.yaml")
-
     @property
     def summary(self) -> Path:
         """Written last: when it is there, the rest is whole."""
@@ -195,7 +192,9 @@ class SweepFolder(Folder):
     @property
     def outputs(self) -> list[Path]:
         """What the workflow declares."""
-        return [self.path / name for name in self.OUTPUTS]
+        tables = (self.trials, self.curves, self.profiles)
+        best = (self.best, self.best_config, self.best_variant, self.best_suite)
+        return [self.summary, *tables, self.importance, *best]
 
     @property
     def journal(self) -> Path:

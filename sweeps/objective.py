@@ -16,6 +16,7 @@ from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import evaluate_detections
 from experiments.models import open_checkpoint
 from experiments.training.train import train
+from experiments.training.training import pretraining_of
 from suite.errors import SuiteError
 from suite.files import folder_lock, read_json, write_json
 from suite.layout import RunFolder
@@ -83,14 +84,14 @@ def _reporter(search: Search, trial: optuna.Trial) -> Callable[[int, Mapping[str
 
 def train_trial(search: Search, params: Mapping[str, Any], **kwargs: Any) -> RunFolder:
     """Trains with a trial's parameters, or goes on with it, or finds it done. Returns its folder."""
-    folder, layout = search.trial_folder(params), search.suite.layout
+    folder = search.trial_folder(params)
     train(
         search.trial_suite,
         search.base,
         search.options.seed,
         folder=folder,
-        data=layout.data,
-        pretraining=None if search.suite.pretraining is None else layout.pretraining.checkpoint,
+        data=search.suite.layout.data,
+        pretraining=pretraining_of(search.suite, search.base),
         changes=search.changes(params),
         **kwargs,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reports.errors import MissingResult, ReportError
+from suite import files
 
 SHORT = 12  # characters shown of a hash
 
@@ -24,8 +23,7 @@ def read_json(path: Path) -> Any:
         ReportError: not JSON, or a truncated archive.
     """
     try:
-        raw = path.read_bytes()
-        return json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+        return files.read_json(path)
     except FileNotFoundError:
         raise MissingResult(f"{path}: no such file") from None
     except (OSError, EOFError, ValueError) as error:
