@@ -26,6 +26,8 @@ class GeneratedData:
         image_size: side of the square images in pixels.
         objects: smallest and largest number of objects in an image.
         sizes: smallest and largest object size in pixels.
+        classes: smallest and largest number of classes in an image.
+        neighbours: share of the objects that are set beside one of their class.
     """
 
     splits: Mapping[str, GeneratedSplit]
@@ -34,6 +36,8 @@ class GeneratedData:
     seed: int
     objects: tuple[int, int]
     sizes: tuple[float, float]
+    classes: tuple[int, int]
+    neighbours: float
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,8 @@ def _dataset(block: Mapping[str, Any]) -> GeneratedData | FolderData:
             seed=block["seed"],
             objects=(block["objects"][0], block["objects"][1]),
             sizes=(float(block["sizes"][0]), float(block["sizes"][1])),
+            classes=(block["classes"][0], block["classes"][1]),
+            neighbours=float(block["neighbours"]),
         )
     splits = {}
     for name, entry in block["splits"].items():
@@ -263,11 +265,12 @@ def _check_generated(suite: Suite, source: str) -> None:
     if not isinstance(suite.dataset, GeneratedData):
         return
     dataset, found = suite.dataset, suite.raw["dataset"]
-    if dataset.objects[0] > dataset.objects[1]:
-        raise SuiteError(
-            f"{source}: dataset.objects: expected two integers, the smaller first, got {found['objects']}; "
-            "for example objects: [2, 5]"
-        )
+    for key in ("objects", "classes"):
+        if found[key][0] > found[key][1]:
+            raise SuiteError(
+                f"{source}: dataset.{key}: expected two integers, the smaller first, got {found[key]}; "
+                f"for example {key}: {sorted(found[key])}"
+            )
     if not dataset.sizes[0] <= dataset.sizes[1] <= dataset.image_size:
         raise SuiteError(
             f"{source}: dataset.sizes: expected two numbers, the smaller first, from 12 to {dataset.image_size} "

@@ -17,7 +17,14 @@ import time
 from typing import Any
 
 from experiments.data.shapes.scene import CATEGORIES
-from experiments.data.shapes.split import VERSION, quiet, split_fingerprint, split_is_complete, write_split
+from experiments.data.shapes.split import (
+    VERSION,
+    quiet,
+    scene_settings,
+    split_fingerprint,
+    split_is_complete,
+    write_split,
+)
 from suite.blocks import GeneratedData
 from suite.files import digest, folder_lock, read_json, sha256, write_json
 from suite.layout import DataFolder
@@ -36,6 +43,8 @@ def spec(dataset: GeneratedData) -> dict[str, Any]:
         "seed": dataset.seed,
         "objects": list(dataset.objects),
         "sizes": list(dataset.sizes),
+        "classes": list(dataset.classes),
+        "neighbours": dataset.neighbours,
     }
 
 
@@ -98,11 +107,8 @@ def write_dataset(dataset: GeneratedData, data: DataFolder, workers: int | None 
     splits = {
         name: {
             "images": split.images,
+            "scene": scene_settings(dataset, name),
             "seed": dataset.seed,
-            "image_size": dataset.image_size,
-            "objects": dataset.objects,
-            "sizes": dataset.sizes,
-            "difficulty": split.difficulty,
             "first_id": slot * IDS_PER_SPLIT + 1,
         }
         for slot, (name, split) in enumerate(dataset.splits.items())

@@ -1,5 +1,8 @@
 """Draws one image of the ``shapes`` set: coloured paper shapes on a soft background, and the visible box of each.
 
+The form of an object tells its class, and nothing else does. Objects of one class crowd: an image has few classes, and
+many an object lies beside one of its own.
+
 Coordinates are continuous image pixels: x in [0, W], and pixel (i, j) covers [i, i+1] x [j, j+1].
 Masks are ``SUPERSAMPLE`` times finer than the image, so a box is a multiple of 1/SUPERSAMPLE pixel: a mask whose
 columns 8…19 are set gives x = 2.0 and w = 3.0.
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -29,16 +33,20 @@ MAX_OVERHANG = 0.12  # part of a shape's width or height that may lie off the im
 PLACEMENT_TRIES = 30
 SCENE_TRIES = 100
 
-# Hue in degrees, saturation and value of each class: colour alone tells the class, also when faded.
-PALETTE: dict[str, tuple[float, float, float]] = {
-    "circle": (3, 0.74, 0.88),
-    "square": (216, 0.76, 0.80),
-    "triangle": (40, 0.88, 0.95),
-    "star": (278, 0.58, 0.72),
-    "cross": (136, 0.68, 0.62),
-    "ring": (182, 0.82, 0.68),
-}
-CATEGORIES = tuple(PALETTE)
+# Of a neighbour set beside an object of its class:
+NEIGHBOUR_DISTANCE = (0.4, 0.9)  # of the two centres, times the object's size
+NEIGHBOUR_SIZE = (0.8, 1.25)  # times the object's size
+SAME_COLOUR = 0.6  # how often it has the object's colour
+
+# Hue in degrees, saturation and value. Every class has every colour: only its form tells it.
+PALETTE: tuple[tuple[float, float, float], ...] = (
+    (3, 0.74, 0.88),
+    (216, 0.76, 0.80),
+    (40, 0.88, 0.95),
+    (278, 0.58, 0.72),
+    (136, 0.68, 0.62),
+    (182, 0.82, 0.68),
+)
 
 
 class Difficulty(NamedTuple):
@@ -96,6 +104,8 @@ class Annotation(NamedTuple):
 
 class _Placed(NamedTuple):
     category: str
+    size: float  # longer side of the whole shape's box, pixels
+    neighbour_of: int | None  # index of the object of its class that it was set beside
     contours: list[Array]
     mask: Array  # the whole shape on the image, occluded or not
     full_area: int  # in fine pixels, the part off the image included
@@ -134,6 +144,7 @@ _OUTLINES: dict[str, list[Array]] = {
     "cross": [_rounded(_cross_vertices(0.36), 0.18)],
     "ring": [_polar(1.0, 72), _polar(0.56, 72)],
 }
+CATEGORIES = tuple(_OUTLINES)
 
 
 def _random_contours(rng: np.random.Generator, category: str, size: float, stretch: float) -> list[Array]:
@@ -159,23 +170,46 @@ def _draw_mask(contours: list[Array], image_size: int) -> tuple[Array, int]:
 # --- layout: where the objects are, and what is visible of them ------------------------------------------
 
 
+def _corner(
+    rng: np.random.Generator, extent: Array, image_size: int, placed: Sequence[_Placed], beside: int | None
+) -> Array:
+    """Where the corner of a shape's box goes: anywhere on the image, or near the object it is a neighbour of."""
+    lowest, highest = -MAX_OVERHANG * extent, image_size - (1 - MAX_OVERHANG) * extent
+    if beside is None:
+        return rng.uniform(lowest, highest)
+    contour = placed[beside].contours[0]
+    center = (contour.min(0) + contour.max(0)) / 2
+    distance, angle = placed[beside].size * rng.uniform(*NEIGHBOUR_DISTANCE), rng.uniform(0, 2 * math.pi)
+    return np.clip(center + distance * np.array([math.cos(angle), math.sin(angle)]) - extent / 2, lowest, highest)
+
+
 def _place_objects(
-    rng: np.random.Generator, image_size: int, count: int, sizes: tuple[float, float], stretch: float
+    rng: np.random.Generator,
+    image_size: int,
+    count: int,
+    sizes: tuple[float, float],
+    stretch: float,
+    classes: tuple[int, int],
+    neighbours: float,
 ) -> tuple[list[_Placed], Array]:
     """Up to ``count`` objects from back to front such that none hides too much of another, and the owner map."""
     owner = np.full((image_size * SUPERSAMPLE,) * 2, -1, np.int16)
     placed: list[_Placed] = []
     visible = np.zeros(0, np.int64)  # fine pixels of each placed object
+    present = rng.permutation(CATEGORIES)[: rng.integers(*classes, endpoint=True)]
     for _ in range(count):
-        category = CATEGORIES[rng.integers(len(CATEGORIES))]
-        size = rng.uniform(*sizes)
+        beside = int(rng.integers(len(placed))) if placed and rng.random() < neighbours else None
+        if beside is None:
+            category, size = str(present[rng.integers(len(present))]), rng.uniform(*sizes)
+        else:
+            category = placed[beside].category
+            size = float(np.clip(placed[beside].size * rng.uniform(*NEIGHBOUR_SIZE), *sizes))
         for _ in range(PLACEMENT_TRIES):
             contours = _random_contours(rng, category, size, stretch)
-            extent = contours[0].max(0)
-            corner = rng.uniform(-MAX_OVERHANG * extent, image_size - (1 - MAX_OVERHANG) * extent)
+            corner = _corner(rng, contours[0].max(0), image_size, placed, beside)
             contours = [c + corner for c in contours]
             mask, full_area = _draw_mask(contours, image_size)
-            candidate = _Placed(category, contours, mask, full_area)
+            candidate = _Placed(category, size, beside, contours, mask, full_area)
             x, y, w, h = cv2.boundingRect(mask)
             below, inside = owner[y : y + h, x : x + w], mask[y : y + h, x : x + w] > 0
             lost = np.bincount(below[inside] + 1, minlength=len(placed) + 1)[1:]
@@ -279,7 +313,13 @@ def _soften(image: Array, sigma: float) -> Array:
 
 
 def _paint(
-    rng: np.random.Generator, image: Array, background: Array, item: _Placed, look: Difficulty, light: float
+    rng: np.random.Generator,
+    image: Array,
+    background: Array,
+    item: _Placed,
+    look: Difficulty,
+    light: float,
+    colour: tuple[float, float, float],
 ) -> None:
     """Draws one object and its shadow on ``image``; ``light`` is the direction the light goes to, in radians."""
     low, high = item.contours[0].min(0), item.contours[0].max(0)
@@ -297,7 +337,7 @@ def _paint(
     shadow = cv2.warpAffine(_soften(cover, 1.4), shift, size, borderMode=cv2.BORDER_REPLICATE)
     region *= 1 - np.float32(depth) * shadow[..., None]
 
-    hue, saturation, value = PALETTE[item.category]
+    hue, saturation, value = colour
     color = _rgb(hue + rng.uniform(-7, 7), saturation * rng.uniform(0.85, 1.1), value * rng.uniform(0.88, 1.08))
     shade = 1 - np.float32(rng.uniform(0.1, 0.35) / extent) * _ramp(light, center, size)
     kind = rng.random()
@@ -316,8 +356,11 @@ def _draw(rng: np.random.Generator, size: int, placed: list[_Placed], look: Diff
     image = _background(rng, size)
     _add_clutter(rng, image, int(rng.integers(*look.strokes_behind, endpoint=True)), look.clutter_saturation)
     background = image.copy()
+    colours: list[tuple[float, float, float]] = []
     for item in placed:
-        _paint(rng, image, background, item, look, light)
+        inherits = item.neighbour_of is not None and rng.random() < SAME_COLOUR
+        colours.append(colours[item.neighbour_of] if inherits else PALETTE[rng.integers(len(PALETTE))])
+        _paint(rng, image, background, item, look, light, colours[-1])
     _add_clutter(rng, image, int(rng.integers(*look.strokes_before, endpoint=True)), look.clutter_saturation)
     image = _soften(image, rng.uniform(*look.image_blur))
     # Grain: as much in the brightness as in the colours.
@@ -330,8 +373,10 @@ def render_scene(
     rng: np.random.Generator,
     *,
     image_size: int = 96,
-    objects: tuple[int, int] = (2, 5),
-    sizes: tuple[float, float] = (16, 52),
+    objects: tuple[int, int] = (4, 8),
+    sizes: tuple[float, float] = (14, 44),
+    classes: tuple[int, int] = (1, 3),
+    neighbours: float = 0.4,
     difficulty: str = "normal",
 ) -> tuple[Array, list[Annotation]]:
     """Draws one image and the boxes of what is visible in it.
@@ -343,6 +388,8 @@ def render_scene(
         image_size: height and width, pixels.
         objects: fewest and most objects.
         sizes: smallest and largest longer side of a whole shape's box, pixels.
+        classes: fewest and most classes that the objects of an image are of.
+        neighbours: share of the objects after the first that are set beside one of their class, and are of its size.
         difficulty: a key of ``DIFFICULTIES``, which widens ``objects`` and ``sizes``.
 
     Returns:
@@ -357,7 +404,7 @@ def render_scene(
     smallest, largest = (min(s * f, image_size) for s, f in zip(sizes, look.size_factors, strict=True))
     for _ in range(SCENE_TRIES):
         count = int(layout.integers(fewest, most, endpoint=True))
-        placed, owner = _place_objects(layout, image_size, count, (smallest, largest), look.stretch)
+        placed, owner = _place_objects(layout, image_size, count, (smallest, largest), look.stretch, classes, neighbours)
         annotations = _annotate(placed, owner) if len(placed) >= fewest else None
         if annotations is not None:
             return _draw(look_rng, image_size, placed, look), annotations

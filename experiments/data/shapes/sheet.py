@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
 from experiments.data.shapes.scene import Annotation, Array, render_scene
-from experiments.data.shapes.split import scene_rng
+from experiments.data.shapes.split import scene_rng, scene_settings
 from suite.blocks import GeneratedData
 
 
@@ -30,8 +29,7 @@ def draw_boxes(image: Array, annotations: Sequence[Annotation], zoom: int = 3) -
 
 def contact_sheet(dataset: GeneratedData, split: str, rows: int = 4, columns: int = 6, zoom: int = 3) -> Array:
     """The first images of a split with their boxes, uint8 RGB; drawn anew, so no data folder is needed."""
-    scene: dict[str, Any] = {"image_size": dataset.image_size, "objects": dataset.objects, "sizes": dataset.sizes}
-    scene["difficulty"] = dataset.splits[split].difficulty
+    scene = scene_settings(dataset, split)
     cell, gap = dataset.image_size * zoom, 6
     sheet = np.full((rows * (cell + gap) - gap, columns * (cell + gap) - gap, 3), 255, np.uint8)
     for index in range(min(rows * columns, dataset.splits[split].images)):

@@ -23,11 +23,12 @@ import cv2
 import numpy as np
 
 from experiments.data.shapes.scene import CATEGORIES, render_scene
+from suite.blocks import GeneratedData
 from suite.errors import SuiteError
 from suite.files import digest, read_json, write_json
 from suite.layout import DataFolder
 
-VERSION = 1  # of the generated data: raise it with every change that moves a box or changes how an image looks
+VERSION = 2  # of the generated data: raise it with every change that moves a box or changes how an image looks
 CHUNK = 32  # images a worker makes at a time
 
 Progress = Callable[[int, int], None]  # images done, images in all
@@ -40,6 +41,18 @@ def quiet(done: int, total: int) -> None:
 def scene_rng(seed: int, split: str, index: int) -> np.random.Generator:
     """The generator that image ``index`` (from 0) of a split is drawn with."""
     return np.random.default_rng(np.random.SeedSequence([VERSION, seed, zlib.crc32(split.encode()), index]))
+
+
+def scene_settings(dataset: GeneratedData, split: str) -> dict[str, Any]:
+    """What ``render_scene`` draws the images of a split with."""
+    return {
+        "image_size": dataset.image_size,
+        "objects": dataset.objects,
+        "sizes": dataset.sizes,
+        "classes": dataset.classes,
+        "neighbours": dataset.neighbours,
+        "difficulty": dataset.splits[split].difficulty,
+    }
 
 
 def _write_images(indices: range, *, folder: Path, split: str, seed: int, scene: Mapping[str, Any]) -> list[list[Any]]:
@@ -122,11 +135,8 @@ def write_split(
     split: str,
     *,
     images: int,
+    scene: Mapping[str, Any],
     seed: int = 0,
-    image_size: int = 96,
-    objects: tuple[int, int] = (2, 5),
-    sizes: tuple[float, float] = (16, 52),
-    difficulty: str = "normal",
     first_id: int = 1,
     workers: int = 1,
     progress: Progress = quiet,
@@ -139,7 +149,8 @@ def write_split(
         data: where to write.
         split: name of the split; part of the random seed.
         images: number of images.
-        seed, image_size, objects, sizes, difficulty: see ``render_scene``.
+        scene: what ``render_scene`` is called with; see ``scene_settings``.
+        seed: of the dataset.
         first_id: id of the first image; annotation ids are 100 × image id + 1, 2, …
         workers: processes; the result does not depend on it.
         progress: called with the images done and in all.
@@ -150,8 +161,7 @@ def write_split(
     Raises:
         SuiteError: the folder of the images holds files that this generator did not write.
     """
-    scene = {"image_size": image_size, "objects": objects, "sizes": sizes, "difficulty": difficulty}
-    own = split_fingerprint(split, images=images, seed=seed, first_id=first_id, **scene)
+    own = split_fingerprint(split, images=images, scene=scene, seed=seed, first_id=first_id)
     if split_is_complete(data, split, own):
         return False
     folder, index_file = data.images(split), data.annotations(split)
@@ -180,5 +190,5 @@ def write_split(
                 pool.shutdown(cancel_futures=True)
                 raise
     part.rename(folder)
-    write_json(index_file, _coco(split, own, image_size, first_id, rows))
+    write_json(index_file, _coco(split, own, scene["image_size"], first_id, rows))
     return True
