@@ -35,8 +35,8 @@ def resolve_config(suite: Suite, variant: str, changes: Mapping[str, Any] | None
         scale, head = suite.scale, cfg.model.roi_head
         _scale(mapped, head.iou_head.loss_iou, "loss_weight", scale.loss_weight)
         _scale(mapped, head.iou_head.loss_iou, "beta", scale.smooth_l1_beta)
-        for key in ("sample_num", "per_iou", "max_num"):
-            _scale(mapped, head.roi_generator, key, scale.rois, whole=True)
+        for key, factor in (("sample_num", scale.rois), ("per_iou", scale.rois_per_iou), ("max_num", scale.rois)):
+            _scale(mapped, head.roi_generator, key, factor, whole=True)
         refine = cfg.model.test_cfg.rcnn.iou.get("refine")
         if refine:
             step = scale.step(refine.lamb)

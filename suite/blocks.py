@@ -134,11 +134,16 @@ class Untrained:
 
 @dataclass(frozen=True)
 class Scale:
-    """Published value × factor = value used in the suite, for every variant."""
+    """Published value × factor = value used in the suite, for every variant.
+
+    Attributes:
+        rois_per_iou: of `per_iou`, a number per ground truth; `rois` is of the numbers per image.
+    """
 
     loss_weight: float
     smooth_l1_beta: float
     rois: float
+    rois_per_iou: float
     step_size: float
 
     def step(self, published: float) -> StepSize:

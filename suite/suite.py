@@ -197,7 +197,7 @@ def _with_published_step_sizes(data: Any, source: str) -> Any:
 
 
 def _typed(raw: Mapping[str, Any]) -> Suite:
-    scale = Scale(**raw["scale"])
+    scale = Scale(**{"rois_per_iou": raw["scale"]["rois"]} | raw["scale"])
     inference, pretraining, training = raw["inference"], raw.get("pretraining"), dict(raw["training"])
     if "image_size" in training:
         training["image_size"] = tuple(training["image_size"])

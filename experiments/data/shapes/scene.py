@@ -375,8 +375,8 @@ def render_scene(
     image_size: int = 96,
     objects: tuple[int, int] = (4, 8),
     sizes: tuple[float, float] = (14, 44),
-    classes: tuple[int, int] = (1, 3),
-    neighbours: float = 0.4,
+    classes: tuple[int, int] = (2, 4),
+    neighbours: float = 0.2,
     difficulty: str = "normal",
 ) -> tuple[Array, list[Annotation]]:
     """Draws one image and the boxes of what is visible in it.

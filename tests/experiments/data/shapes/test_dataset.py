@@ -12,7 +12,14 @@ import pytest
 from experiments.data.shapes import split as shapes
 from experiments.data.shapes.dataset import fingerprint, write_dataset
 from experiments.data.shapes.scene import CATEGORIES, render_scene
-from experiments.data.shapes.split import VERSION, scene_rng, split_fingerprint, split_is_complete, write_split
+from experiments.data.shapes.split import (
+    VERSION,
+    scene_rng,
+    scene_settings,
+    split_fingerprint,
+    split_is_complete,
+    write_split,
+)
 from suite.blocks import GeneratedSplit
 from suite.errors import SuiteError
 from suite.layout import DataFolder
@@ -42,7 +49,7 @@ def test_the_result_does_not_depend_on_the_workers(dataset, tmp_path):
 
 
 def test_an_image_does_not_depend_on_the_others(dataset, tmp_path):
-    write_split(DataFolder(tmp_path), "train", images=3)
+    write_split(DataFolder(tmp_path), "train", images=3, scene=scene_settings(generated_data(BLOCK), "train"))
     few, many = (json.loads((folder / "train.json").read_text()) for folder in (tmp_path, dataset))
     assert few["annotations"] == many["annotations"][: len(few["annotations"])]
     for number in (1, 2, 3):
@@ -90,12 +97,14 @@ def test_every_part_of_the_spec_changes_the_fingerprint(monkeypatch):
         replace(spec, image_size=64),
         replace(spec, objects=(2, 4)),
         replace(spec, sizes=(16.0, 40.0)),
+        replace(spec, classes=(1, 3)),
+        replace(spec, neighbours=0.5),
         replace(spec, splits={**spec.splits, "val": GeneratedSplit(7, "hard")}),
         replace(spec, splits={**spec.splits, "val": GeneratedSplit(6, "normal")}),
         replace(spec, splits=dict(reversed(spec.splits.items()))),  # ids go by the order
     ]
     fingerprints = {fingerprint(s) for s in [spec, *others]}
-    assert len(fingerprints) == 8
+    assert len(fingerprints) == 1 + len(others)
     assert fingerprint(generated_data(json.loads(json.dumps(BLOCK)))) == fingerprint(spec)
     monkeypatch.setattr("experiments.data.shapes.dataset.VERSION", VERSION + 1)
     assert fingerprint(spec) not in fingerprints
@@ -166,7 +175,7 @@ def test_other_peoples_files_are_not_deleted(tmp_path):
     (tmp_path / "val").mkdir()
     (tmp_path / "val/holiday.jpg").write_bytes(b"mine")
     with pytest.raises(SuiteError, match=r"holds 'holiday\.jpg'.*choose another --out"):
-        write_split(DataFolder(tmp_path), "val", images=2)
+        write_split(DataFolder(tmp_path), "val", images=2, scene={})
     assert (tmp_path / "val/holiday.jpg").read_bytes() == b"mine"
 
 
@@ -202,9 +211,9 @@ def test_mmdet_reads_it(dataset):
 
 
 def test_split_fingerprint_is_what_decides(dataset):
-    settings = {"image_size": 96, "objects": (2, 5), "sizes": (16.0, 52.0), "seed": 0, "first_id": 1}
-    right = split_fingerprint("train", images=40, difficulty="normal", **settings)
-    other = split_fingerprint("train", images=41, difficulty="normal", **settings)
+    settings = {"scene": scene_settings(generated_data(BLOCK), "train"), "seed": 0, "first_id": 1}
+    right = split_fingerprint("train", images=40, **settings)
+    other = split_fingerprint("train", images=41, **settings)
     assert split_is_complete(DataFolder(dataset), "train", right)
     assert not split_is_complete(DataFolder(dataset), "train", other)
     assert not split_is_complete(DataFolder(dataset), "test", right)
