@@ -20,9 +20,9 @@ quick: env ## the same with one seed and without the sweep; `make all` goes on f
 plan: env ## what `make all` would run now, and how long it would take
 	python -m workflow.plan
 
-verify: env ## run the suite; fail if its report contradicts a published claim
+verify: env ## run the suite; fail if its figures are not those of the reference, reports/reference/shapes.json
 	snakemake all --cores
-	python -m reports.verify --report results/shapes/report
+	python -m reports.verify --suite experiments/shapes.yaml --results results/shapes
 
 test: env ## all tests but those marked slow
 	pytest -m "not slow"

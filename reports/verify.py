@@ -1,6 +1,10 @@
-"""Exit status from a report's verdicts, for the CI of a reproducer: `python -m reports.verify --report FOLDER`.
+"""Judge the code by a run: `python -m reports.verify --suite S --results FOLDER --reference FILE`.
 
-0: no claim is contradicted; 1: one is; 2: there are no verdicts to go by, or one of them rests on stale results.
+Compares every figure of the run with the distribution that many trainings of the same recipe gave
+(`reports/reference/`). Whether the paper's claims hold is the report's matter, not this command's.
+
+0: every figure is within chance; 1: one is not; 2: the run cannot be judged.
+With `--record` the run becomes the reference.
 """
 
 from __future__ import annotations
@@ -10,53 +14,63 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.claims import CONTRADICTED
 from reports.errors import ReportError
-from reports.results.files import read_json
-from reports.tables.table import format_number, format_range
-from suite.layout import ReportFolder
+from reports.reference.compare import FALSE_ALARM, compare
+from reports.reference.trainings import FOLDER, read_trainings, trainings_of, write_trainings
+from reports.results.collect import collect
+from reports.tables.table import format_number
+from suite.errors import SuiteError
+from suite.suite import load_suite
 
 PASSED, FAILED, UNDECIDABLE = 0, 1, 2
 
 
-def verify(report: Path) -> tuple[int, list[str]]:
-    """Judge a report.
-
-    Args:
-        report: its folder, with verdicts.json.
+def verify(suite: Path, results: Path, reference: Path) -> tuple[int, list[str]]:
+    """Judge a run.
 
     Returns:
-        The exit status, and a line for each claim.
+        The exit status, and what to print.
 
     Raises:
-        ReportError: verdicts.json is missing, damaged or empty.
+        ReportError: the run, or the reference, is incomplete or damaged, or they are of two recipes.
     """
-    path = ReportFolder(report).verdicts
-    verdicts = read_json(path)
-    if not verdicts:
-        raise ReportError(f"{path}: no claim was judged")
-    width = max(len(verdict["verdict"]) for verdict in verdicts)
-    lines = []
-    for verdict in verdicts:
-        interval = f", 95 % interval {format_range(*verdict['interval'])}" if verdict["interval"] else ", no interval"
-        effect = f"{verdict['metric']} {format_number(verdict['difference'], signed=True)}{interval}"
-        stale = " (stale: run the suite again)" if verdict["stale"] else ""
-        lines.append(f"{verdict['verdict']:<{width}}  {verdict['claim']}: {effect}{stale}")
-    if any(verdict["stale"] for verdict in verdicts):
-        return UNDECIDABLE, lines
-    return FAILED if any(verdict["verdict"] == CONTRADICTED for verdict in verdicts) else PASSED, lines
+    loaded = load_suite(suite)
+    known = read_trainings(reference)
+    rows = compare(trainings_of(collect(loaded, results)), known)
+    outside = [row for row in rows if not row.fits]
+    trainings = min(len(seeds) for seeds in known.seeds.values())
+    lines = [
+        f"{row.variant}, {row.setting}, {row.metric}: {format_number(row.run)}, "
+        f"reference {format_number(row.reference)} ± {format_number(row.tolerance)}"
+        for row in sorted(outside, key=lambda row: -abs(row.run - row.reference) / row.tolerance)
+    ]
+    lines.append(
+        f"{len(rows) - len(outside)} of {len(rows)} figures of {len(loaded.seeds)} trainings per variant are within "
+        f"chance of the reference's {trainings} (false alarms of a whole run: {FALSE_ALARM:.0%})"
+    )
+    return (FAILED if outside else PASSED), lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.verify", description="Fail if a report contradicts a published claim."
+        prog="python -m reports.verify", description="Fail if a run's figures are not those of the reference."
     )
-    parser.add_argument("--report", type=Path, required=True, help="the report's folder")
+    parser.add_argument("--suite", type=Path, required=True, help="the suite's YAML")
+    parser.add_argument("--results", type=Path, required=True, help="its results folder, results/<suite>")
+    parser.add_argument("--reference", type=Path, help=f"default: {FOLDER.name}/<suite>.json")
+    parser.add_argument("--record", action="store_true", help="write the reference from this run instead")
     options = parser.parse_args(arguments)
     try:
-        status, lines = verify(options.report)
-    except ReportError as error:
+        suite = load_suite(options.suite)
+        reference = options.reference or FOLDER / f"{suite.name}.json"
+        if options.record:
+            write_trainings(reference, trainings_of(collect(suite, options.results)))
+            read_trainings(reference)
+            print(reference)
+            return PASSED
+        status, lines = verify(options.suite, options.results, reference)
+    except (ReportError, SuiteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return UNDECIDABLE
     print("\n".join(lines))

@@ -1,49 +1,49 @@
-"""The exit status that a reproducer's CI goes by."""
+"""`python -m reports.verify`: its exit status, and what it says."""
 
 import json
+import re
 
 import pytest
 
+from reports.reference import trainings
+from reports.results.files import read_json
 from reports.verify import main
 
-VERDICT = {
-    "claim": "Refinement raises AP",
-    "metric": "AP",
-    "difference": -0.6,
-    "interval": [-1.0, -0.2],
-    "verdict": "contradicted",
-    "stale": False,
-}
+
+@pytest.fixture
+def arguments(copy, tmp_path, monkeypatch):
+    """The synthetic run, and a reference of which it is a part."""
+    monkeypatch.setattr(trainings, "FEWEST", 2)
+    reference = tmp_path / "reference.json"
+    arguments = [
+        "--suite",
+        str(copy / "shapes.yaml"),
+        "--results",
+        str(copy / "results/shapes"),
+        "--reference",
+        str(reference),
+    ]
+    assert main([*arguments, "--record"]) == 0
+    return arguments
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "status"),
-    [
-        ([{"verdict": "reproduced"}], 0),
-        ([{"verdict": "inconclusive", "interval": None}], 0),
-        ([{"verdict": "reproduced"}, {}], 1),
-        ([{"verdict": "reproduced", "stale": True}], 2),
-        ([{"stale": True}], 2),
-    ],
-)
-def test_status_follows_the_verdicts(tmp_path, capsys, verdicts, status):
-    (tmp_path / "verdicts.json").write_text(json.dumps([{**VERDICT, **changes} for changes in verdicts]))
-    assert main(["--report", str(tmp_path)]) == status
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(verdicts)
-    assert all("Refinement raises AP: AP −0.6" in line for line in lines)
+def test_a_run_fits_the_reference_it_made(arguments, capsys):
+    assert main(arguments) == 0
+    assert re.search(r"(\d+) of \1 figures of \d trainings per variant are within chance", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "verdicts.json: no such file"),
-        ("[]", "verdicts.json: no claim was judged"),
-        ("[{", "verdicts.json: damaged"),
-    ],
-)
-def test_without_verdicts_nothing_is_verified(tmp_path, capsys, text, message):
-    if text is not None:
-        (tmp_path / "verdicts.json").write_text(text)
-    assert main(["--report", str(tmp_path)]) == 2
-    assert message in capsys.readouterr().err
+def test_a_figure_outside_fails_and_is_named(arguments, copy, capsys):
+    for path in (copy / "results/shapes").glob("evaluations/samp1000_lw5.0/seed*/val/rank.json"):
+        data = read_json(path)
+        data["metrics"]["AP90"] = 0.99
+        path.write_text(json.dumps(data))
+    assert main(arguments) == 1
+    assert "samp1000_lw5.0, rank, AP90: " in capsys.readouterr().out
+
+
+def test_what_cannot_be_judged(arguments, copy, capsys):
+    assert main([*arguments[:-1], str(copy / "nothing.json")]) == 2
+    assert "nothing.json: no such file" in capsys.readouterr().err
+    next((copy / "results/shapes").glob("evaluations/samp1000_lw5.0/seed*/val/rank.json")).unlink()
+    assert main(arguments) == 2
+    assert "rank.json: no such file; run the evaluation" in capsys.readouterr().err

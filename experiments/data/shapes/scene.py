@@ -55,6 +55,7 @@ class Difficulty(NamedTuple):
     extra_objects: tuple[int, int]  # added to the (fewest, most) objects asked for
     size_factors: tuple[float, float]  # times the (smallest, largest) size asked for
     stretch: float  # largest ratio of the two axes of a shape before it is rotated
+    roundness: tuple[float, float]  # how far a shape is on its way to a disc: the rounder, the harder to tell its class
     alpha: tuple[float, float]  # an object's colour over the background's; an occluder hides what is below at any alpha
     edge_blur: tuple[float, float]
     image_blur: tuple[float, float]
@@ -69,9 +70,10 @@ DIFFICULTIES = {
         extra_objects=(0, 0),
         size_factors=(1.0, 1.0),
         stretch=1.5,
+        roundness=(0.0, 0.7),
         alpha=(0.55, 1.0),
-        edge_blur=(0.0, 1.5),
-        image_blur=(0.0, 0.9),
+        edge_blur=(0.0, 1.2),
+        image_blur=(0.0, 0.7),
         noise=(0.01, 0.045),
         strokes_behind=(2, 6),
         strokes_before=(0, 2),
@@ -81,6 +83,7 @@ DIFFICULTIES = {
         extra_objects=(1, 2),
         size_factors=(0.8, 1.2),
         stretch=1.8,
+        roundness=(0.0, 0.7),
         alpha=(0.45, 1.0),
         edge_blur=(0.0, 2.0),
         image_blur=(0.0, 1.2),
@@ -129,6 +132,14 @@ def _polar(radii: Array | float, count: int) -> Array:
     return np.stack([np.cos(angles), np.sin(angles)], 1) * np.broadcast_to(radii, count)[:, None]
 
 
+def _dense(contour: Array, count: int = 144) -> Array:
+    """As many points at equal distances along a closed contour."""
+    closed = np.concatenate([contour, contour[:1]])
+    length = np.concatenate([[0.0], np.hypot(*np.diff(closed, axis=0).T).cumsum()])
+    at = np.linspace(0.0, length[-1], count, endpoint=False)
+    return np.stack([np.interp(at, length, closed[:, axis]) for axis in (0, 1)], 1)
+
+
 def _cross_vertices(arm: float) -> Array:
     corner = np.array([[1, -arm], [1, arm], [arm, arm]])
     quarter_turn = np.array([[0.0, -1.0], [1.0, 0.0]])
@@ -138,21 +149,29 @@ def _cross_vertices(arm: float) -> Array:
 # Contours of each class about the origin, by the even-odd rule.
 _OUTLINES: dict[str, list[Array]] = {
     "circle": [_polar(1.0, 72)],
-    "square": [_rounded(_polar(1.0, 4), 0.12)],
-    "triangle": [_rounded(_polar(1.0, 3), 0.10)],
-    "star": [_rounded(_polar(np.array([1.0, 0.5] * 5), 10), 0.14)],
-    "cross": [_rounded(_cross_vertices(0.36), 0.18)],
+    "square": [_dense(_rounded(_polar(1.0, 4), 0.12))],
+    "triangle": [_dense(_rounded(_polar(1.0, 3), 0.10))],
+    "star": [_dense(_rounded(_polar(np.array([1.0, 0.5] * 5), 10), 0.14))],
+    "cross": [_dense(_rounded(_cross_vertices(0.36), 0.18))],
     "ring": [_polar(1.0, 72), _polar(0.56, 72)],
 }
 CATEGORIES = tuple(_OUTLINES)
 
 
-def _random_contours(rng: np.random.Generator, category: str, size: float, stretch: float) -> list[Array]:
+def _rounder(contours: list[Array], share: float) -> list[Array]:
+    """The contours on their way to a disc: 0 leaves a shape as it is, 1 makes every class a disc without a hole."""
+    radius = np.linalg.norm(contours[0], axis=1, keepdims=True)
+    outer = contours[0] * (1 - share + share * radius.mean() / radius)
+    return [outer, *(c * (1 - share) for c in contours[1:])]
+
+
+def _random_contours(rng: np.random.Generator, category: str, size: float, look: Difficulty) -> list[Array]:
     """Contours of a stretched, rotated shape whose longer extent is ``size``, the corner of its box at the origin."""
-    axis = math.sqrt(stretch ** rng.uniform(-1, 1))
+    axis = math.sqrt(look.stretch ** rng.uniform(-1, 1))
     angle = rng.uniform(0, 2 * math.pi)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _OUTLINES[category]]
+    rounder = _rounder(_OUTLINES[category], rng.uniform(*look.roundness))
+    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in rounder]
     low, high = contours[0].min(0), contours[0].max(0)
     return [(c - low) * (size / (high - low).max()) for c in contours]
 
@@ -188,7 +207,7 @@ def _place_objects(
     image_size: int,
     count: int,
     sizes: tuple[float, float],
-    stretch: float,
+    look: Difficulty,
     classes: tuple[int, int],
     neighbours: float,
 ) -> tuple[list[_Placed], Array]:
@@ -205,7 +224,7 @@ def _place_objects(
             category = placed[beside].category
             size = float(np.clip(placed[beside].size * rng.uniform(*NEIGHBOUR_SIZE), *sizes))
         for _ in range(PLACEMENT_TRIES):
-            contours = _random_contours(rng, category, size, stretch)
+            contours = _random_contours(rng, category, size, look)
             corner = _corner(rng, contours[0].max(0), image_size, placed, beside)
             contours = [c + corner for c in contours]
             mask, full_area = _draw_mask(contours, image_size)
@@ -404,7 +423,7 @@ def render_scene(
     smallest, largest = (min(s * f, image_size) for s, f in zip(sizes, look.size_factors, strict=True))
     for _ in range(SCENE_TRIES):
         count = int(layout.integers(fewest, most, endpoint=True))
-        placed, owner = _place_objects(layout, image_size, count, (smallest, largest), look.stretch, classes, neighbours)
+        placed, owner = _place_objects(layout, image_size, count, (smallest, largest), look, classes, neighbours)
         annotations = _annotate(placed, owner) if len(placed) >= fewest else None
         if annotations is not None:
             return _draw(look_rng, image_size, placed, look), annotations
