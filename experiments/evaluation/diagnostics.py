@@ -50,6 +50,7 @@ class Diagnostics:
         self._step_sizes = sorted({self._step_size, *(step.actual for step in step_sizes)})
         self._objects = self._images = 0
         self._confidence: list[Array] = []
+        self._kept: list[Array] = []
         self._survivors: dict[str, list[Array]] = {name: [] for name in NMS}
         self._ascents: dict[float, list[Array]] = {step: [] for step in self._step_sizes}
         self._steps: list[Array] = []
@@ -93,9 +94,12 @@ class Diagnostics:
             kept, rows = suppress(candidates, ious, **options)
             image = candidates.image_index[rows]
             true, nearest = nearest_iou(kept.boxes / factors[image], image * classes + kept.labels, truth, truth_keys)
-            self._survivors[name].append(_numpy(true[true >= POSITIVE]))
+            positive = true >= POSITIVE
+            self._survivors[name].append(_numpy(true[positive]))
+            if name == "regular":
+                self._kept.append(_numpy(torch.stack([kept.scores, kept.ious, true])[:, positive]))
             if name == "guided":
-                matched = (true >= POSITIVE) & (rank_in_image(image) < cfg.iou.refine.pre_refine)
+                matched = positive & (rank_in_image(image) < cfg.iou.refine.pre_refine)
                 self._follow(head, features, kept.take(matched), image[matched], factors, truth[nearest[matched]])
 
     def _follow(
@@ -128,12 +132,12 @@ class Diagnostics:
     def summary(self) -> dict[str, Any]:
         """Everything of the module's docstring, as plain numbers and lists."""
         ascents = {step: np.concatenate(parts, axis=2) for step, parts in self._ascents.items()}
-        score, predicted, true = np.concatenate(self._confidence, axis=1)
         return {
             "setting": {"guide": "rank", "step_size": self._step_size, "num_steps": self._num_steps},
             "images": self._images,
             "objects": self._objects,
-            "confidence": confidence_summary({"class_score": score, "predicted_iou": predicted}, true),
+            "confidence": confidence_summary(*_confidences(self._confidence)),
+            "confidence_after_nms": confidence_summary(*_confidences(self._kept)),
             "survivors": survivor_summary({name: np.concatenate(parts) for name, parts in self._survivors.items()}),
             "refinement": refinement_summary(ascents[self._step_size][1], np.concatenate(self._steps)),
             "ascent": [
@@ -183,6 +187,12 @@ def confidence_summary(confidences: dict[str, Array], true: Array) -> dict[str, 
             "histogram": counts.astype(int).tolist(),
         }
     return found
+
+
+def _confidences(parts: Sequence[Array]) -> tuple[dict[str, Array], Array]:
+    """Class score and predicted IoU by name, and the true IoU, from the `Float[3, K]` of batches."""
+    score, predicted, true = np.concatenate(parts, axis=1)
+    return {"class_score": score, "predicted_iou": predicted}, true
 
 
 def _correlation(first: Array, second: Array) -> float | None:

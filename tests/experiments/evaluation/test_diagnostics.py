@@ -150,6 +150,12 @@ def test_a_pass_over_the_tiny_suite(passed):
     for name in ("class_score", "predicted_iou"):
         assert np.sum(confidence[name]["histogram"]) == confidence["boxes"]
     survivors = {name: sum(summary["survivors"][name]) for name in NMS}
+    after = summary["confidence_after_nms"]
+    assert after["boxes"] == survivors["regular"]
+    assert np.sum(after["class_score"]["histogram"], axis=1).reshape(-1, 2).sum(1).tolist() == (
+        summary["survivors"]["regular"]
+    ), "the boxes that regular NMS keeps, by their true IoU"
+    assert after["class_score"]["pearson"] != after["predicted_iou"]["pearson"]
     assert 0 < survivors["guided"] <= survivors["no_nms"]
     assert 0 < survivors["regular"] <= survivors["no_nms"]
     assert summary["survivors"]["regular"][-1] > 0, "regular NMS keeps the boxes that ground truth was put on"
