@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -107,8 +108,9 @@ def summary(rows: list[TimedSetting], timed: Rounds, staged: Rounds, batch_size:
         }
         base = row.compared_with
         if base in keys:
-            pairs = zip(per_round(timed, row.key), per_round(timed, base), strict=True)
+            pairs = list(zip(per_round(timed, row.key), per_round(timed, base), strict=True))
             entry["adds_ms"] = {"to": base, **quartiles([1000 * (own - other) for own, other in pairs])}
+            entry["times"] = {"to": base, **log_ratio([own / other for own, other in pairs])}
         batches = [batch for one in staged for batch in one[row.key]]
         named = [stage for stage in batches[0] if stage != "total"]
         parts = {stage: statistics.median(1000 * batch[stage] for batch in batches) for stage in named}
@@ -118,6 +120,12 @@ def summary(rows: list[TimedSetting], timed: Rounds, staged: Rounds, batch_size:
         entry["stages_ms"] = {stage: round(value, 4) for stage, value in parts.items()}
         found[row.key] = entry
     return found
+
+
+def log_ratio(ratios: Sequence[float]) -> dict[str, float]:
+    """Rounds, and mean and standard deviation of the logarithm of their ratios."""
+    logs = [math.log(ratio) for ratio in ratios]
+    return {"rounds": len(logs), "log_mean": round(statistics.fmean(logs), 6), "log_sd": round(statistics.stdev(logs), 6)}
 
 
 def quartiles(values: Sequence[float]) -> dict[str, float]:

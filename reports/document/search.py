@@ -130,9 +130,9 @@ def expected_range(number: int, draws: int = 20_000) -> float:
 def _text(found: Difference) -> str:
     """A difference with its interval."""
     text = format_number(found.mean, signed=True)
-    if found.images is None:
+    if found.bounds is None:
         return text
-    return f"{text} ({100 * LEVEL:.0f} % interval over images {format_range(*found.images)})"
+    return f"{text} ({100 * LEVEL:.0f} % interval over images {format_range(*found.bounds)})"
 
 
 def _plural(number: int, name: str) -> str:

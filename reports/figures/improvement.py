@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from reports.comparison import difference
 from reports.figures.axes import half_widths, plain_texts, signed_tick
 from reports.figures.figure import Illustration, whiskers_note
 from reports.figures.style import BLUE, GREY, INK, MARKERS, ORANGE, panels
 from reports.results.collect import Results
 from reports.results.published import Published
 from reports.results.sides import BASELINE, FIRST_VERSION, THIS_RUN
-from reports.statistics import mean_interval, paired_differences
 from reports.tables.accuracy import STRICTNESS
 from reports.tables.cells import IMPROVEMENT
 from reports.tables.table import format_number
@@ -40,9 +40,9 @@ def frame(results: Results, published: Mapping[str, Published]) -> pd.DataFrame:
         for metric in STRICTNESS
     ]
     for metric in STRICTNESS:
-        values, base = (side.per_seed(results, metric) for side in (FIRST_VERSION, BASELINE))
-        gain = mean_interval(paired_differences(values, base))
-        records.append({"source": THIS_RUN, "metric": metric, "value": gain.mean, "half_width": gain.half_width})
+        gain = difference(results, FIRST_VERSION, BASELINE, metric)
+        half = gain.half_width if gain.decides else None
+        records.append({"source": THIS_RUN, "metric": metric, "value": gain.mean, "half_width": half})
     return pd.DataFrame(records)
 
 

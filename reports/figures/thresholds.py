@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from reports.comparison import difference, metric_values
 from reports.figures.axes import half_widths, legend_below, signed_tick
 from reports.figures.figure import Illustration, whiskers_note
 from reports.figures.style import BLUE, INK, MARKERS, ORANGE, SKY, panels
 from reports.results.collect import Results
-from reports.results.matches import average_precision, whole
-from reports.results.sides import ABLATION, BASELINE, IOUNET, PAPER_STEP, POINTS
-from reports.statistics import mean_interval, paired_differences
+from reports.results.sides import ABLATION, BASELINE, IOUNET, PAPER_STEP
+from reports.statistics import mean_interval
 from reports.tables.table import format_number
 
 STEP_COLOURS = {"faster_rcnn": INK, "branch_off": SKY, "nms": ORANGE, "refine": BLUE}
@@ -26,28 +25,19 @@ def frame(results: Results) -> pd.DataFrame:
     """AP by IoU threshold for the steps of the ablation.
 
     Columns `step, label, threshold, AP, half_width, difference, difference_half_width`: means over seeds in points and
-    half of their 95 % intervals; differences are paired with Faster R-CNN.
+    half of their 95 % intervals; differences are to Faster R-CNN.
 
     Raises:
         NotInSuite: the suite lacks a step's variant or setting.
         MissingResult: a matches file is missing.
     """
-    by_step: dict[str, dict[int, np.ndarray]] = {}
-    thresholds: tuple[float, ...] = ()
-    for key, _, side in ABLATION:
-        setting = side.setting(results)
-        by_step[key] = {}
-        for seed in results.suite.seeds:
-            matches = results.matches(side.variant, seed, setting)
-            by_step[key][seed] = POINTS * average_precision(matches, whole(matches))[0]
-            thresholds = matches.iou_thresholds
+    first = results.matches(BASELINE.variant, results.suite.seeds[0], BASELINE.setting(results))
     records = []
     for key, label, side in ABLATION:
-        for index, threshold in enumerate(thresholds):
-            values = {seed: float(ap[index]) for seed, ap in by_step[key].items()}
-            base = {seed: float(ap[index]) for seed, ap in by_step["faster_rcnn"].items()}
-            mean = mean_interval(list(values.values()))
-            gain = mean_interval(paired_differences(values, base))
+        for threshold in first.iou_thresholds:
+            metric = f"AP{round(100 * threshold)}"
+            mean = mean_interval(list(metric_values(results, side.variant, side.setting(results), metric)))
+            gain = None if side == BASELINE else difference(results, side, BASELINE, metric)
             records.append(
                 {
                     "step": key,
@@ -55,8 +45,8 @@ def frame(results: Results) -> pd.DataFrame:
                     "threshold": threshold,
                     "AP": mean.mean,
                     "half_width": mean.half_width,
-                    "difference": gain.mean if side != BASELINE else 0.0,
-                    "difference_half_width": gain.half_width if side != BASELINE else None,
+                    "difference": gain.mean if gain else 0.0,
+                    "difference_half_width": gain.half_width if gain and gain.decides else None,
                 }
             )
     return pd.DataFrame(records)

@@ -13,12 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from reports.errors import MissingResult
+from reports.errors import MissingResult, ReportError
 from reports.results.files import need, read_json
-from reports.results.matches import Matches, load_matches
+from reports.results.matches import Matches, average_precision, draw_image_weights, load_matches
 from reports.results.readers import Place, mark_stale_evaluations, mark_stale_speeds
+from reports.statistics import RESAMPLES, Interval
 from suite.layout import Layout
 from suite.suite import Suite
 
@@ -36,6 +39,8 @@ class Results:
         dataset: the manifest of the images, or None without one.
         diagnostics: one row per variant and seed that has any: `source`, `stale`, and `data` (the parsed file).
         speeds: one row per device whose inference was timed: `device`, `source`, `stale`, and `data`.
+        resamples: image sets that intervals are computed from; 0 for none.
+        intervals: of differences, each computed once (`reports.comparison`).
     """
 
     suite: Suite
@@ -46,7 +51,10 @@ class Results:
     dataset: Mapping[str, Any] | None
     diagnostics: pd.DataFrame = field(default_factory=pd.DataFrame)
     speeds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    resamples: int = 0
+    intervals: dict[Any, Interval] = field(default_factory=dict, repr=False)
     _matches: dict[tuple[str, int, str], Matches] = field(default_factory=dict, repr=False)
+    _resampled: dict[tuple[str, int, str], NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @property
     def layout(self) -> Layout:
@@ -86,6 +94,10 @@ class Results:
             raise MissingResult(f"{path}: no such file; run the evaluation of this checkpoint")
         return self._evaluations[variant, seed, setting]
 
+    def has_evaluation(self, variant: str, seed: int, setting: str) -> bool:
+        """Whether `evaluation` has this row."""
+        return (variant, seed, setting) in self._evaluations
+
     def run(self, variant: str, seed: int) -> Mapping[str, Any]:
         """The row of one training run.
 
@@ -112,14 +124,45 @@ class Results:
             self._matches[key] = load_matches(path, row["AP"], row["source"])
         return self._matches[key]
 
+    @cached_property
+    def _image_sets(self) -> tuple[tuple[int, ...], NDArray[np.int64]]:
+        """The images of the first evaluation, and how often each occurs in each resample."""
+        first = next(iter(self._evaluations))
+        images = self.matches(*first).image_ids
+        return images, draw_image_weights(len(images), self.resamples)
 
-def collect(suite: Suite, root: Path, variants: Sequence[str] | None = None) -> Results:
+    def resampled(self, variant: str, seed: int, setting: str) -> NDArray[np.float64] | None:
+        """AP in [0, 1] by IoU threshold of one evaluation on resampled image sets, the same for every evaluation.
+
+        Returns:
+            Float[B, T], computed once; None without resamples.
+
+        Raises:
+            MissingResult: the matches file does not exist.
+            ReportError: it is damaged, or of other images than the first evaluation's.
+        """
+        if not self.resamples:
+            return None
+        key = (variant, seed, setting)
+        if key not in self._resampled:
+            matches = self.matches(*key)
+            images, weights = self._image_sets
+            if matches.image_ids != images:
+                raise ReportError(f"{variant} seed{seed} {setting}: matches of other images than the others'")
+            self._resampled[key] = average_precision(matches, weights)
+        return self._resampled[key]
+
+
+def collect(
+    suite: Suite, root: Path, variants: Sequence[str] | None = None, resamples: int | None = None
+) -> Results:
     """Read the results of a suite.
 
     Args:
         suite: the suite; only its variants, seeds and settings are read, anything else in the folder is ignored.
         root: the results folder, `results/<suite>`.
         variants: read these variants only; all of the suite's by default.
+        resamples: image sets behind the intervals of differences; 0 for none, None for the report's own number.
 
     Returns:
         The frames. A run or evaluation that does not exist is no row; it is an error once a table asks for it.
@@ -160,6 +203,7 @@ def collect(suite: Suite, root: Path, variants: Sequence[str] | None = None) -> 
         dataset=dataset,
         diagnostics=pd.DataFrame(diagnostics),
         speeds=pd.DataFrame(speeds),
+        resamples=RESAMPLES if resamples is None else resamples,
     )
 
 

@@ -106,6 +106,20 @@ def draw_image_weights(num_images: int, resamples: int, seed: int = 0) -> NDArra
     return generator.multinomial(num_images, np.full(num_images, 1 / num_images), size=resamples)
 
 
+def metric_of(ap: NDArray[np.float64], thresholds: tuple[float, ...], metric: str) -> NDArray[np.float64]:
+    """AP or AP at one threshold (AP50…AP95) from Float[B, T]; in [0, 1].
+
+    Raises:
+        ReportError: no such threshold among the matches.
+    """
+    if metric == "AP":
+        return ap.mean(axis=1)
+    for index, threshold in enumerate(thresholds):
+        if metric == f"AP{round(100 * threshold)}":
+            return ap[:, index]
+    raise ReportError(f"metric {metric} cannot be computed from matches at IoU {thresholds}")
+
+
 def average_precision(matches: Matches, image_weights: NDArray[np.int64]) -> NDArray[np.float64]:
     """AP per IoU threshold of resampled image sets, by the COCO protocol (101 recall points).
 

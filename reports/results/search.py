@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from reports.errors import ReportError
 from reports.results.collect import Results
@@ -20,7 +22,7 @@ from reports.results.matches import Matches, average_precision, draw_image_weigh
 from reports.results.readers import METRICS
 from reports.results.sides import POINTS
 from reports.results.source import Source
-from reports.statistics import RESAMPLES, bootstrap_interval
+from reports.statistics import RESAMPLES, Interval, Term, estimate
 from suite.layout import Layout, SweepFolder
 from suite.records import run_id
 from suite.search import PARAMETERS
@@ -77,14 +79,6 @@ class SearchResults:
         """Where a value of an evaluation on the report split is written."""
         path = self.layout.sweep.evaluation(side).setting(setting)
         return Source(self.layout.relative(path), key, "sweep", path.name, setting=setting)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference of AP on the report split in points, and its interval over images (None if none was asked for)."""
-
-    mean: float
-    images: tuple[float, float] | None
 
 
 def load_search(results: Results) -> SearchResults | None:
@@ -164,8 +158,8 @@ def _matches(folder: SweepFolder, side: str, setting: str, evaluation: Mapping[s
 
 def difference(
     search: SearchResults, left: tuple[str, str], right: tuple[str, str], resamples: int | None = None
-) -> Difference:
-    """AP of one (side, setting) minus that of another on the report split, on the same resampled image sets.
+) -> Interval:
+    """AP of one (side, setting) minus that of another on the report split: of one training each.
 
     Args:
         search: the search.
@@ -178,15 +172,15 @@ def difference(
     """
     count = RESAMPLES if resamples is None else resamples
     sets = [search.matches[side] for side in (left, right)]
-    values = [POINTS * float(search.evaluations[side]["metrics"]["AP"]) for side in (left, right)]
-    if count == 0:
-        return Difference(values[0] - values[1], None)
-    if sets[0].image_ids != sets[1].image_ids:
-        folders = " and ".join(str(search.layout.sweep.evaluation(side).path) for side, _ in (left, right))
-        raise ReportError(f"{folders}: evaluated on different images; sweep again")
-    weights = draw_image_weights(len(sets[0].image_ids), count)
-    ours, others = (POINTS * average_precision(matches, weights).mean(axis=1) for matches in sets)
-    return Difference(values[0] - values[1], bootstrap_interval([ours], [others]))
+    values = [np.array([POINTS * float(search.evaluations[side]["metrics"]["AP"])]) for side in (left, right)]
+    draws: list[NDArray[np.float64] | None] = [None, None]
+    if count:
+        if sets[0].image_ids != sets[1].image_ids:
+            folders = " and ".join(str(search.layout.sweep.evaluation(side).path) for side, _ in (left, right))
+            raise ReportError(f"{folders}: evaluated on different images; sweep again")
+        weights = draw_image_weights(len(sets[0].image_ids), count)
+        draws = [POINTS * average_precision(matches, weights).mean(axis=1)[None] for matches in sets]
+    return estimate([Term(values[0], draws[0]), Term(values[1], draws[1], weight=-1.0)])
 
 
 def parameters_text(row: Mapping[str, Any]) -> str:

@@ -1,14 +1,15 @@
-"""Cells and rows from results: a mean over seeds, a mean of paired differences, a published number."""
+"""Cells and rows from results: a mean over seeds, a difference, a published number."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
+from reports.comparison import difference
 from reports.results.collect import Results
 from reports.results.published import Published
 from reports.results.sides import THIS_RUN, Side
-from reports.statistics import Estimate, mean_interval, paired_differences
+from reports.statistics import Estimate, Interval, mean_interval
 from reports.tables.table import Cell, Row
 
 IMPROVEMENT = "improvement"  # key of the row of differences to Faster R-CNN, published and ours
@@ -30,13 +31,19 @@ def mean_cell(results: Results, side: Side, metric: str) -> Cell:
 
 
 def difference_cell(results: Results, left: Side, right: Side, metric: str) -> Cell:
-    """Mean over seeds of the difference between two sides of the same seed, with its interval."""
-    return estimate_cell(
-        mean_interval(paired_differences(left.per_seed(results, metric), right.per_seed(results, metric))),
-        kind="difference",
+    """The difference between two sides, with its interval."""
+    return interval_cell(
+        difference(results, left, right, metric),
         sources=left.sources(results, metric) + right.sources(results, metric),
         stale=left.is_stale(results) or right.is_stale(results),
     )
+
+
+def interval_cell(interval: Interval, **rest: object) -> Cell:
+    """A difference with its interval, where that decides; nothing where a value is undefined."""
+    value = None if math.isnan(interval.mean) else interval.mean
+    half = interval.half_width if interval.decides and value is not None else None
+    return Cell(value, half, interval.n, kind="difference", **rest)  # type: ignore[arg-type]
 
 
 def published_cell(
@@ -86,6 +93,6 @@ def improvement_row(
     label: str = "Improvement",
     key: str = IMPROVEMENT,
 ) -> Row:
-    """A row of means of paired differences of this run."""
+    """A row of differences of this run."""
     cells = {column: difference_cell(results, left, right, column) for column in columns}
     return Row(THIS_RUN, label, cells, emphasis=True, key=key)

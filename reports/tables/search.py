@@ -52,8 +52,8 @@ def _side_row(search: SearchResults, label: str, side: str, setting: str, resamp
         found = difference(search, (side, setting), reference, resamples)
         both = (search.evaluation_source(side, setting), search.evaluation_source(*reference))
         cells["difference"] = Cell(found.mean, seeds=1, kind="difference", sources=both)
-        if found.images is not None:
-            cells["95 % interval"] = Cell(format_range(*found.images), kind="text", sources=both)
+        if found.bounds is not None:
+            cells["95 % interval"] = Cell(format_range(*found.bounds), kind="text", sources=both)
     is_choice = (side, setting) == ("winner", search.summary["settings"]["winner"])
     return Row("", label, cells, emphasis=is_choice, key=f"{side}/{setting}")
 

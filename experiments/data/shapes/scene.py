@@ -55,7 +55,8 @@ class Difficulty(NamedTuple):
     extra_objects: tuple[int, int]  # added to the (fewest, most) objects asked for
     size_factors: tuple[float, float]  # times the (smallest, largest) size asked for
     stretch: float  # largest ratio of the two axes of a shape before it is rotated
-    roundness: tuple[float, float]  # how far a shape is on its way to a disc: the rounder, the harder to tell its class
+    rounded: float  # share of the objects whose class is hard to tell: they are on their way to a disc,
+    roundness: tuple[float, float]  # so far
     alpha: tuple[float, float]  # an object's colour over the background's; an occluder hides what is below at any alpha
     edge_blur: tuple[float, float]
     image_blur: tuple[float, float]
@@ -70,7 +71,8 @@ DIFFICULTIES = {
         extra_objects=(0, 0),
         size_factors=(1.0, 1.0),
         stretch=1.5,
-        roundness=(0.0, 0.7),
+        rounded=0.3,
+        roundness=(0.6, 0.9),
         alpha=(0.55, 1.0),
         edge_blur=(0.0, 1.2),
         image_blur=(0.0, 0.7),
@@ -83,7 +85,8 @@ DIFFICULTIES = {
         extra_objects=(1, 2),
         size_factors=(0.8, 1.2),
         stretch=1.8,
-        roundness=(0.0, 0.7),
+        rounded=0.3,
+        roundness=(0.6, 0.9),
         alpha=(0.45, 1.0),
         edge_blur=(0.0, 2.0),
         image_blur=(0.0, 1.2),
@@ -170,8 +173,8 @@ def _random_contours(rng: np.random.Generator, category: str, size: float, look:
     axis = math.sqrt(look.stretch ** rng.uniform(-1, 1))
     angle = rng.uniform(0, 2 * math.pi)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    rounder = _rounder(_OUTLINES[category], rng.uniform(*look.roundness))
-    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in rounder]
+    share = rng.uniform(*look.roundness) if rng.random() < look.rounded else 0.0
+    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _rounder(_OUTLINES[category], share)]
     low, high = contours[0].min(0), contours[0].max(0)
     return [(c - low) * (size / (high - low).max()) for c in contours]
 
