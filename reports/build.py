@@ -43,7 +43,7 @@ def build(
         only: parts to report (`reports.document.sections.PARTS`); everything by default.
         seeds: report these seeds in place of the suite's.
         example: also write a light copy here, with what its links lead to beside it, thinned.
-        resamples: image resamples behind the claims' intervals; 0 for none.
+        resamples: image sets behind the intervals of differences; 0 for none.
 
     Raises:
         ReportError: naming file and key.
@@ -58,7 +58,7 @@ def build(
     if seeds:
         loaded = loaded.changed(seeds=seeds)
     variants = variants_of(loaded, only) if only else None
-    report = assemble(collect(loaded, results, variants), load_published(), only, resamples)
+    report = assemble(collect(loaded, results, variants, resamples), load_published(), only)
     replace_folder(out, lambda folder: write_report(report, folder, Links(results, out)))
     if example is not None:
         replace_folder(example, lambda folder: write_example(report, folder, Links(results, example, copied=True)))
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", nargs="+", metavar="PART", help=f"report some parts only: {', '.join(PARTS)}")
     parser.add_argument("--seeds", nargs="+", type=int, help="report these seeds in place of the suite's")
-    parser.add_argument("--resamples", type=int, help="image resamples for the claims' intervals; 0 for none")
+    parser.add_argument("--resamples", type=int, help="image sets behind the intervals of differences; 0 for none")
     options = parser.parse_args(arguments)
     try:
         report = build(

@@ -43,7 +43,7 @@ def mean_difference(results: Results, pairs: Sequence[tuple[Side, Side]], metric
 
 
 def metric_values(results: Results, variant: str, setting: str, metric: str) -> Values:
-    """A metric in points of each training, Float[n]: AP at any threshold of the matches, or what the evaluation states."""
+    """A metric in points of each training, Float[n]: as evaluated, or AP at another threshold of the matches."""
 
     def value(seed: int) -> float:
         row = results.evaluation(variant, seed, setting)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.claims import Verdict
 from reports.results.collect import Results
 from reports.results.published import Published
 from reports.results.search import SearchResults
+from reports.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,9 @@ class Context:
         published: the published sources.
         search: the hyper-parameter search; None without a finished one.
         verdicts: the claims that were judged.
-        resamples: image resamples behind intervals; 0 for no intervals, None for the report's own number.
     """
 
     results: Results
     published: Mapping[str, Published]
     search: SearchResults | None = None
     verdicts: Sequence[Verdict] = ()
-    resamples: int | None = None

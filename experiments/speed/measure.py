@@ -125,7 +125,11 @@ def summary(rows: list[TimedSetting], timed: Rounds, staged: Rounds, batch_size:
 def log_ratio(ratios: Sequence[float]) -> dict[str, float]:
     """Rounds, and mean and standard deviation of the logarithm of their ratios."""
     logs = [math.log(ratio) for ratio in ratios]
-    return {"rounds": len(logs), "log_mean": round(statistics.fmean(logs), 6), "log_sd": round(statistics.stdev(logs), 6)}
+    return {
+        "rounds": len(logs),
+        "log_mean": round(statistics.fmean(logs), 6),
+        "log_sd": round(statistics.stdev(logs), 6),
+    }
 
 
 def quartiles(values: Sequence[float]) -> dict[str, float]:

@@ -236,6 +236,7 @@ class Training:
             "ranks": self.ranks.size,
             "epochs": runner.epoch,
             "iterations": runner.iter,
+            "optimizer": self.cfg.optimizer.type,
             "checkpoint": checkpoint,
             "mapped": {**self.cfg.mapped.to_dict(), **fitted},
             "trained_on": {"split": trained, "images": len(dataset), "seen": seen_splits(self.data, trained)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from reports.claims import Bootstrap, Verdict, judge_claims, load_claims
+from reports.claims import load_claims
 from reports.context import Context
 from reports.document.blocks import Bullets, Heading, Paragraph, Report
 from reports.document.facts import scale_statement
@@ -16,8 +16,8 @@ from reports.figures.figure import Illustration
 from reports.results.collect import Results
 from reports.results.published import Published
 from reports.results.search import load_search
-from reports.statistics import RESAMPLES
 from reports.tables.table import Table
+from reports.verdicts import Verdict, judge_claims
 from suite.errors import NotInSuite
 from suite.suite import Suite
 
@@ -41,7 +41,6 @@ def assemble(
     results: Results,
     published: Mapping[str, Published],
     only: Sequence[str] | None = None,
-    resamples: int | None = None,
 ) -> Report:
     """Make the report.
 
@@ -49,15 +48,14 @@ def assemble(
         results: what was collected.
         published: the published sources.
         only: parts to report (`PARTS`), without the sections that are about everything; the whole report by default.
-        resamples: image resamples for the intervals of claims and search; 0 for none.
 
     Raises:
         MissingResult: a table, figure or claim that the suite can have lacks a file.
         ReportError: nothing of the report is in the suite.
     """
-    verdicts, untested = ([], []) if only is not None else _judged(results, published, resamples)
+    verdicts, untested = ([], []) if only is not None else _judged(results, published)
     search = load_search(results) if only is None else None
-    context = Context(results, published, search, verdicts, resamples)
+    context = Context(results, published, search, verdicts)
     sections = [section for section in SECTIONS if section.is_part or only is None]
     left_out: list[str] = []
     tables = _tables(context, sections, only, left_out)
@@ -77,13 +75,9 @@ def assemble(
     return report
 
 
-def _judged(
-    results: Results, published: Mapping[str, Published], resamples: int | None
-) -> tuple[list[Verdict], list[str]]:
+def _judged(results: Results, published: Mapping[str, Published]) -> tuple[list[Verdict], list[str]]:
     """The verdicts, and a line for each claim that the suite cannot test."""
-    count = RESAMPLES if resamples is None else resamples
-    bootstrap = Bootstrap(results, count) if count else None
-    verdicts, untested = judge_claims(results, published, load_claims(), bootstrap)
+    verdicts, untested = judge_claims(results, published, load_claims())
     return verdicts, [f"Claim “{claim.text}”: {reason}." for claim, reason in untested]
 
 

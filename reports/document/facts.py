@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reports.claims import Verdict
 from reports.errors import MissingResult
 from reports.results.collect import Results
 from reports.results.files import SHORT, need, read_json
@@ -70,7 +69,7 @@ def _join(items: Iterable[str]) -> str:
     return ", ".join(items)
 
 
-def statistics_notes(results: Results, verdicts: Sequence[Verdict]) -> list[str]:
+def statistics_notes(results: Results) -> list[str]:
     """How means and intervals are made."""
     seeds = results.suite.seeds
     lines = [
@@ -79,20 +78,25 @@ def statistics_notes(results: Results, verdicts: Sequence[Verdict]) -> list[str]
     ]
     if len(seeds) > 1:
         lines.append(
-            f"Figures of this run are means over {len(seeds)} seeds ({_join(map(str, seeds))}); ± is half of the "
-            f"{100 * LEVEL:.0f} % t interval over seeds. Improvements and differences are means of paired differences "
-            "(same seed on both sides), so their intervals are not those of the rows they subtract."
+            f"Figures of this run are means over {len(seeds)} trainings (seeds {_join(map(str, seeds))}); ± of a "
+            f"figure is half of its {100 * LEVEL:.0f} % t interval over them."
+        )
+        images = (
+            f", plus what the choice of images does to different trainings alike: their covariance over {RESAMPLES} "
+            f"resamples of the images of `{results.suite.report_split}`"
+        )
+        lines.append(
+            "A difference has one interval, wherever it is shown. Its variance is that of its trainings' mean, which "
+            "already holds what the images do to each training alone"
+            + (images if results.resamples else "; the choice of images is not covered")
+            + ". Trainings are not paired by seed, settings of one checkpoint are. A variance over so few trainings is "
+            "drawn a little to the mean of the variants' variances, which gives it a degree of freedom more; degrees "
+            "of freedom after Satterthwaite. `python -m reports.coverage` shows what such intervals cover."
         )
     else:
         lines.append(
-            f"Figures of this run are of one seed ({seeds[0]}): there are no intervals over seeds, and differences "
-            "between trainings may be chance."
-        )
-    if any(verdict.interval.images for verdict in verdicts):
-        lines.append(
-            f"The intervals of the claims also cover the choice of images: {RESAMPLES} bootstrap resamples of the "
-            f"images of `{results.suite.report_split}`, the same for both sides"
-            + ("; the two variations are added in quadrature." if len(seeds) > 1 else ".")
+            f"Figures of this run are of one training each (seed {seeds[0]}): there are no intervals over trainings, "
+            "and differences between trainings may be chance. Nothing is decided."
         )
     lines.append(
         "Links in the column *files* lead to the evaluation files, one per seed; *a* − *b* are the two sides of a "
@@ -100,6 +104,13 @@ def statistics_notes(results: Results, verdicts: Sequence[Verdict]) -> list[str]
         "commit, seed and W&B run."
     )
     return lines
+
+
+def uses_adam(results: Results) -> bool:
+    """Whether a run was trained with Adam or AdamW, whose steps do not grow with a loss's weight."""
+    return not results.runs.empty and any(
+        str(run.get("optimizer", "")).startswith("Adam") for run in results.runs["data"]
+    )
 
 
 def untrained_notes(results: Results) -> list[str]:

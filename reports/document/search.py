@@ -8,18 +8,18 @@ import numpy as np
 
 from reports.errors import MissingResult
 from reports.results.collect import Results
-from reports.results.search import Difference, SearchResults, difference, parameters_text, setting_text
+from reports.results.search import SearchResults, difference, parameters_text, setting_text
 from reports.results.sides import POINTS, headline
-from reports.statistics import LEVEL
+from reports.statistics import LEVEL, Interval
 from reports.tables.table import format_duration, format_number, format_range
 from suite.errors import NotInSuite
 
 FEW = 30  # trials below which a search is called small, whatever it finds
 
 
-def conclusion(results: Results, search: SearchResults, resamples: int | None = None) -> list[str]:
+def conclusion(results: Results, search: SearchResults) -> list[str]:
     """What was done, what came out, and what it is worth."""
-    return [_effort(search), _choice(search), _verdict(search, resamples), _worth(results, search)]
+    return [_effort(search), _choice(search), _verdict(search, results.resamples), _worth(results, search)]
 
 
 def _effort(search: SearchResults) -> str:
@@ -63,7 +63,7 @@ def _choice(search: SearchResults) -> str:
     return f"{text}. The default has {own:.1f}, in its best setting {in_best:.1f}."
 
 
-def _verdict(search: SearchResults, resamples: int | None) -> str:
+def _verdict(search: SearchResults, resamples: int) -> str:
     own, split = search.summary["settings"], search.summary["report_split"]
     reference = ("default", own["default"])
     whole_gain = difference(search, ("winner", own["winner"]), reference, resamples)
@@ -127,7 +127,7 @@ def expected_range(number: int, draws: int = 20_000) -> float:
     return float((values.max(axis=1) - values.min(axis=1)).mean())
 
 
-def _text(found: Difference) -> str:
+def _text(found: Interval) -> str:
     """A difference with its interval."""
     text = format_number(found.mean, signed=True)
     if found.bounds is None:

@@ -18,7 +18,7 @@ from reports.document.facts import (
     untrained_notes,
 )
 from reports.document.search import conclusion
-from reports.document.summary import summary
+from reports.document.summary import claim_notes, summary
 from reports.results.diagnostics import missing
 from reports.tables import accuracy, claims, confidence, runs, search, speed
 from reports.tables.table import TableEntry
@@ -51,17 +51,19 @@ def _diagnostics_missing(context: Context) -> list[str]:
 def _search_text(context: Context) -> list[str] | str:
     if context.search is None:
         return "Not run: `snakemake sweep` runs the search that a suite's `sweep:` block describes."
-    return conclusion(context.results, context.search, context.resamples)
+    return conclusion(context.results, context.search)
 
 
 SECTIONS = (
     Section("In short", tables=(claims.CLAIMS,), text=summary, is_part=False),
+    Section("Behind the verdicts", tables=(claims.EFFECTS, claims.POWER), text=claim_notes, is_part=False),
     Section("Main result", tables=(accuracy.MAIN,), figures=("improvement",)),
     Section("Ablation", tables=(accuracy.ABLATION_TABLE,), figures=("thresholds",)),
     Section(
         "Why it works",
         tables=(confidence.CONFIDENCE,),
         figures=("confidence", "survivors", "refinement", "ascent"),
+        text=lambda c: confidence.premise(c.results),
         missing=_diagnostics_missing,
         is_part=False,
     ),
@@ -80,7 +82,7 @@ SECTIONS = (
     Section("Training", figures=("losses", "validation"), is_part=False),
     Section("Runs", tables=(runs.MODELS, runs.TRAINING_COST)),
     Section("Not trained", text=lambda c: untrained_notes(c.results), is_part=False),
-    Section("How the numbers are made", text=lambda c: statistics_notes(c.results, c.verdicts)),
+    Section("How the numbers are made", text=lambda c: statistics_notes(c.results)),
     Section("Stale results (†)", text=lambda c: stale_notes(c.results)),
     Section("Machine, versions, seeds", text=lambda c: reproducibility(c.results)),
     Section("Published figures", text=lambda c: published_notes(c.published)),

@@ -4,62 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reports.claims import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Verdict
 from reports.context import Context
+from reports.document.facts import uses_adam
+from reports.results.collect import Results
 from reports.results.published import Published
-from reports.tables.table import format_number, format_range
+from reports.tables.claims import SCOPE, effect_text, interval_text, verdict_text
+from reports.verdicts import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Verdict
 
 
 def plain_words(verdict: Verdict, published: Mapping[str, Published]) -> str:
-    """One claim in one line: the difference here with its interval, and in the publications."""
-    interval = verdict.interval
-    here = f"{format_number(interval.mean, signed=True)}"
-    if interval.combined is not None:
-        here += f" here (95 % interval {format_range(*interval.combined)})"
-    else:
-        here += " here (no interval)"
+    """One claim in one line: the effect here with its interval, and in the publications."""
+    claim, interval = verdict.claim, verdict.interval
+    text = interval_text(claim, interval)
+    here = f"{effect_text(claim, interval.mean)} here ({f'95 % interval {text}' if text else 'no interval'})"
     elsewhere = [
-        f"{format_number(value, signed=True)} in the {published[key].name.lower()}"
-        for key, value in verdict.published.items()
+        f"{effect_text(claim, value)} in the {published[key].name.lower()}" for key, value in verdict.published.items()
     ]
-    return f"{verdict.claim.metric} {', '.join([here, *elsewhere])}"
+    return f"{claim.metric} {', '.join([here, *elsewhere])}"
 
 
 def summary(context: Context) -> list[str]:
     """The report's opening lines: a count of verdicts, then the claims by verdict, the first of them in full."""
-    results, published, verdicts = context.results, context.published, context.verdicts
+    results, published = context.results, context.published
+    verdicts = [verdict for verdict in context.verdicts if verdict.claim.is_published]
     if not verdicts:
         return []
-    scale = " at this scale" if results.dataset is None else " at miniature scale" if results.is_generated else ""
     by_verdict = {name: [v for v in verdicts if v.verdict == name] for name in (REPRODUCED, CONTRADICTED, INCONCLUSIVE)}
+    counts = {name: len(found) for name, found in by_verdict.items()}
+    changed = sum(verdict.in_family != verdict.verdict for verdict in verdicts)
     lines = [
-        f"Of {len(verdicts)} published claims that this run can test, **{len(by_verdict[REPRODUCED])} are reproduced"
-        f"{scale}, {len(by_verdict[CONTRADICTED])} contradicted and {len(by_verdict[INCONCLUSIVE])} inconclusive**."
+        f"Of {len(verdicts)} published claims that this run can test, **{counts[REPRODUCED]} are reproduced"
+        f"{_scale(results)}, {counts[CONTRADICTED]} {_against(results)} and {counts[INCONCLUSIVE]} are inconclusive**. {SCOPE}",
+        f"Judged together, at 5 % over the whole family (Holm), {changed or 'none'} of these verdicts "
+        f"{'becomes' if changed < 2 else 'become'} inconclusive.",
     ]
     if len(results.suite.seeds) == 1:
-        covered = "cover the choice of images only" if any(v.interval.combined for v in verdicts) else "are missing"
-        lines.append(f"One seed: the intervals {covered}, so another training may decide otherwise.")
+        lines.append("One training of each variant decides nothing: the intervals leave out how trainings differ.")
     first = verdicts[0]
-    lines.append(f"{first.claim.text}: {plain_words(first, published)} – *{first.verdict}*.")
+    lines.append(f"{first.claim.text}: {plain_words(first, published)} – *{verdict_text(first.verdict, results)}*.")
     if by_verdict[REPRODUCED]:
         lines.append("Reproduced: " + _list(by_verdict[REPRODUCED]) + ".")
     if by_verdict[CONTRADICTED]:
         against = "; ".join(f"{v.claim.text} – {plain_words(v, published)}" for v in by_verdict[CONTRADICTED])
         lines.append(f"**Against the publications:** {against}.")
     else:
-        lines.append("Nothing goes against the publications with an interval that excludes zero.")
+        lines.append("Nothing goes against the publications beyond chance.")
     if by_verdict[INCONCLUSIVE]:
         lines.append(f"Not decided: {_list(by_verdict[INCONCLUSIVE])}. {_direction(by_verdict[INCONCLUSIVE])}.")
     return lines
 
 
+def claim_notes(context: Context) -> list[str]:
+    """What must be known of single claims to read their verdicts."""
+    lines = []
+    adam = uses_adam(context.results)
+    for claim in (verdict.claim for verdict in context.verdicts):
+        note = " ".join(filter(None, (claim.note, claim.adam if adam else "")))
+        if note:
+            lines.append(f"{claim.text}: {note}")
+    return lines
+
+
+def _scale(results: Results) -> str:
+    return " at this scale" if results.dataset is None else " at miniature scale" if results.is_generated else ""
+
+
+def _against(results: Results) -> str:
+    return "have the opposite sign here" if results.is_generated else "are contradicted"
+
+
 def _list(verdicts: Sequence[Verdict]) -> str:
-    return ", ".join(f"{v.claim.short} ({format_number(v.interval.mean, signed=True)})" for v in verdicts)
+    return ", ".join(f"{v.claim.short} ({effect_text(v.claim, v.interval.mean)})" for v in verdicts)
 
 
 def _direction(verdicts: Sequence[Verdict]) -> str:
     """How many of the undecided point the published way."""
-    same = sum((v.interval.mean > 0) if v.claim.expected == "+" else (v.interval.mean < 0) for v in verdicts)
-    if same == len(verdicts):
-        return "It points the published way" if same == 1 else f"All {same} point the published way"
-    return f"Of these, {same} of {len(verdicts)} point{'s' if same == 1 else ''} the published way"
+    signed = [verdict for verdict in verdicts if verdict.claim.expected]
+    same = sum(verdict.claim.sign * verdict.interval.mean > 0 for verdict in signed)
+    if same == len(signed):
+        return "It points the published way" if same == 1 else f"All {same} with a sign point the published way"
+    return f"Of these, {same} of {len(signed)} point{'s' if same == 1 else ''} the published way"

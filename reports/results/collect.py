@@ -153,9 +153,7 @@ class Results:
         return self._resampled[key]
 
 
-def collect(
-    suite: Suite, root: Path, variants: Sequence[str] | None = None, resamples: int | None = None
-) -> Results:
+def collect(suite: Suite, root: Path, variants: Sequence[str] | None = None, resamples: int | None = None) -> Results:
     """Read the results of a suite.
 
     Args:

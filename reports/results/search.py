@@ -157,7 +157,7 @@ def _matches(folder: SweepFolder, side: str, setting: str, evaluation: Mapping[s
 
 
 def difference(
-    search: SearchResults, left: tuple[str, str], right: tuple[str, str], resamples: int | None = None
+    search: SearchResults, left: tuple[str, str], right: tuple[str, str], resamples: int = RESAMPLES
 ) -> Interval:
     """AP of one (side, setting) minus that of another on the report split: of one training each.
 
@@ -165,20 +165,19 @@ def difference(
         search: the search.
         left: what is compared.
         right: what it is compared with.
-        resamples: image resamples; 0 for no interval, None for the report's own number.
+        resamples: image sets; 0 for no interval.
 
     Raises:
         ReportError: the two were evaluated on different images.
     """
-    count = RESAMPLES if resamples is None else resamples
     sets = [search.matches[side] for side in (left, right)]
     values = [np.array([POINTS * float(search.evaluations[side]["metrics"]["AP"])]) for side in (left, right)]
     draws: list[NDArray[np.float64] | None] = [None, None]
-    if count:
+    if resamples:
         if sets[0].image_ids != sets[1].image_ids:
             folders = " and ".join(str(search.layout.sweep.evaluation(side).path) for side, _ in (left, right))
             raise ReportError(f"{folders}: evaluated on different images; sweep again")
-        weights = draw_image_weights(len(sets[0].image_ids), count)
+        weights = draw_image_weights(len(sets[0].image_ids), resamples)
         draws = [POINTS * average_precision(matches, weights).mean(axis=1)[None] for matches in sets]
     return estimate([Term(values[0], draws[0]), Term(values[1], draws[1], weight=-1.0)])
 

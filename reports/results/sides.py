@@ -29,6 +29,12 @@ class Side:
     guide: str | None = None
     step_size: float | None = None
 
+    @property
+    def label(self) -> str:
+        """Variant and setting, in published units."""
+        parts = [self.variant, *([self.guide] if self.guide else [])]
+        return ", ".join(parts) + (f", λ = {self.step_size:g}" if self.step_size else "")
+
     def setting(self, results: Results) -> str:
         """Name of the setting in this suite.
 

@@ -10,7 +10,7 @@ from reports.results.collect import Results
 from reports.results.published import Published
 from reports.results.sides import THIS_RUN, Side
 from reports.statistics import Estimate, Interval, mean_interval
-from reports.tables.table import Cell, Row
+from reports.tables.table import Cell, Row, digits_of
 
 IMPROVEMENT = "improvement"  # key of the row of differences to Faster R-CNN, published and ours
 
@@ -43,7 +43,8 @@ def interval_cell(interval: Interval, **rest: object) -> Cell:
     """A difference with its interval, where that decides; nothing where a value is undefined."""
     value = None if math.isnan(interval.mean) else interval.mean
     half = interval.half_width if interval.decides and value is not None else None
-    return Cell(value, half, interval.n, kind="difference", **rest)  # type: ignore[arg-type]
+    digits = 1 if value is None else digits_of(value)
+    return Cell(value, half, interval.n, kind="difference", digits=digits, **rest)  # type: ignore[arg-type]
 
 
 def published_cell(

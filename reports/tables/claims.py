@@ -1,55 +1,154 @@
-"""The claims as a table: what the publications report, and what happened here."""
+"""The claims as tables: what is published and what happened here, effect by effect, and what would decide."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.claims import CONTRADICTED, Verdict
+from reports.claims import Claim
+from reports.results.collect import Results
 from reports.results.published import Published
-from reports.statistics import RESAMPLES
-from reports.tables.table import Cell, Row, Table, TableEntry, format_range
+from reports.statistics import RESAMPLES, Design, Interval
+from reports.tables.table import Cell, Row, Table, TableEntry, digits_of, format_number, format_range
+from reports.verdicts import CONTRADICTED, Verdict, power_of
+
+SCOPE = "One pretraining, one draw of the data: another of either may give other effects."
+OPPOSITE = "opposite sign here"  # what contradicted is called where the images are a miniature
 
 
-def scoreboard(verdicts: Sequence[Verdict], published: Mapping[str, Published]) -> Table:
-    """The claims: published differences, this run's difference with its interval, the verdict."""
-    columns = ("metric", *published, "this run", "95 % interval", "verdict")
-    rows = tuple(_row(verdict) for verdict in verdicts)
-    return Table(CLAIMS.key, CLAIMS.title, _caption(verdicts), columns, rows, stub="claim")
+def verdict_text(verdict: str, results: Results) -> str:
+    """A verdict in words that fit the scale: a miniature does not contradict results on COCO."""
+    return OPPOSITE if verdict == CONTRADICTED and results.is_generated else verdict
 
 
-def _row(verdict: Verdict) -> Row:
-    interval, combined = verdict.interval, verdict.interval.combined
-    rest: dict[str, Any] = {"seeds": interval.n, "sources": verdict.sources}
-    cells = {"metric": Cell(verdict.claim.metric, kind="text")}
+def effect_text(claim: Claim, value: float) -> str:
+    """An effect in its own unit: points, a ratio of times, a difference of correlations."""
+    if claim.kind == "ratio":
+        return f"× {format_number(math.exp(value), 3)}"
+    return format_number(value, 2 if claim.kind == "correlation" else digits_of(value), signed=True)
+
+
+def interval_text(claim: Claim, interval: Interval) -> str | None:
+    """The 95 % interval of an effect in its own unit; None without one."""
+    if interval.bounds is None:
+        return None
+    low, high = interval.bounds
+    if claim.kind == "ratio":
+        return f"{format_number(math.exp(low), 3)} to {format_number(math.exp(high), 3)}"
+    return format_range(low, high)
+
+
+def scoreboard(verdicts: Sequence[Verdict], published: Mapping[str, Published], results: Results) -> Table:
+    """The claims: published effects, this run's with its interval, the verdicts, the size beside the published one."""
+    columns = ("metric", *published, "this run", "95 % interval", "verdict", "in the family", "as large as published")
+    rows = tuple(_row(verdict, results) for verdict in verdicts)
+    return Table(CLAIMS.key, CLAIMS.title, _caption(verdicts, results), columns, rows, stub="claim")
+
+
+def _row(verdict: Verdict, results: Results) -> Row:
+    claim, interval = verdict.claim, verdict.interval
+    rest: dict[str, Any] = {"seeds": interval.n, "sources": verdict.sources, "kind": "text"}
+    cells = {"metric": Cell(claim.metric, kind="text")}
     for key, value in verdict.published.items():
-        cells[key] = Cell(value, kind="difference", sources=verdict.published_sources[key])
-    cells["this run"] = Cell(interval.mean, kind="difference", stale=verdict.stale, **rest)
-    cells["95 % interval"] = Cell(format_range(*combined) if combined else None, kind="text", **rest)
-    cells["verdict"] = Cell(verdict.verdict, kind="text", **rest)
-    is_contradicted = verdict.verdict == CONTRADICTED
-    return Row("", verdict.claim.text, cells, emphasis=is_contradicted, key=verdict.claim.id)
+        text = effect_text(claim, value) if claim.kind in ("ratio", "correlation") else None
+        cells[key] = Cell(
+            text or value, kind="text" if text else "difference", sources=verdict.effect.published_sources[key]
+        )
+    least = f" (the least of {len(verdict.effects)})" if len(verdict.effects) > 1 else ""
+    cells["this run"] = Cell(effect_text(claim, interval.mean) + least, stale=verdict.stale, **rest)
+    cells["95 % interval"] = Cell(interval_text(claim, interval), **rest)
+    cells["verdict"] = Cell(verdict_text(verdict.verdict, results), **rest)
+    if verdict.in_family is not None:
+        cells["in the family"] = Cell(verdict_text(verdict.in_family, results), **rest)
+    if verdict.equivalent:
+        cells["as large as published"] = Cell(verdict.equivalent, **rest)
+    label = claim.text if claim.is_published else f"{claim.text} (not a published claim)"
+    return Row("", label, cells, emphasis=verdict.verdict == CONTRADICTED, key=claim.id)
 
 
-def _caption(verdicts: Sequence[Verdict]) -> str:
-    n = max((verdict.interval.n for verdict in verdicts), default=0)
-    parts = []
-    if n > 1:
-        parts.append(f"variation over {n} seeds (t interval of paired differences)")
-    if any(verdict.interval.images for verdict in verdicts):
-        parts.append(f"variation over images (bootstrap, {RESAMPLES} resamples)")
-    basis = " combined with ".join(parts) if parts else "nothing: one seed and no bootstrap give no interval"
-    text = f"Differences in points. The interval is on the difference and covers {basis}. "
+def _caption(verdicts: Sequence[Verdict], results: Results) -> str:
+    n = len(results.suite.seeds)
+    basis = f"variation over {n} trainings of each variant" if n > 1 else "no variation between trainings"
+    if results.resamples:
+        basis += f" and over images ({RESAMPLES} bootstrap resamples)"
+    word = verdict_text(CONTRADICTED, results)
+    text = f"Differences in points. The intervals cover {basis}. {SCOPE} "
     if n == 1:
-        text += "With one seed, the variation between trainings is not covered. "
+        text += "With one training of each variant no difference is decided. "
     return text + (
-        "*Reproduced*: the whole interval lies on the claimed side of zero; *contradicted*: on the other side; "
-        "*inconclusive*: it contains zero."
+        f"*Reproduced*: the whole interval lies on the claimed side of zero (or of a margin that the claim states); "
+        f"*{word}*: on the other side; *inconclusive*: it contains zero. *In the family*: the same at 5 % over all "
+        "published claims together (Holm). *As large as published*: whether the interval reaches the reproduction's "
+        "effect (the paper's where it has none) ± half of it, at least 0.2 points."
     )
+
+
+def effects_table(verdicts: Sequence[Verdict]) -> Table | None:
+    """Every effect of the claims that are about several."""
+    rows = []
+    for verdict in (verdict for verdict in verdicts if len(verdict.effects) > 1):
+        for effect in verdict.effects:
+            rest: dict[str, Any] = {"seeds": effect.interval.n, "sources": effect.sources, "kind": "text"}
+            cells = {
+                key: Cell(value, kind="difference", sources=effect.published_sources[key])
+                for key, value in effect.published.items()
+            }
+            cells["this run"] = Cell(effect_text(verdict.claim, effect.interval.mean), stale=effect.stale, **rest)
+            cells["95 % interval"] = Cell(interval_text(verdict.claim, effect.interval), **rest)
+            rows.append(Row(verdict.claim.short, effect.label, cells))
+    if not rows:
+        return None
+    margins = ", ".join(
+        f"{v.claim.short} {v.claim.margin:g}" for v in verdicts if len(v.effects) > 1 and v.claim.margin
+    )
+    caption = f"A claim about several differences holds when each does. Margins in points: {margins}."
+    return Table(
+        EFFECTS.key, EFFECTS.title, caption, ("reproduction", "this run", "95 % interval"), tuple(rows), "difference"
+    )
+
+
+def power_table(verdicts: Sequence[Verdict], results: Results) -> Table | None:
+    """What deciding each published effect would take."""
+    rows = []
+    for verdict in verdicts:
+        power = power_of(verdict)
+        if power is None:
+            continue
+        design, interval = power.design(), verdict.interval
+        cells = {
+            "published effect": Cell(power.effect, kind="difference"),
+            "half width here": Cell(interval.half_width, digits=2, seeds=interval.n, sources=verdict.sources),
+            "trainings needed": Cell(_trainings(design, power.most), kind="text"),
+            "images needed": Cell(_images(design, results), kind="text"),
+        }
+        rows.append(Row("", verdict.claim.text, cells, key=verdict.claim.id))
+    if not rows:
+        return None
+    caption = (
+        "To decide an effect of the published size with 80 % power at 5 %: trainings of each variant, with the images "
+        "there are; or images, with the trainings there are. An en dash: no number suffices, the other must grow."
+    )
+    columns = ("published effect", "half width here", "trainings needed", "images needed")
+    return Table(POWER.key, POWER.title, caption, columns, tuple(rows), stub="claim")
+
+
+def _trainings(design: Design, most: int) -> str:
+    return f"more than {most}" if design.trainings is None else str(design.trainings)
+
+
+def _images(design: Design, results: Results) -> str | None:
+    if design.images is None:
+        return None
+    split = results.suite.report_split
+    there = max((row["images"] for row in results.evaluations.to_dict("records") if row["split"] == split), default=0)
+    return f"{math.ceil(design.images * there / 10) * 10}"
 
 
 CLAIMS = TableEntry(
     "claims",
     "What the publications claim, and what happened here",
-    lambda c: scoreboard(c.verdicts, c.published) if c.verdicts else None,
+    lambda c: scoreboard(c.verdicts, c.published, c.results) if c.verdicts else None,
 )
+EFFECTS = TableEntry("claim_effects", "Claims about several differences", lambda c: effects_table(c.verdicts))
+POWER = TableEntry("power", "What would decide", lambda c: power_table(c.verdicts, c.results))

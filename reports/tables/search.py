@@ -13,7 +13,7 @@ from suite.search import PARAMETERS, SAMPLINGS
 METRICS = ("AP", "AP50", "AP75", "AP90")
 
 
-def comparison_table(search: SearchResults, resamples: int | None = None) -> Table:
+def comparison_table(search: SearchResults, resamples: int) -> Table:
     """Winner against default on the report split, training and inference apart."""
     rows = tuple(_side_row(search, label, side, setting, resamples) for label, side, setting in _sides(search))
     options = search.summary
@@ -37,7 +37,7 @@ def _sides(search: SearchResults) -> list[tuple[str, str, str]]:
     return [*rows, ("Winner", "winner", winner)]
 
 
-def _side_row(search: SearchResults, label: str, side: str, setting: str, resamples: int | None) -> Row:
+def _side_row(search: SearchResults, label: str, side: str, setting: str, resamples: int) -> Row:
     metrics = search.evaluations[side, setting]["metrics"]
     cells = {
         metric: Cell(
@@ -117,7 +117,7 @@ def _is_nan(value: Any) -> bool:
 COMPARISON = TableEntry(
     "sweep_val",
     "Winner and default of the search",
-    lambda c: None if c.search is None else comparison_table(c.search, c.resamples),
+    lambda c: None if c.search is None else comparison_table(c.search, c.results.resamples),
 )
 TRIALS = TableEntry(
     "sweep_trials", "Trials of the search", lambda c: None if c.search is None else trials_table(c.search)

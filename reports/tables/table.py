@@ -138,6 +138,11 @@ def format_number(value: float, digits: int = 1, signed: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
+def digits_of(*values: float) -> int:
+    """Decimals of a difference: two near zero, else one."""
+    return 2 if min(map(abs, values)) < 1 else 1
+
+
 def format_duration(seconds: float) -> str:
     """Seconds, minutes or hours, as a person would say them."""
     if seconds < 100:
@@ -150,7 +155,8 @@ def format_duration(seconds: float) -> str:
 
 def format_range(low: float, high: float) -> str:
     """A 95 % interval of a difference, in words that survive a negative bound."""
-    return f"{format_number(low, signed=True)} to {format_number(high, signed=True)}"
+    digits = digits_of(low, high)
+    return f"{format_number(low, digits, signed=True)} to {format_number(high, digits, signed=True)}"
 
 
 def format_cell(cell: Cell) -> str:

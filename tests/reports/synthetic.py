@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,7 @@ def make_run(root: Path, variant: str, seed: int) -> dict[str, Any]:
         "wall_time_s": 190.0 + seed + 25 * iounet,
         "epochs": 3,
         "iterations": 150,
+        "optimizer": "AdamW",
         "checkpoint": {"bytes": 1_234_567, "sha256": sha("checkpoint", variant, seed)},
         "mapped": {"loss_weight": {"published": 5.0, "actual": 10.0}, **_rois(variant)} if iounet else {},
     }
@@ -365,6 +367,8 @@ def make_speed(device: str = "cpu", seed: int = 0) -> dict[str, Any]:
             }
             if key in before:
                 rows[key]["adds_ms"] = {"to": before[key], **spread(time - times[before[key]], 0.1)}
+                log = round(math.log(time / times[before[key]]), 6)
+                rows[key]["times"] = {"to": before[key], "rounds": 4, "log_mean": log, "log_sd": 0.01}
         return {"batch_size": batch_size, "rounds": 4, "images_per_round": 4, "rows": rows}
 
     one = {

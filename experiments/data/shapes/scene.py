@@ -55,8 +55,9 @@ class Difficulty(NamedTuple):
     extra_objects: tuple[int, int]  # added to the (fewest, most) objects asked for
     size_factors: tuple[float, float]  # times the (smallest, largest) size asked for
     stretch: float  # largest ratio of the two axes of a shape before it is rotated
-    rounded: float  # share of the objects whose class is hard to tell: they are on their way to a disc,
-    roundness: tuple[float, float]  # so far
+    roundness: tuple[float, float]  # how far a shape is on its way to a disc
+    ambiguous: float  # share of the objects that are `ambiguous_roundness` far instead: their class is hard to tell
+    ambiguous_roundness: tuple[float, float]
     alpha: tuple[float, float]  # an object's colour over the background's; an occluder hides what is below at any alpha
     edge_blur: tuple[float, float]
     image_blur: tuple[float, float]
@@ -71,22 +72,24 @@ DIFFICULTIES = {
         extra_objects=(0, 0),
         size_factors=(1.0, 1.0),
         stretch=1.5,
-        rounded=0.3,
-        roundness=(0.6, 0.9),
-        alpha=(0.55, 1.0),
-        edge_blur=(0.0, 1.2),
-        image_blur=(0.0, 0.7),
-        noise=(0.01, 0.045),
+        roundness=(0.0, 0.3),
+        ambiguous=0.3,
+        ambiguous_roundness=(0.65, 0.95),
+        alpha=(0.7, 1.0),
+        edge_blur=(0.0, 0.8),
+        image_blur=(0.0, 0.5),
+        noise=(0.01, 0.03),
         strokes_behind=(2, 6),
-        strokes_before=(0, 2),
+        strokes_before=(0, 1),
         clutter_saturation=0.35,
     ),
     "hard": Difficulty(
         extra_objects=(1, 2),
         size_factors=(0.8, 1.2),
         stretch=1.8,
-        rounded=0.3,
-        roundness=(0.6, 0.9),
+        roundness=(0.0, 0.3),
+        ambiguous=0.3,
+        ambiguous_roundness=(0.65, 0.95),
         alpha=(0.45, 1.0),
         edge_blur=(0.0, 2.0),
         image_blur=(0.0, 1.2),
@@ -173,8 +176,8 @@ def _random_contours(rng: np.random.Generator, category: str, size: float, look:
     axis = math.sqrt(look.stretch ** rng.uniform(-1, 1))
     angle = rng.uniform(0, 2 * math.pi)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    share = rng.uniform(*look.roundness) if rng.random() < look.rounded else 0.0
-    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _rounder(_OUTLINES[category], share)]
+    roundness = look.ambiguous_roundness if rng.random() < look.ambiguous else look.roundness
+    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _rounder(_OUTLINES[category], rng.uniform(*roundness))]
     low, high = contours[0].min(0), contours[0].max(0)
     return [(c - low) * (size / (high - low).max()) for c in contours]
 
@@ -380,8 +383,10 @@ def _draw(rng: np.random.Generator, size: int, placed: list[_Placed], look: Diff
     background = image.copy()
     colours: list[tuple[float, float, float]] = []
     for item in placed:
-        inherits = item.neighbour_of is not None and rng.random() < SAME_COLOUR
-        colours.append(colours[item.neighbour_of] if inherits else PALETTE[rng.integers(len(PALETTE))])
+        if item.neighbour_of is not None and rng.random() < SAME_COLOUR:
+            colours.append(colours[item.neighbour_of])
+        else:
+            colours.append(PALETTE[rng.integers(len(PALETTE))])
         _paint(rng, image, background, item, look, light, colours[-1])
     _add_clutter(rng, image, int(rng.integers(*look.strokes_before, endpoint=True)), look.clutter_saturation)
     image = _soften(image, rng.uniform(*look.image_blur))

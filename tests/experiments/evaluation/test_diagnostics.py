@@ -152,8 +152,9 @@ def test_a_pass_over_the_tiny_suite(passed):
     survivors = {name: sum(summary["survivors"][name]) for name in NMS}
     after = summary["confidence_after_nms"]
     assert after["boxes"] == survivors["regular"]
-    assert np.sum(after["class_score"]["histogram"], axis=1).reshape(-1, 2).sum(1).tolist() == (
-        summary["survivors"]["regular"]
+    assert (
+        np.sum(after["class_score"]["histogram"], axis=1).reshape(-1, 2).sum(1).tolist()
+        == (summary["survivors"]["regular"])
     ), "the boxes that regular NMS keeps, by their true IoU"
     assert after["class_score"]["histogram"] != after["predicted_iou"]["histogram"]
     assert 0 < survivors["guided"] <= survivors["no_nms"]
