@@ -34,7 +34,8 @@ def summary(context: Context) -> list[str]:
     changed = sum(verdict.in_family != verdict.verdict for verdict in verdicts)
     lines = [
         f"Of {len(verdicts)} published claims that this run can test, **{counts[REPRODUCED]} are reproduced"
-        f"{_scale(results)}, {counts[CONTRADICTED]} {_against(results)} and {counts[INCONCLUSIVE]} are inconclusive**. {SCOPE}",
+        f"{_scale(results)}, {counts[CONTRADICTED]} {_against(results)} and {counts[INCONCLUSIVE]} are inconclusive**. "
+        f"{SCOPE}",
         f"Judged together, at 5 % over the whole family (Holm), {changed or 'none'} of these verdicts "
         f"{'becomes' if changed < 2 else 'become'} inconclusive.",
     ]

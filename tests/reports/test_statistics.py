@@ -1,70 +1,131 @@
+"""The estimator of differences: by hand, against a bootstrap of whole trainings, and what its intervals cover."""
+
 import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from reports.coverage import SCENARIOS, SEEDS, SPREADS, simulate
 from reports.errors import ReportError
-from reports.statistics import (
-    Interval,
-    bootstrap_interval,
-    difference_interval,
-    mean_interval,
-    paired_differences,
-)
+from reports.statistics import Design, Interval, Power, Term, estimate, holm, mean_interval, moderated_variance
+
+THREE = np.array([1.0, 2.0, 3.0])  # mean 2, variance 1
 
 
 def test_t_interval_by_hand():
     # mean 2, standard deviation 1, t(0.975, 2 degrees of freedom) = 4.302653
-    estimate = mean_interval([1.0, 2.0, 3.0])
-    assert estimate.mean == 2.0
-    assert estimate.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-    assert estimate.n == 3
+    found = mean_interval([1.0, 2.0, 3.0])
+    assert found.mean == 2.0
+    assert found.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert found.n == 3
 
 
-def test_two_seeds():
-    # standard deviation √2/2 of (0, 1); t(0.975, 1) = 12.706205
-    assert mean_interval([0.0, 1.0]).half_width == pytest.approx(12.706205 * 0.5, rel=1e-6)
-
-
-def test_one_seed_has_no_interval():
+def test_a_mean_needs_values():
     assert mean_interval([3.0]).half_width is None
-    assert difference_interval({0: 3.0}, {0: 1.0}) == Interval(2.0, 1, None, None)
-    assert difference_interval({0: 3.0}, {0: 1.0}).combined is None
-
-
-def test_no_values():
     with pytest.raises(ReportError, match="at least one value"):
         mean_interval([])
+    with pytest.raises(ReportError, match="at least one value on each side"):
+        estimate([Term(np.array([]))])
 
 
-def test_differences_are_paired_by_seed_whatever_the_order():
-    assert paired_differences({1: 5.0, 0: 3.0}, {0: 1.0, 1: 4.0}) == [2.0, 1.0]
-    with pytest.raises(ReportError, match=r"same seeds, found \[0\] and \[0, 1\]"):
-        paired_differences({0: 1.0}, {0: 1.0, 1: 1.0})
+def test_two_trainings_by_hand():
+    # variances 1 and 4 of 3 trainings each, no peers: V = 1/3 + 4/3, Welch's degrees of freedom
+    found = estimate([Term(THREE), Term(2 * THREE, weight=-1.0)])
+    assert found.mean == -2.0
+    assert found.error == pytest.approx(math.sqrt(5 / 3))
+    assert found.degrees == pytest.approx((5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2))
+    assert found.covers == "trainings" and found.decides
+    welch = stats.ttest_ind(THREE, 2 * THREE, equal_var=False).confidence_interval(0.95)
+    assert found.bounds == pytest.approx((welch.low, welch.high))
 
 
-def test_pairing_removes_what_seeds_share():
-    left, right = {0: 10.0, 1: 20.0, 2: 31.0}, {0: 9.0, 1: 19.0, 2: 30.0}
-    low, high = difference_interval(left, right).seeds
-    assert low == high == pytest.approx(1.0)
-    assert mean_interval(list(left.values())).half_width > 20
+def test_seeds_do_not_pair_trainings():
+    # The differences by seed are all alike; a paired test would be certain, but equal seeds have nothing in common.
+    assert estimate([Term(10 * THREE), Term(10 * THREE - 1, weight=-1.0)]).error > 5
 
 
-def test_combined_interval_adds_in_quadrature_on_each_side():
-    interval = Interval(1.0, 3, seeds=(-2.0, 4.0), images=(-3.0, 2.0))
-    assert interval.combined == pytest.approx((1 - 5.0, 1 + math.sqrt(9 + 1)))
-    assert Interval(1.0, 1, None, (0.5, 2.0)).combined == pytest.approx((0.5, 2.0))
+def test_a_variance_is_drawn_to_its_peers():
+    # own variance 1 with 2 degrees of freedom, mean variance (1 + 4) / 2 = 2.5 with 1: (2.5 + 2) / 3
+    assert moderated_variance(Term(THREE, peers=[2 * THREE])) == (pytest.approx(1.5), 3)
+    assert moderated_variance(Term(THREE)) == (1.0, 2)
+    assert moderated_variance(Term(THREE, peers=[np.array([7.0])])) == (1.0, 2)  # one training has no variance
 
 
-def test_bootstrap_interval_is_paired_and_averages_seeds():
-    resamples = np.linspace(0, 100, 1001)
-    # both sides move together: the difference is 1 for one seed and 3 for the other, on every resample
-    low, high = bootstrap_interval([resamples + 1, resamples + 3], [resamples, resamples])
-    assert (low, high) == pytest.approx((2.0, 2.0))
-    low, high = bootstrap_interval([resamples], [np.zeros(1001)])
-    assert (low, high) == pytest.approx((2.5, 97.5))
+def test_images_count_once():
+    rng = np.random.default_rng(0)
+    common, alone = rng.normal(0, 0.5, 20_000), rng.normal(0, 2.0, (3, 20_000))
+    found = estimate([Term(THREE, common + alone)])
+    assert found.images == pytest.approx(0.5, rel=0.1)  # not what images do to each training alone
+    assert found.error == pytest.approx(math.sqrt(1 / 3 + found.images**2))
+    assert found.covers == "trainings and images"
+    both = estimate([Term(THREE, common + alone), Term(THREE, common + alone[::-1], weight=-1.0)])
+    assert both.images == pytest.approx(0.0, abs=0.15)  # what both have in common goes out
 
 
-def test_bootstrap_needs_the_same_resamples():
-    with pytest.raises(ReportError, match="same seeds and resamples"):
-        bootstrap_interval([np.zeros(3)], [np.zeros(4)])
+def test_one_training_decides_nothing():
+    found = estimate([Term(np.array([3.0]), np.array([[2.9, 3.1]])), Term(np.array([1.0]), np.zeros((1, 2)), -1.0)])
+    assert (found.mean, found.error, found.covers) == (2.0, pytest.approx(0.1), "images")
+    assert not found.decides and found.p_above(0) == found.p_below(0) == 1.0
+    without = estimate([Term(np.array([3.0]))])
+    assert without.bounds is None and without.covers == ""
+
+
+def test_p_values_go_with_intervals():
+    found = estimate([Term(THREE)])
+    low, high = found.at(0.9)
+    assert found.p_above(low) == pytest.approx(0.05)
+    assert found.p_below(high) == pytest.approx(0.05)
+    assert found.negative.bounds == pytest.approx((-found.bounds[1], -found.bounds[0]))
+
+
+def test_equal_trainings_leave_no_doubt():
+    found = estimate([Term(np.ones(3))])
+    assert found.bounds == (1.0, 1.0) and found.p_above(0) == 0.0 and found.p_below(0) == 1.0
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("spreads", SPREADS)
+@pytest.mark.parametrize("trainings", SEEDS)
+@pytest.mark.parametrize("scenario", [SCENARIOS[0], SCENARIOS[2]], ids=lambda scenario: scenario.name)
+def test_intervals_cover_what_they_say(scenario, trainings, spreads):
+    found = simulate(scenario, trainings, spreads, repeats=150)
+    assert 0.93 < found.mean < 0.975  # 94 to 96.5 %, and the error of a short simulation
+    assert found.worst > 0.82
+    assert trainings == 2 or found.half_width < found.old_half_width
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spreads", SPREADS)
+@pytest.mark.parametrize("trainings", SEEDS)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_intervals_cover_what_they_say_in_every_scenario(scenario, trainings, spreads):
+    assert 0.94 < simulate(scenario, trainings, spreads, repeats=4000).mean < 0.965
+
+
+def test_power_is_that_of_the_test():
+    # standard deviation 0.3 of 3 trainings: how often t of 5 trainings finds an effect of 0.5
+    values = 0.3 * (THREE - 2)
+    design = Power(estimate([Term(values)]), 0.5).design()
+    assert design.images is None  # images change nothing here
+    rng = np.random.default_rng(0)
+    power = {}
+    for n in (design.trainings - 1, design.trainings):
+        drawn = rng.normal(0.5, 0.3, (20_000, n))
+        power[n] = np.mean(abs(stats.ttest_1samp(drawn, 0, axis=1).pvalue) < 0.05)
+    assert power[design.trainings - 1] < 0.8 <= power[design.trainings] + 0.01
+
+
+def test_power_from_images():
+    found = Interval(0.1, 3, math.hypot(0.01, 0.5), 1e6, trainings=0.01, images=0.5)
+    # 0.5 must shrink to about 1 / (1.96 + 0.84): to 0.36
+    assert Power(found, 1.0).design().images == pytest.approx((0.5 * 2.8) ** 2, rel=0.1)
+    assert Power(found, 1.0).design().trainings is None
+    with pytest.raises(ReportError, match="two trainings"):
+        Power(Interval(0.1, 1), 1.0).design()
+    assert Power(found, 10.0).design() == Design(2, pytest.approx(1 / 16))
