@@ -432,6 +432,7 @@ def make_diagnostics(run: dict[str, Any]) -> dict[str, Any]:
         "images": 16,
         "objects": 40,
         "confidence": confidence,
+        "confidence_after_nms": confidence,
         "survivors": {
             "edges": starts,
             "no_nms": before,

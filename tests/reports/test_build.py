@@ -98,7 +98,7 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 def test_csv_files_hold_the_tables_shown(built):
     report, out, _ = built
     shown = markdown_tables((out / "README.md").read_text())
-    assert len(shown) == len(report.tables) == 12
+    assert len(shown) == len(report.tables) == 14
     for table, rows in zip(report.tables, shown, strict=True):
         frame = pd.read_csv(out / "tables" / f"{table.key}.csv")
         assert len(frame) == len(rows) - 2
@@ -206,7 +206,7 @@ def test_missing_evaluation_leaves_the_old_report_alone(copy, capsys):
 def test_tables_outside_the_suite_are_left_out_with_a_line(copy):
     report = build(copy / "shapes.yaml", copy / "results" / "shapes", copy / "out", resamples=0)
     tables = [table.key for table in report.tables]
-    assert tables == ["claims", "main", "ablation", "confidence", "models", "training_cost"]
+    assert tables == ["claims", "power", "main", "ablation", "confidence", "models", "training_cost"]
     text = (copy / "out" / "README.md").read_text()
     assert "## Left out" in text
     assert "- Table “Binary cross-entropy in place of SmoothL1”: not in suite 'shapes': samp1000_lw5.0_bce." in text
@@ -230,10 +230,11 @@ def test_stale_rows_are_marked_and_explained(copy):
 def test_one_seed_says_so(copy):
     build(copy / "shapes.yaml", copy / "results" / "shapes", copy / "out", seeds=[1], resamples=50)
     text = (copy / "out" / "README.md").read_text()
-    assert "are of one seed (1): there are no intervals over seeds" in text
-    assert "With one seed, the variation between trainings is not covered" in text
-    assert "- One seed: the intervals cover the choice of images only, so another training may decide" in text
-    assert " ± " not in text.replace("; ± is", "")
+    assert "are of one training each (seed 1): there are no intervals over trainings" in text
+    assert "With one training of each variant no difference is decided" in text
+    assert "- One training of each variant decides nothing" in text
+    assert "**0 are reproduced" in text
+    assert " ± " not in text.replace(" ± half of it", "")
 
 
 @pytest.mark.usefixtures("undrawn")

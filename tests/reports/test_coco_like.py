@@ -51,8 +51,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text(folder):
-    results = collect(load_suite(folder / "coco.yaml"), folder / "results")
-    return markdown(assemble(results, load_published(), resamples=20), Links(folder / "results", folder / "report"))
+    results = collect(load_suite(folder / "coco.yaml"), folder / "results", resamples=20)
+    return markdown(assemble(results, load_published()), Links(folder / "results", folder / "report"))
 
 
 def test_it_says_what_the_data_are(text):
@@ -120,7 +120,7 @@ def test_the_sheet_names_the_classes_drawn_and_no_others(folder):
 def test_a_suite_without_a_description_has_no_empty_line_for_it(folder, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**SUITE, "description": "", "untrained": {}}))
     results = collect(load_suite(tmp_path / "mine.yaml"), folder / "results")
-    report = assemble(results, load_published(), resamples=0)
+    report = assemble(results, load_published())
     assert report.blocks[0] == Heading("IoU-Net on COCO 2017", 1)
     assert report.blocks[1].aside and report.blocks[1].text.startswith("**Scale.**")
     assert Heading("Not trained") not in report.blocks

@@ -20,7 +20,7 @@ def with_values(sweep, values):
 
 
 def test_conclusion_says_effort_choice_and_difference(searched, sweep):
-    effort, choice, verdict, _ = conclusion(searched, sweep, resamples=50)
+    effort, choice, verdict, _ = conclusion(searched, sweep)
     assert (
         "**5 complete trials** of 2 of 6 epochs (and 1 pruned, 1 failed), 5 min 30 s of wall time added up; budget 5"
         in effort
@@ -42,9 +42,9 @@ def test_conclusion_says_why_nothing_was_pruned(searched, sweep):
 def test_conclusion_when_the_default_wins(searched, sweep):
     winner = {key: {**data, "checkpoint_sha256": "same"} for key, data in sweep.evaluations.items()}
     own = dataclasses.replace(sweep, evaluations=winner)
-    assert "is the default's checkpoint in another inference setting" in conclusion(searched, own, 0)[2]
+    assert "is the default's checkpoint in another inference setting" in conclusion(searched, own)[2]
     same = dataclasses.replace(own, summary={**own.summary, "settings": {"winner": DEFAULT, "default": DEFAULT}})
-    assert "chose the default itself" in conclusion(searched, same, 0)[2]
+    assert "chose the default itself" in conclusion(searched, same)[2]
 
 
 def test_a_spread_that_seeds_explain_proves_nothing(searched, sweep):
@@ -62,7 +62,7 @@ def test_a_large_spread_over_many_trials_does_not_say_so(searched, sweep):
     number = 40
     trials = pd.concat([sweep.trials.head(5)] * (number // 5), ignore_index=True).assign(number=range(number))
     many = with_values(dataclasses.replace(sweep, trials=trials), [40.0, 60.0])
-    text = conclusion(searched, many, 0)[3]
+    text = conclusion(searched, many)[3]
     assert "proves little" not in text and "larger than chance alone" in text
 
 

@@ -33,9 +33,11 @@ def test_the_difference_is_paired_over_images(sweep):
     )
     weights = draw_image_weights(16, 200)
     ap = [100 * average_precision(sweep.matches[side], weights).mean(axis=1) for side in (left, right)]
-    assert found.images == pytest.approx(np.quantile(ap[0] - ap[1], [0.025, 0.975]))
-    assert difference(sweep, left, left, resamples=50).images == (0, 0)
-    assert difference(sweep, left, right, resamples=0).images is None
+    half = 1.959964 * np.std(ap[0] - ap[1])
+    assert found.bounds == pytest.approx((found.mean - half, found.mean + half))
+    assert found.covers == "images" and not found.decides
+    assert difference(sweep, left, left, resamples=50).bounds == (0, 0)
+    assert difference(sweep, left, right, resamples=0).bounds is None
 
 
 def test_parameters_that_a_trial_does_not_have_are_not_named(sweep):

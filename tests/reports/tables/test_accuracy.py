@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from scipy import stats
 
 from reports.errors import MissingResult
 from reports.results.published import load_published
@@ -45,10 +46,11 @@ def test_main_table(suite):
     assert baseline.value == pytest.approx(71.0)
     assert baseline.half_width == pytest.approx(T2 / math.sqrt(3), rel=1e-6)
     assert ours.value == pytest.approx(73.0)
-    # paired differences 3, 1, 2: mean 2, standard deviation 1
+    # variances 1 and 1 of three trainings each, with 2 and, as a peer steadies the baseline's, 3 degrees of freedom
+    degrees = (2 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (1 / 3) ** 2 / 3)
     assert improvement.value == pytest.approx(2.0)
-    assert improvement.half_width == pytest.approx(T2 / math.sqrt(3), rel=1e-6)
-    assert format_cell(improvement) == "+2.0 ± 2.5"
+    assert improvement.half_width == pytest.approx(stats.t.ppf(0.975, degrees) * math.sqrt(2 / 3), rel=1e-6)
+    assert format_cell(improvement) == "+2.0 ± 2.1"
     assert {source.file for source in improvement.sources} == {
         f"evaluations/{variant}/seed{seed}/val/{setting}.json"
         for variant, setting in (("faster_rcnn", "off"), ("samp1000_lw5.0", "rank_refine0.25"))
@@ -56,11 +58,17 @@ def test_main_table(suite):
     }
 
 
-def test_improvement_is_a_mean_of_paired_differences_not_of_intervals(suite):
-    results = results_of({("faster_rcnn", "off"): (10, 50, 90), ("samp1000_lw5.0", "off"): (11, 51, 91)}, suite)
+def test_trainings_are_not_paired_by_seed_and_settings_of_a_checkpoint_are(suite):
+    values = {
+        ("faster_rcnn", "off"): (10, 50, 90),
+        ("samp1000_lw5.0", "off"): (11, 51, 91),
+        ("samp1000_lw5.0", "rank"): (12, 52, 92),
+    }
+    results = results_of(values, suite)
     cell = difference_cell(results, Side("samp1000_lw5.0"), Side("faster_rcnn"), "AP")
-    assert cell.value == pytest.approx(1.0)
-    assert cell.half_width == pytest.approx(0.0, abs=1e-9)
+    assert cell.value == pytest.approx(1.0) and cell.half_width > 70
+    cell = difference_cell(results, Side("samp1000_lw5.0", "rank"), Side("samp1000_lw5.0"), "AP")
+    assert cell.value == pytest.approx(1.0) and cell.half_width == pytest.approx(0.0, abs=1e-9)
 
 
 def test_one_seed_has_no_interval(tmp_path):

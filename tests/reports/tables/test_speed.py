@@ -123,7 +123,7 @@ def test_without_a_file_the_table_is_left_out_with_a_line(timed):
     results = timed()
     with pytest.raises(NotInSuite, match="snakemake speed"):
         speed_table(results, PUBLISHED)
-    report = assemble(results, PUBLISHED, resamples=0)
+    report = assemble(results, PUBLISHED)
     assert "speed" not in [table.key for table in report.tables]
     left_out = report.blocks[-1].items
     assert [line for line in left_out if "Inference speed" in line and "no speed file" in line]
