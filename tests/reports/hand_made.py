@@ -27,6 +27,7 @@ def results_of(values: dict[tuple[str, str], tuple[float, ...]], suite: Suite, s
             **dict.fromkeys(METRICS, ap / 100),
             "AP90": (ap - 40) / 100,
             "source": f"evaluations/{variant}/seed{seed}/val/{setting}.json",
+            "images": 100,
             "stale": stale if variant == "faster_rcnn" else "",
         }
         for (variant, setting), aps in values.items()

@@ -109,7 +109,7 @@ def test_csv_files_hold_the_tables_shown(built):
                 if cell is None or not isinstance(cell.value, float):
                     continue
                 text = line[header.index(column)].strip("*").split(" ±")[0]
-                assert text == format_number(value, cell.digits, cell.kind == "difference"), (table.key, column)
+                assert text == format_number(float(value), cell.digits, cell.kind == "difference"), (table.key, column)
 
 
 def test_provenance_covers_every_cell(built, made):

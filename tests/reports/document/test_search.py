@@ -35,7 +35,7 @@ def test_conclusion_says_effort_choice_and_difference(searched, sweep):
 
 def test_conclusion_says_why_nothing_was_pruned(searched, sweep):
     summary = {**sweep.summary, "states": {"complete": 5}, "pruner": {"name": "MedianPruner", "startup_trials": 10}}
-    effort = conclusion(searched, dataclasses.replace(sweep, summary=summary), 0)[0]
+    effort = conclusion(searched, dataclasses.replace(sweep, summary=summary))[0]
     assert "None was pruned: MedianPruner begins after 10 complete trials." in effort
 
 
@@ -48,12 +48,12 @@ def test_conclusion_when_the_default_wins(searched, sweep):
 
 
 def test_a_spread_that_seeds_explain_proves_nothing(searched, sweep):
-    text = conclusion(searched, with_values(sweep, [60.0, 60.01]), 0)[3]
+    text = conclusion(searched, with_values(sweep, [60.0, 60.01]))[3]
     assert "cannot be told apart" in text and "over 3 seeds of `samp1000_lw5.0`" in text
 
 
 def test_a_large_spread_over_few_trials_proves_little(searched, sweep):
-    text = conclusion(searched, with_values(sweep, [40.0, 60.0]), 0)[3]
+    text = conclusion(searched, with_values(sweep, [40.0, 60.0]))[3]
     assert "cannot be told apart" not in text
     assert "With 5 trials of one seed each, a search of this size proves little" in text
 

@@ -9,7 +9,7 @@ def test_only_can_name_the_tables_that_need_no_more_than_results():
         *("main", "ablation", "bce", "loss_weight", "step_size", "guide", "improved"),
         *("speed", "models", "training_cost"),
     ) == PARTS
-    assert set(TABLES) - set(PARTS) == {"claims", "confidence", "sweep_val", "sweep_trials"}
+    assert set(TABLES) - set(PARTS) == {"claims", "claim_effects", "power", "confidence", "sweep_val", "sweep_trials"}
 
 
 def test_every_figure_is_in_one_section_and_goes_with_a_table_there_is():

@@ -20,7 +20,8 @@ def test_numbers(value, signed, text):
 
 
 def test_range():
-    assert format_range(-0.31, 2.0) == f"{MINUS}0.3 to +2.0"
+    assert format_range(-1.31, 2.0) == f"{MINUS}1.3 to +2.0"
+    assert format_range(-0.31, 2.0) == f"{MINUS}0.31 to +2.00", "two decimals near zero"
 
 
 def test_csv_frame_keeps_precision_intervals_and_files():
