@@ -19,6 +19,7 @@ from reports.document.facts import (
 )
 from reports.document.search import conclusion
 from reports.document.summary import claim_notes, summary
+from reports.registration import registered_notes
 from reports.results.diagnostics import missing
 from reports.tables import accuracy, claims, confidence, runs, search, speed
 from reports.tables.table import TableEntry
@@ -82,6 +83,7 @@ SECTIONS = (
     Section("Training", figures=("losses", "validation"), is_part=False),
     Section("Runs", tables=(runs.MODELS, runs.TRAINING_COST)),
     Section("Not trained", text=lambda c: untrained_notes(c.results), is_part=False),
+    Section("Registered before the run", text=lambda c: registered_notes(c.results), is_part=False),
     Section("How the numbers are made", text=lambda c: statistics_notes(c.results)),
     Section("Stale results (†)", text=lambda c: stale_notes(c.results)),
     Section("Machine, versions, seeds", text=lambda c: reproducibility(c.results)),
