@@ -1,0 +1,60 @@
+"""The recipe that is run is the one that was registered, and so are the claims."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.registration import main, recipe
+from suite.files import sha256
+from suite.suite import load_suite
+
+REGISTERED = yaml.safe_load(Path("experiments/preregistration.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def suite():
+    return load_suite("experiments/shapes.yaml")
+
+
+def test_the_recipe_is_the_registered_one(suite):
+    assert recipe(suite) == REGISTERED["recipe"], (
+        "the recipe of experiments/shapes.yaml is not the registered one: a changed recipe needs a new dataset seed, a new "
+        "registration in experiments/preregistration.yaml (`python -m experiments.registration --suite …` prints the "
+        "recipe) and a new run"
+    )
+
+
+def test_the_claims_are_the_registered_ones():
+    assert sha256("reports/claims.yaml") == REGISTERED["claims_sha256"], (
+        "reports/claims.yaml was changed since it was registered: register it anew, with a new dataset seed and a new run"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seeds": [0, 1]},
+        {"scale": {"rois": 0.2}},
+        {"inference": {"step_sizes": {"rank": [0.5]}}},
+        {"report_split": "tune"},
+    ],
+)
+def test_whatever_decides_results_changes_the_recipe(suite, changes):
+    assert recipe(suite.changed(**changes))["hash"] != recipe(suite)["hash"]
+
+
+def test_a_new_draw_of_the_data_is_a_new_recipe(suite):
+    drawn = replace(suite, dataset=replace(suite.dataset, seed=1))
+    assert recipe(drawn)["hash"] != recipe(suite)["hash"]
+
+
+def test_images_of_a_folder_have_none():
+    with pytest.raises(ValueError, match="suite 'coco': only a suite of generated images has a registered recipe"):
+        recipe(load_suite("experiments/coco.yaml"))
+
+
+def test_the_command_prints_what_is_registered(capsys):
+    main(["--suite", "experiments/shapes.yaml"])
+    assert yaml.safe_load(capsys.readouterr().out)["recipe"] == REGISTERED["recipe"]
