@@ -5,7 +5,7 @@ Shapes: K boxes, G ground-truth boxes of a batch, P boxes followed through a ref
 with the nearest ground truth of its class, the *true* IoU, is at least 0.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ UNCHANGED = 0.005  # IoU: a smaller change is none
 TRUE_IOU_EDGES = np.linspace(0.5, 1, 11)
 DENSITY_EDGES = np.linspace(0.5, 1, 21), np.linspace(0, 1, 41)  # of the true IoU and of a confidence
 CHANGE_EDGES = np.linspace(-0.05, 0.05, 41)  # the outer bins also hold what lies beyond
-NMS = {"guided": ("rank", None), "regular": ("none", None), "no_nms": ("none", 1.0)}  # guide, IoU threshold
+NMS = {"guided": "rank", "regular": "none", "no_nms": None}  # guide; None: nothing is suppressed
 DIGITS = 5
 
 
@@ -64,6 +64,7 @@ class Diagnostics:
         image_ids: Sequence[int],
         candidates: Candidates,
         ious: Tensor,
+        keep: Callable[[str], tuple[Detections, Tensor]],
     ) -> None:
         """Adds a batch.
 
@@ -74,6 +75,7 @@ class Diagnostics:
             image_ids: per image.
             candidates: `head.candidates` of the batch.
             ious: `Tensor[K, C]`, of `head.score` of the candidates.
+            keep: guide to what `suppress` with the head's test_cfg gives.
         """
         cfg, classes = head.test_cfg, candidates.class_scores.shape[1]
         factors = candidates.boxes.new_tensor(np.stack([meta["scale_factor"] for meta in metas]))
@@ -88,10 +90,9 @@ class Diagnostics:
         predicted = ious.gather(1, label[:, None])[:, 0]
         self._confidence.append(_numpy(torch.stack([score, predicted, true])[:, shown]))
 
-        for name, (guide, threshold) in NMS.items():
-            options = {**cfg.iou.nms, "guide": guide, "score_thr": cfg.score_thr}
-            options |= {} if threshold is None else {"iou_threshold": threshold}
-            kept, rows = suppress(candidates, ious, **options)
+        all_boxes = {**cfg.iou.nms, "guide": "none", "iou_threshold": 1.0, "score_thr": cfg.score_thr}
+        for name, guide in NMS.items():
+            kept, rows = suppress(candidates, ious, **all_boxes) if guide is None else keep(guide)
             image = candidates.image_index[rows]
             true, nearest = nearest_iou(kept.boxes / factors[image], image * classes + kept.labels, truth, truth_keys)
             positive = true >= POSITIVE

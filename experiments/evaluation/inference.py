@@ -1,9 +1,10 @@
 """Running a detector over a split in several inference settings at once.
 
-Features, proposals, R-CNN boxes and predicted IoUs are computed once per batch; only NMS and refinement are run
-per setting.
+Features, proposals, R-CNN boxes and predicted IoUs are computed once per batch, NMS once per guide; only refinement is
+run per setting.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from mmcv.parallel import scatter
 
 from experiments.evaluation.diagnostics import Diagnostics
 from experiments.evaluation.metrics import DetectionColumns
+from iounet.models.detections import Detections, suppress
 from suite.settings import Setting
 
 
@@ -76,21 +78,25 @@ def _detect_batch(
     head, cfg = model.roi_head, model.roi_head.test_cfg
     candidates: Any = None
     predicted: Any = None
+
+    @functools.cache
+    def keep(guide: str) -> tuple[Detections, torch.Tensor]:
+        return suppress(candidates, predicted.ious, **{**cfg.iou.nms, "guide": guide}, score_thr=cfg.score_thr)
+
     if diagnostics is not None or any(setting.guide is not None for setting in settings):
         layers = head.iou_head.cast(cfg.iou.get("fc_dtype", "float32"))
         candidates = head.candidates(features, proposals, metas)
         predicted = head.score(features, candidates, layers)
     if diagnostics is not None:
-        diagnostics.add(head, features, metas, image_ids, candidates, predicted.ious)
+        diagnostics.add(head, features, metas, image_ids, candidates, predicted.ious, keep)
     for setting in settings:
         own = test_cfg_of(cfg, setting, None)
         if setting.guide is None:
             boxes, labels = head.simple_test_bboxes(features, metas, proposals, own, rescale=True)
             rows = [(b[:, :4], b[:, 4], classes, None) for b, classes in zip(boxes, labels, strict=True)]
         else:
-            limits = {"score_thr": cfg.score_thr, "max_per_img": cfg.max_per_img}
-            refine = own.iou.get("refine")
-            detections = head.select(features, candidates, predicted, **own.iou.nms, **limits, refine=refine)
+            options = {"refine": own.iou.get("refine"), "max_per_img": cfg.max_per_img}
+            detections = head.finish(features, candidates, predicted, keep(setting.guide), **options)
             rows = [
                 (d.boxes / d.boxes.new_tensor(meta["scale_factor"]), d.scores, d.labels, d.ious)
                 for d, meta in zip(detections, metas, strict=True)

@@ -246,7 +246,7 @@ class IoURoIHead(StandardRoIHead):
         refine: Mapping[str, Any] | None = None,
         max_per_img: int = 100,
     ) -> list[Detections]:
-        """From scored candidates to detections: NMS, then :meth:`refine`, then the best of each image.
+        """From scored candidates to detections: NMS, then :meth:`finish`.
 
         Args:
             x: feature maps.
@@ -256,13 +256,13 @@ class IoURoIHead(StandardRoIHead):
             iou_threshold: NMS.
             guide: NMS.
             score_thr: NMS.
-            refine: keyword arguments of :meth:`refine`, or ``None`` for NMS only.
-            max_per_img: largest number of detections per image; negative for all.
+            refine: see :meth:`finish`, also for the next.
+            max_per_img: of each image.
 
         Returns:
             :class:`Detections` per image, highest score first.
         """
-        detections, rows = suppress(
+        kept = suppress(
             candidates,
             predicted.ious,
             multiclass=multiclass,
@@ -270,6 +270,33 @@ class IoURoIHead(StandardRoIHead):
             guide=guide,
             score_thr=score_thr,
         )
+        return self.finish(x, candidates, predicted, kept, refine=refine, max_per_img=max_per_img)
+
+    @torch.no_grad()
+    def finish(
+        self,
+        x: Sequence[Tensor],
+        candidates: Candidates,
+        predicted: Prediction,
+        kept: tuple[Detections, Tensor],
+        *,
+        refine: Mapping[str, Any] | None = None,
+        max_per_img: int = 100,
+    ) -> list[Detections]:
+        """What follows NMS: :meth:`refine`, then the best of each image.
+
+        Args:
+            x: feature maps.
+            candidates: of :meth:`candidates`.
+            predicted: of :meth:`score`.
+            kept: of :func:`iounet.models.detections.suppress`.
+            refine: keyword arguments of :meth:`refine`, or ``None`` for NMS only.
+            max_per_img: largest number of detections per image; negative for all.
+
+        Returns:
+            :class:`Detections` per image, highest score first.
+        """
+        detections, rows = kept
         image_index = candidates.image_index[rows]
         if refine is not None:
             hidden = [layer[rows] for layer in predicted.hidden]

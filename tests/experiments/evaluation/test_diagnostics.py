@@ -1,10 +1,12 @@
 """Diagnostics: the pure functions by hand, and one pass over the tiny suite."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmcv import ConfigDict
 from scipy import stats
 
 from experiments.config import default_setting, resolve_config
@@ -20,6 +22,7 @@ from experiments.evaluation.diagnostics import (
 )
 from experiments.evaluation.inference import detect
 from experiments.models import build_model
+from iounet.models.detections import Candidates, suppress
 from suite.layout import DataFolder
 from suite.settings import Setting, StepSize
 
@@ -137,6 +140,39 @@ def test_a_pass_leaves_detections_alone(passed):
     assert {name: value.columns() for name, value in found.items()} == {
         name: value.columns() for name, value in again.items()
     }
+
+
+def test_confidence_after_nms_is_that_of_the_boxes_that_regular_nms_keeps():
+    # two objects of one class; each has a box of the higher class score and one of the better place, which regular NMS
+    # drops; a box of another class is near none; the class score falls with the true IoU, the predicted IoU rises
+    truth = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10]])
+    boxes = torch.tensor([[0.0, 0, 10, 7], [0, 0, 10, 10], [20, 0, 30, 8], [20, 0, 30, 10], [50, 50, 60, 60]])
+    scores = torch.tensor([[0.91, 0.0], [0.3, 0.0], [0.81, 0.0], [0.2, 0.0], [0.0, 0.7]])
+    ious = torch.tensor([[0.71, 0.0], [0.99, 0.0], [0.81, 0.0], [0.98, 0.0], [0.0, 0.5]])
+    annotations = [{"bbox": [x, y, u - x, v - y], "category_id": 7} for x, y, u, v in truth.tolist()]
+    diagnostics = Diagnostics(
+        SimpleNamespace(imgToAnns={3: annotations}), [7, 8], Setting("rank", StepSize(0.5, 0.25)), []
+    )
+    iou = ConfigDict(nms={"guide": "rank", "iou_threshold": 0.5}, refine={"pre_refine": 100})
+    head = SimpleNamespace(
+        test_cfg=ConfigDict(score_thr=0.05, iou=iou),
+        iou_head=SimpleNamespace(cast=lambda dtype: None),
+        refine=lambda features, kept, image, *, t, trace, **_: trace.extend([(kept.boxes, kept.ious)] * (t + 1)),
+    )
+    candidates = Candidates(boxes, scores, torch.zeros(5, dtype=torch.long), 1)
+
+    def keep(guide):
+        return suppress(candidates, ious, guide=guide)
+
+    diagnostics.add(head, [], [{"scale_factor": np.ones(4, np.float32)}], [3], candidates, ious, keep)
+    summary = diagnostics.summary()
+    assert summary["confidence"]["boxes"] == 4
+    after = summary["confidence_after_nms"]
+    assert after["boxes"] == 2
+    assert (after["class_score"]["pearson"], after["predicted_iou"]["pearson"]) == (-1, 1)
+    for name, expected in (("class_score", [0.81, 0.91]), ("predicted_iou", [0.71, 0.81])):
+        _, columns = np.nonzero(after[name]["histogram"])
+        assert sorted(columns) == [int(value / 0.025) for value in expected]
 
 
 def test_a_pass_over_the_tiny_suite(passed):
