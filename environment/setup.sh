@@ -91,7 +91,7 @@ make_venv() {
   "$python" -m venv "$venv"
 }
 install_torch() {
-  pip install --no-compile -c "$here/constraints.txt" torch torchvision numpy ninja wheel packaging setuptools
+  pip install -c "$here/constraints.txt" torch torchvision numpy ninja wheel packaging setuptools
 }
 build_mmcv() {
   # Unpacked once and built in place: an interrupted build keeps its finished object files.
@@ -108,7 +108,7 @@ build_mmcv() {
   rm -rf "$venv/build"
 }
 install_packages() {
-  pip install --no-compile --no-build-isolation -c "$here/constraints.txt" -r "$here/requirements.txt"
+  pip install --no-build-isolation -c "$here/constraints.txt" -r "$here/requirements.txt"
 }
 install_project() {
   pip install --no-build-isolation --no-deps --editable .

@@ -38,16 +38,16 @@ def registered_notes(results: Results, path: Path = REGISTERED) -> Sequence[str]
     if registration["suite"] != results.suite.name or not results.is_generated:
         return []
     found = differences(results, registration)
-    lines = [
+    return [
         f"Written down on {registration['date']}, before the run (`{path.relative_to(ROOT)}`): recipe "
-        f"`{registration['recipe']['hash']}`, the claims and their margins, the estimator, and how each choice was made. "
+        f"`{registration['recipe']['hash']}`, the claims and their margins, the estimator, and how each choice was "
+        "made. "
         + ("**This run is not the registered one:** " + "; ".join(found) + "." if found else "This run follows it."),
         f"**Estimator:** {registration['estimator']}",
         *(f"**{one['what']}:** {one['value']}. Chosen by {one['by']}." for one in registration["choices"]),
         *(_target(one) for one in registration["targets"]),
         *(f"**Deviation:** {text}" for text in registration["deviations"]),
     ]
-    return lines
 
 
 def differences(results: Results, registration: Mapping[str, Any]) -> list[str]:
@@ -73,9 +73,6 @@ def differences(results: Results, registration: Mapping[str, Any]) -> list[str]:
 def _target(one: Mapping[str, Any]) -> str:
     """A target of the recipe's choice, and what the baseline measured."""
     low, high = one.get("low"), one.get("high")
-    if low is None:
-        wanted = f"at most {high:g}"
-    else:
-        wanted = f"{low:g} to {high:g}"
+    wanted = f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
     met = (low is None or one["measured"] >= low) and one["measured"] <= high
     return f"**Target, {one['what']}:** {wanted}; measured {one['measured']:g}" + ("." if met else " – **missed**.")

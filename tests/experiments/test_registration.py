@@ -20,15 +20,16 @@ def suite():
 
 def test_the_recipe_is_the_registered_one(suite):
     assert recipe(suite) == REGISTERED["recipe"], (
-        "the recipe of experiments/shapes.yaml is not the registered one: a changed recipe needs a new dataset seed, a new "
-        "registration in experiments/preregistration.yaml (`python -m experiments.registration --suite …` prints the "
-        "recipe) and a new run"
+        "the recipe of experiments/shapes.yaml is not the registered one: a changed recipe needs a new dataset seed, a "
+        "new registration in experiments/preregistration.yaml (`python -m experiments.registration --suite …` prints "
+        "the recipe) and a new run"
     )
 
 
 def test_the_claims_are_the_registered_ones():
     assert sha256("reports/claims.yaml") == REGISTERED["claims_sha256"], (
-        "reports/claims.yaml was changed since it was registered: register it anew, with a new dataset seed and a new run"
+        "reports/claims.yaml was changed since it was registered: register it anew, with a new dataset seed and a new "
+        "run"
     )
 
 

@@ -22,15 +22,15 @@ from tests.experiments.data.shapes.blocks import BLOCK, generated_data
         ),
         (
             {"objects": [2.5, 4]},
-            r"dataset\.objects\.0: 2.5 is not of type 'integer'; expected 1 to 20; for example objects: \[4, 8\]",
+            r"dataset\.objects\.0: 2.5 is not of type 'integer'; expected 1 to 20; for example objects: \[3, 6\]",
         ),
-        ({"objects": 3}, r"dataset\.objects: 3 is not of type 'array'; for example objects: \[4, 8\]"),
+        ({"objects": 3}, r"dataset\.objects: 3 is not of type 'array'; for example objects: \[3, 6\]"),
         (
             {"sizes": [16, 200]},
             r"dataset\.sizes: expected two numbers, the smaller first, from 12 to 96 .*"
             r"got \[16, 200\]; for example sizes: \[12, 96\]",
         ),
-        ({"sizes": [2, 50]}, r"dataset\.sizes\.0: 2 is less than the minimum of 12; for example sizes: \[14, 44\]"),
+        ({"sizes": [2, 50]}, r"dataset\.sizes\.0: 2 is less than the minimum of 12; for example sizes: \[16, 44\]"),
         (
             {"classes": [4, 2]},
             r"dataset\.classes: expected two integers, the smaller first, got \[4, 2\]; for example classes: \[2, 4\]",
