@@ -105,7 +105,7 @@ def test_the_coco_suite_has_the_published_hyper_parameters():
         assert {key: head.roi_generator[key] for key in rois} == rois
         assert head.iou_head.fc_channels == [1024, 1024] and head.iou_head.in_channels == 256 * 49
         assert cfg.data.train.pipeline[2].img_scale == (1333, 800) and cfg.data.samples_per_gpu == 2
-    assert suite.seeds == (0,) and suite.scale == Scale(1.0, 1.0, 1.0, 1.0) and suite.pretraining is None
+    assert suite.seeds == (0,) and suite.scale == Scale(1.0, 1.0, 1.0, 1.0, 1.0) and suite.pretraining is None
 
 
 def test_the_base_is_mmdets_own_faster_rcnn():
@@ -161,6 +161,14 @@ def test_scale_maps_published_values():
     assert default_setting(cfg) == Setting("rank", StepSize(0.5, 0.25), 5)
 
 
+def test_per_iou_has_a_factor_of_its_own():
+    counts = {}
+    for scale in ({"rois": 0.1}, {"rois": 0.1, "rois_per_iou": 0.4}):
+        cfg = resolve_config(load_suite("experiments/shapes.yaml").changed(scale=scale), "max1000_lw5.0_periou30")
+        counts[len(scale)] = (cfg.model.roi_head.roi_generator.per_iou, cfg.model.roi_head.roi_generator.max_num)
+    assert counts == {1: (3, 100), 2: (12, 100)}
+
+
 def _suite_with_config(tmp_path, text):
     (tmp_path / "variant.py").write_text(text)
     variant = {"family": "baseline", "config": str(tmp_path / "variant.py")}
@@ -188,29 +196,17 @@ def test_test_settings_change_the_evaluation_but_not_the_training(tmp_path):
     assert config_hash(before) != config_hash(after)
 
 
-# of the first release: a result of one of these is not made again
-TRAINING_HASHES = {
-    "experiments/shapes.yaml": {
-        "faster_rcnn": "4cb0fe9a8786850e",
-        "samp1000_lw5.0": "41c68dbef354951c",
-        "samp1000_lw5.0_bce": "44e92df2a8385efe",
-        "max1000_lw5.0_periou30": "805047406ea9fc03",
-        "max1000_lw5.0_periou50": "b5b538626362dbe6",
-        "max1000_lw10.0_periou50": "f16318bd55918c52",
-        "pretraining": "cdec8bddabae5a37",
-    },
-    "experiments/coco.yaml": {
-        "faster_rcnn": "3e0e231fa1e22264",
-        "samp1000_lw5.0": "2e647bfaf370dcdb",
-        "samp1000_lw5.0_bce": "120ea10f0e571dfb",
-        "max1000_lw5.0_periou30": "310865556d01b1af",
-        "max1000_lw5.0_periou50": "70a8e93edab758bd",
-        "max1000_lw10.0_periou50": "1c0db6a55f60e48d",
-    },
+# of the first release: a result of one of these is not made again; those of `shapes` are in preregistration.yaml
+COCO_HASHES = {
+    "faster_rcnn": "3e0e231fa1e22264",
+    "samp1000_lw5.0": "2e647bfaf370dcdb",
+    "samp1000_lw5.0_bce": "120ea10f0e571dfb",
+    "max1000_lw5.0_periou30": "310865556d01b1af",
+    "max1000_lw5.0_periou50": "70a8e93edab758bd",
+    "max1000_lw10.0_periou50": "1c0db6a55f60e48d",
 }
 
 
-@pytest.mark.parametrize("path", TRAINING_HASHES)
-def test_trainings_of_the_first_release_stand(path):
-    suite = load_suite(path)
-    assert {v: training_hash(resolve_config(suite, v)) for v in suite.trained} == TRAINING_HASHES[path]
+def test_trainings_of_the_first_release_stand():
+    suite = load_suite("experiments/coco.yaml")
+    assert {v: training_hash(resolve_config(suite, v)) for v in suite.trained} == COCO_HASHES

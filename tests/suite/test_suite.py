@@ -27,7 +27,7 @@ def test_suites_of_the_project_are_valid(path):
 
 def test_defaults_are_filled_in():
     suite = check_suite({k: v for k, v in tiny().items() if k not in ("scale", "inference")})
-    assert suite.scale == Scale(loss_weight=1.0, smooth_l1_beta=1.0, rois=1.0, step_size=1.0)
+    assert suite.scale == Scale(loss_weight=1.0, smooth_l1_beta=1.0, rois=1.0, rois_per_iou=1.0, step_size=1.0)
     steps = tuple(StepSize(float(step), float(step)) for step in (0.5, 1, 2, 3))
     assert suite.inference == Inference(dict.fromkeys(("rank", "weight", "none"), steps), 5, 16)
     assert suite.sweep is None and suite.training.epochs is None

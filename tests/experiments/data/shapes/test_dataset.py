@@ -23,7 +23,6 @@ from experiments.data.shapes.split import (
 from suite.blocks import GeneratedSplit
 from suite.errors import SuiteError
 from suite.layout import DataFolder
-from suite.suite import load_suite
 from tests.experiments.data.shapes.blocks import BLOCK, generated_data
 
 
@@ -217,8 +216,3 @@ def test_split_fingerprint_is_what_decides(dataset):
     assert split_is_complete(DataFolder(dataset), "train", right)
     assert not split_is_complete(DataFolder(dataset), "train", other)
     assert not split_is_complete(DataFolder(dataset), "test", right)
-
-
-def test_the_fingerprint_of_the_projects_own_set():
-    own = load_suite("experiments/shapes.yaml").dataset
-    assert fingerprint(own) == "7c8cd540e092aba0a88ec7896fd386a18e323ed424bc9be96eb5e1242622fe34"
