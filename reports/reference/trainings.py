@@ -111,6 +111,11 @@ def read_trainings(path: Path) -> Trainings:
         MissingResult: no such file.
         ReportError: it is damaged, or has too few trainings of a variant.
     """
+    if not path.exists():
+        raise MissingResult(
+            f"{path}: no such file: there is no reference of this suite yet; run it with {FEWEST} seeds or more and "
+            "write one (`python -m reports.verify --record`)"
+        )
     data = read_json(path)
     keys = ("suite", "dataset_fingerprint", "config_hashes", "seeds", "made", "points")
     suite, fingerprint, configs, seeds, made, points = (need(data, key, path) for key in keys)
