@@ -20,7 +20,7 @@ from reports.statistics import LEVEL, Interval, Power, Term, estimate, holm
 from suite.errors import NotInSuite
 
 REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclusive"
-FEWER, SAME, MORE = "smaller", "yes", "larger"  # a published effect against one here
+SMALLER, WITHIN, LARGER = "smaller here", "within reach", "larger here"  # an effect beside the published one
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ def equivalence(claim: Claim, effect: Effect) -> str:
     margin = tolerance(wanted)
     low, high = (bound * claim.sign for bound in (bounds if claim.sign > 0 else bounds[::-1]))
     if high < wanted * claim.sign - margin:
-        return FEWER
-    return MORE if low > wanted * claim.sign + margin else SAME
+        return SMALLER
+    return LARGER if low > wanted * claim.sign + margin else WITHIN
 
 
 def power_of(verdict: Verdict) -> Power | None:

@@ -33,9 +33,8 @@ def summary(context: Context) -> list[str]:
     counts = {name: len(found) for name, found in by_verdict.items()}
     changed = sum(verdict.in_family != verdict.verdict for verdict in verdicts)
     lines = [
-        f"Of {len(verdicts)} published claims that this run can test, **{counts[REPRODUCED]} are reproduced"
-        f"{_scale(results)}, {counts[CONTRADICTED]} {_against(results)} and {counts[INCONCLUSIVE]} are inconclusive**. "
-        f"{SCOPE}",
+        f"Of {len(verdicts)} published claims that this run can test: **{counts[REPRODUCED]} reproduced{_scale(results)}, "
+        f"{counts[CONTRADICTED]} {_against(results)}, {counts[INCONCLUSIVE]} inconclusive**. {SCOPE}",
         f"Judged together, at 5 % over the whole family (Holm), {changed or 'none'} of these verdicts "
         f"{'becomes' if changed < 2 else 'become'} inconclusive.",
     ]
@@ -71,7 +70,7 @@ def _scale(results: Results) -> str:
 
 
 def _against(results: Results) -> str:
-    return "have the opposite sign here" if results.is_generated else "are contradicted"
+    return "with the opposite sign here" if results.is_generated else "contradicted"
 
 
 def _list(verdicts: Sequence[Verdict]) -> str:

@@ -42,7 +42,7 @@ def interval_text(claim: Claim, interval: Interval) -> str | None:
 
 def scoreboard(verdicts: Sequence[Verdict], published: Mapping[str, Published], results: Results) -> Table:
     """The claims: published effects, this run's with its interval, the verdicts, the size beside the published one."""
-    columns = ("metric", *published, "this run", "95 % interval", "verdict", "in the family", "as large as published")
+    columns = ("metric", *published, "this run", "95 % interval", "verdict", "in the family", "published size")
     rows = tuple(_row(verdict, results) for verdict in verdicts)
     return Table(CLAIMS.key, CLAIMS.title, _caption(verdicts, results), columns, rows, stub="claim")
 
@@ -63,7 +63,7 @@ def _row(verdict: Verdict, results: Results) -> Row:
     if verdict.in_family is not None:
         cells["in the family"] = Cell(verdict_text(verdict.in_family, results), **rest)
     if verdict.equivalent:
-        cells["as large as published"] = Cell(verdict.equivalent, **rest)
+        cells["published size"] = Cell(verdict.equivalent, **rest)
     label = claim.text if claim.is_published else f"{claim.text} (not a published claim)"
     return Row("", label, cells, emphasis=verdict.verdict == CONTRADICTED, key=claim.id)
 
@@ -80,7 +80,7 @@ def _caption(verdicts: Sequence[Verdict], results: Results) -> str:
     return text + (
         f"*Reproduced*: the whole interval lies on the claimed side of zero (or of a margin that the claim states); "
         f"*{word}*: on the other side; *inconclusive*: it contains zero. *In the family*: the same at 5 % over all "
-        "published claims together (Holm). *As large as published*: whether the interval reaches the reproduction's "
+        "published claims together (Holm). *Published size*: whether the interval reaches the reproduction's "
         "effect (the paper's where it has none) ± half of it, at least 0.2 points."
     )
 

@@ -233,7 +233,7 @@ def test_one_seed_says_so(copy):
     assert "are of one training each (seed 1): there are no intervals over trainings" in text
     assert "With one training of each variant no difference is decided" in text
     assert "- One training of each variant decides nothing" in text
-    assert "**0 are reproduced" in text
+    assert "**0 reproduced" in text
     assert " ± " not in text.replace(" ± half of it", "")
 
 
