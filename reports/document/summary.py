@@ -33,8 +33,9 @@ def summary(context: Context) -> list[str]:
     counts = {name: len(found) for name, found in by_verdict.items()}
     changed = sum(verdict.in_family != verdict.verdict for verdict in verdicts)
     lines = [
-        f"Of {len(verdicts)} published claims that this run can test: **{counts[REPRODUCED]} reproduced{_scale(results)}, "
-        f"{counts[CONTRADICTED]} {_against(results)}, {counts[INCONCLUSIVE]} inconclusive**. {SCOPE}",
+        f"Of {len(verdicts)} published claims that this run can test: **{counts[REPRODUCED]} reproduced"
+        f"{_scale(results)}, {counts[CONTRADICTED]} {_against(results)}, {counts[INCONCLUSIVE]} inconclusive**. "
+        f"{SCOPE}",
         f"Judged together, at 5 % over the whole family (Holm), {changed or 'none'} of these verdicts "
         f"{'becomes' if changed < 2 else 'become'} inconclusive.",
     ]
