@@ -12,12 +12,14 @@ import yaml
 
 from reports.errors import ReportError
 from reports.results.sides import Side
+from suite.files import digest
 
 FILE = Path(__file__).parent / "claims.yaml"
 Kind = Literal["difference", "each", "similar", "ratio", "correlation"]
 KINDS: tuple[Kind, ...] = ("difference", "each", "similar", "ratio", "correlation")
 LEAST_TOLERANCE = 0.2  # points of AP: what published effects differ by between paper and reproduction
 
+SAID = ("text", "short", "note", "adam")  # keys that decide nothing
 Cells = tuple[tuple[str, str], ...]  # pairs of published cells, table/row/column
 
 
@@ -69,6 +71,12 @@ def load_claims(path: Path = FILE) -> list[Claim]:
         ReportError: naming file, claim and key that is missing or wrong.
     """
     return [_claim(entry, path) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+
+
+def claims_digest(path: Path = FILE) -> str:
+    """Hash of everything in the claims that decides a verdict: all but what is said of them."""
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]
+    return digest([{key: value for key, value in entry.items() if key not in SAID} for entry in entries])
 
 
 def _claim(entry: Mapping[str, Any], path: Path) -> Claim:

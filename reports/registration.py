@@ -8,15 +8,14 @@ from typing import Any
 
 import yaml
 
-from reports.claims import FILE
+from reports.claims import claims_digest
 from reports.errors import ReportError
 from reports.results.collect import Results
 from reports.results.files import SHORT
-from suite.files import sha256
 from suite.suite import PRETRAINING, ROOT
 
 REGISTERED = ROOT / "experiments/preregistration.yaml"
-KEYS = ("suite", "date", "recipe", "claims_sha256", "estimator", "choices", "targets", "deviations")
+KEYS = ("suite", "date", "recipe", "claims", "estimator", "choices", "targets", "deviations")
 
 
 def load_registration(path: Path = REGISTERED) -> Mapping[str, Any]:
@@ -65,7 +64,7 @@ def differences(results: Results, registration: Mapping[str, Any]) -> list[str]:
     other |= set(recipe["trainings"]) - {PRETRAINING} - {str(run["variant"]) for run in runs}
     if other:
         found.append(f"trained otherwise or not at all: {', '.join(f'`{name}`' for name in sorted(other))}")
-    if sha256(FILE) != registration["claims_sha256"]:
+    if claims_digest() != registration["claims"]:
         found.append("the claims were changed since")
     return found
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from experiments.registration import main, recipe
-from suite.files import sha256
+from reports.claims import claims_digest
 from suite.suite import load_suite
 
 REGISTERED = yaml.safe_load(Path("experiments/preregistration.yaml").read_text())
@@ -27,7 +27,7 @@ def test_the_recipe_is_the_registered_one(suite):
 
 
 def test_the_claims_are_the_registered_ones():
-    assert sha256("reports/claims.yaml") == REGISTERED["claims_sha256"], (
+    assert claims_digest() == REGISTERED["claims"], (
         "reports/claims.yaml was changed since it was registered: register it anew, with a new dataset seed and a new "
         "run"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.claims import load_claims
+from reports.claims import claims_digest, load_claims
 from reports.errors import ReportError
 from reports.results.published import load_published
 
@@ -67,3 +67,10 @@ def test_a_claim_about_four_experiments_has_every_pair():
         "lambda/max1000_lw5.0_periou30/2",
         "lambda/max1000_lw5.0_periou30/1",
     )
+
+
+def test_what_is_registered_of_a_claim_is_what_decides_it(tmp_path):
+    registered = claims_digest(write(tmp_path / "claims.yaml"))
+    assert claims_digest(write(tmp_path / "claims.yaml", text="other", short="words", note="n")) == registered
+    for change in ({"expected": "'-'"}, {"metric": "AP50"}, {"margin": 0.1}, {"left": "{variant: c}"}):
+        assert claims_digest(write(tmp_path / "claims.yaml", **change)) != registered
