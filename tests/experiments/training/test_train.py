@@ -189,8 +189,9 @@ def test_what_makes_training_fast_changes_nothing_but_rounding(tiny_data, varian
     assert losses == pytest.approx(expected_losses, rel=1e-5)
     assert weights["backbone.layer1.0.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
     for name, expected in expected_gradients.items():
-        error = (gradients[name] - expected).norm() / expected.norm().clamp(min=1e-6)
-        assert error < 1e-3, name
+        error = (gradients[name] - expected).norm()
+        alone = 1e-5 * expected.numel() ** 0.5  # of a sum in float32 whose terms all but cancel
+        assert error < 1e-3 * expected.norm() + alone, name
         torch.testing.assert_close(weights[name], expected_weights[name], rtol=1e-5, atol=1e-6, msg=name)
 
 
