@@ -5,16 +5,16 @@ TRAIN = "python -m experiments.gpus 1 python -m experiments.train"
 START = ["results/tiny/data/dataset.json", "results/tiny/pretraining/checkpoint.pth"]
 TRAININGS = {
     "faster_rcnn": "95253b796bdcfc1e",
-    "samp1000_lw5.0": "3b178c6c75ccb80e",
-    "periou": "283a78deb517787c",
+    "samp1000_lw5.0": "8db88f20d5cee5c0",
+    "periou": "facd8872a27e122e",
 }
 OFF = "Setting(guide=None, step_size=None, num_steps=0)"
 RANK = "Setting(guide='rank', step_size=None, num_steps=0)"
 REFINED = "Setting(guide='rank', step_size=0.25, num_steps=2)"
 EVALUATIONS = {
     "faster_rcnn": ["3a6852639a55bf2f", OFF],
-    "samp1000_lw5.0": ["661b248afb7424c9", OFF, RANK, REFINED],
-    "periou": ["35a0d5eb0156aa32", OFF, RANK, REFINED],
+    "samp1000_lw5.0": ["e5bd557e4d5c3387", OFF, RANK, REFINED],
+    "periou": ["25d3c72611bd17ae", OFF, RANK, REFINED],
 }
 RUN = "results/tiny/runs/{variant}/seed0"
 SWEEP = "sweep.json trials.csv curves.csv profiles.csv importance.json best.json best.py best_variant.py best.yaml"
@@ -95,7 +95,7 @@ rule speed:
         suite=SUITE,
         content=[
             "3a6852639a55bf2f",
-            "661b248afb7424c9",
+            "e5bd557e4d5c3387",
             f"Row(key='faster_rcnn', variant='faster_rcnn', setting={OFF}, fc_dtype=None)",
             f"Row(key='branch_off', variant='samp1000_lw5.0', setting={OFF}, fc_dtype=None)",
             f"Row(key='nms', variant='samp1000_lw5.0', setting={RANK}, fc_dtype=None)",
@@ -114,7 +114,7 @@ rule sweep_worker:
         "results/tiny/sweep/workers/{worker}.json",
     params:
         suite=SUITE,
-        content="d9b31eab16eeda4e",
+        content="817ac526b4124926",
     shell:
         "touch {output}"
 
