@@ -40,5 +40,5 @@ def seeds_note(seeds: Sequence[int]) -> str:
 def whiskers_note(seeds: Sequence[int]) -> str:
     """What whiskers are."""
     if len(seeds) == 1:
-        return "One seed: no intervals."
-    return f"Whiskers are 95 % intervals over {len(seeds)} seeds."
+        return "One training of each variant: no intervals."
+    return f"Whiskers are 95 % intervals over {len(seeds)} trainings; those of differences cover the images, too."

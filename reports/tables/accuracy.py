@@ -130,7 +130,7 @@ def ablation_table(results: Results, published: Sources) -> Table:
         previous = side
         rows.append(Row("", label, cells, key=key))
     caption = (
-        "AP, AP50 and AP90 are of this run; *step* is the paired difference in AP to the row above, *total* to Faster "
+        "AP, AP50 and AP90 are of this run; *step* is the difference in AP to the row above, *total* to Faster "
         f"R-CNN. The last three rows are one checkpoint (`{IOUNET}`) under three inference settings; refinement at "
         f"{results.suite.scale.step(PAPER_STEP)}."
     )
@@ -207,7 +207,7 @@ def improved_table(results: Results, published: Sources) -> Table:
         rows.append(Row("", label, cells, key=key))
     first, then = (results.suite.scale.step(step) for step in (PAPER_STEP, IMPROVED_STEP))
     caption = (
-        "Each row adds to the one above; *gain* is the paired difference in AP to Faster R-CNN. "
+        "Each row adds to the one above; *gain* is the difference in AP to Faster R-CNN. "
         f"{first} first, then {then}. Not in the paper."
     )
     return Table(IMPROVED_TABLE.key, IMPROVED_TABLE.title, caption, columns, tuple(rows))
