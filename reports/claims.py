@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -16,7 +16,7 @@ from suite.files import digest
 
 FILE = Path(__file__).parent / "claims.yaml"
 Kind = Literal["difference", "each", "similar", "ratio", "correlation"]
-KINDS: tuple[Kind, ...] = ("difference", "each", "similar", "ratio", "correlation")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAST_TOLERANCE = 0.2  # points of AP: what published effects differ by between paper and reproduction
 
 SAID = ("text", "short", "note", "adam")  # keys that decide nothing
@@ -51,7 +51,6 @@ class Claim:
     population: str = ""
     note: str = ""
     adam: str = ""
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def is_published(self) -> bool:
@@ -94,7 +93,7 @@ def _claim(entry: Mapping[str, Any], path: Path) -> Claim:
         published = {key: _published(kind, entry, cells) for key, cells in entry["published"].items()}
     except (KeyError, TypeError, ValueError) as error:
         raise ReportError(f"{name}: {error}") from None
-    return Claim(kind=kind, expected=expected, published=published, raw=entry, **common, **own)
+    return Claim(kind=kind, expected=expected, published=published, **common, **own)
 
 
 def _contrast(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,16 @@ class Effect:
     published_sources: Mapping[str, tuple[Source, ...]]
     stale: bool = False
 
+    @property
+    def reference(self) -> float | None:
+        """The published effect that this one is set beside: the reproduction's, else the paper's."""
+        return self.published.get("reproduction", self.published.get("paper"))
+
+    @property
+    def reference_sources(self) -> tuple[Source, ...]:
+        """Where `reference` was printed."""
+        return self.published_sources.get("reproduction", self.published_sources.get("paper", ()))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -176,7 +186,7 @@ def tolerance(published: float) -> float:
 
 def equivalence(claim: Claim, effect: Effect) -> str:
     """Whether the interval reaches the published effect ± `tolerance`: of the reproduction, else of the paper."""
-    wanted = effect.published.get("reproduction", effect.published.get("paper"))
+    wanted = effect.reference
     bounds = effect.interval.bounds
     if wanted is None or bounds is None or not effect.interval.decides or claim.kind not in ("difference", "each"):
         return ""
@@ -189,7 +199,7 @@ def equivalence(claim: Claim, effect: Effect) -> str:
 
 def power_of(verdict: Verdict) -> Power | None:
     """What deciding an effect of the published size would take; None where that is no question."""
-    wanted = verdict.published.get("reproduction", verdict.published.get("paper"))
+    wanted = verdict.effect.reference
     if verdict.claim.kind != "difference" or not wanted or not verdict.interval.decides:
         return None
     return Power(verdict.interval, wanted)

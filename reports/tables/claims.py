@@ -9,7 +9,6 @@ from typing import Any
 from reports.claims import Claim
 from reports.results.collect import Results
 from reports.results.published import Published
-from reports.results.source import Source
 from reports.statistics import RESAMPLES, Design, Interval
 from reports.tables.table import Cell, Row, Table, TableEntry, digits_of, format_number, format_range
 from reports.verdicts import CONTRADICTED, Verdict, power_of
@@ -118,7 +117,7 @@ def power_table(verdicts: Sequence[Verdict], results: Results) -> Table | None:
             continue
         design, interval = power.design(), verdict.interval
         cells = {
-            "published effect": Cell(power.effect, kind="difference", sources=_origin(verdict)),
+            "published effect": Cell(power.effect, kind="difference", sources=verdict.effect.reference_sources),
             "half width here": Cell(interval.half_width, digits=2, seeds=interval.n, sources=verdict.sources),
             "trainings needed": Cell(_trainings(design, power.most), kind="text", sources=verdict.sources),
             "images needed": Cell(_images(design, results), kind="text", sources=verdict.sources),
@@ -132,12 +131,6 @@ def power_table(verdicts: Sequence[Verdict], results: Results) -> Table | None:
     )
     columns = ("published effect", "half width here", "trainings needed", "images needed")
     return Table(POWER.key, POWER.title, caption, columns, tuple(rows), stub="claim")
-
-
-def _origin(verdict: Verdict) -> tuple[Source, ...]:
-    """Where the published effect that `power_of` takes was printed."""
-    found = verdict.effect.published_sources
-    return found.get("reproduction", found.get("paper", ()))
 
 
 def _trainings(design: Design, most: int) -> str:

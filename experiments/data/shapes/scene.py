@@ -38,6 +38,10 @@ NEIGHBOUR_DISTANCE = (0.4, 0.9)  # of the two centres, times the object's size
 NEIGHBOUR_SIZE = (0.8, 1.25)  # times the object's size
 SAME_COLOUR = 0.6  # how often it has the object's colour
 
+ROUNDNESS = (0.0, 0.3)  # how far a shape is on its way to a disc
+AMBIGUOUS = 0.3  # share of the objects that are so far instead that their class is hard to tell:
+AMBIGUOUS_ROUNDNESS = (0.65, 0.95)
+
 # Hue in degrees, saturation and value. Every class has every colour: only its form tells it.
 PALETTE: tuple[tuple[float, float, float], ...] = (
     (3, 0.74, 0.88),
@@ -55,9 +59,6 @@ class Difficulty(NamedTuple):
     extra_objects: tuple[int, int]  # added to the (fewest, most) objects asked for
     size_factors: tuple[float, float]  # times the (smallest, largest) size asked for
     stretch: float  # largest ratio of the two axes of a shape before it is rotated
-    roundness: tuple[float, float]  # how far a shape is on its way to a disc
-    ambiguous: float  # share of the objects that are `ambiguous_roundness` far instead: their class is hard to tell
-    ambiguous_roundness: tuple[float, float]
     alpha: tuple[float, float]  # an object's colour over the background's; an occluder hides what is below at any alpha
     edge_blur: tuple[float, float]
     image_blur: tuple[float, float]
@@ -72,9 +73,6 @@ DIFFICULTIES = {
         extra_objects=(0, 0),
         size_factors=(1.0, 1.0),
         stretch=1.5,
-        roundness=(0.0, 0.3),
-        ambiguous=0.3,
-        ambiguous_roundness=(0.65, 0.95),
         alpha=(0.7, 1.0),
         edge_blur=(0.0, 0.8),
         image_blur=(0.0, 0.5),
@@ -87,9 +85,6 @@ DIFFICULTIES = {
         extra_objects=(1, 2),
         size_factors=(0.8, 1.2),
         stretch=1.8,
-        roundness=(0.0, 0.3),
-        ambiguous=0.3,
-        ambiguous_roundness=(0.65, 0.95),
         alpha=(0.45, 1.0),
         edge_blur=(0.0, 2.0),
         image_blur=(0.0, 1.2),
@@ -171,12 +166,12 @@ def _rounder(contours: list[Array], share: float) -> list[Array]:
     return [outer, *(c * (1 - share) for c in contours[1:])]
 
 
-def _random_contours(rng: np.random.Generator, category: str, size: float, look: Difficulty) -> list[Array]:
+def _random_contours(rng: np.random.Generator, category: str, size: float, stretch: float) -> list[Array]:
     """Contours of a stretched, rotated shape whose longer extent is ``size``, the corner of its box at the origin."""
-    axis = math.sqrt(look.stretch ** rng.uniform(-1, 1))
+    axis = math.sqrt(stretch ** rng.uniform(-1, 1))
     angle = rng.uniform(0, 2 * math.pi)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    roundness = look.ambiguous_roundness if rng.random() < look.ambiguous else look.roundness
+    roundness = AMBIGUOUS_ROUNDNESS if rng.random() < AMBIGUOUS else ROUNDNESS
     contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _rounder(_OUTLINES[category], rng.uniform(*roundness))]
     low, high = contours[0].min(0), contours[0].max(0)
     return [(c - low) * (size / (high - low).max()) for c in contours]
@@ -213,7 +208,7 @@ def _place_objects(
     image_size: int,
     count: int,
     sizes: tuple[float, float],
-    look: Difficulty,
+    stretch: float,
     classes: tuple[int, int],
     neighbours: float,
 ) -> tuple[list[_Placed], Array]:
@@ -230,7 +225,7 @@ def _place_objects(
             category = placed[beside].category
             size = float(np.clip(placed[beside].size * rng.uniform(*NEIGHBOUR_SIZE), *sizes))
         for _ in range(PLACEMENT_TRIES):
-            contours = _random_contours(rng, category, size, look)
+            contours = _random_contours(rng, category, size, stretch)
             corner = _corner(rng, contours[0].max(0), image_size, placed, beside)
             contours = [c + corner for c in contours]
             mask, full_area = _draw_mask(contours, image_size)
@@ -431,7 +426,9 @@ def render_scene(
     smallest, largest = (min(s * f, image_size) for s, f in zip(sizes, look.size_factors, strict=True))
     for _ in range(SCENE_TRIES):
         count = int(layout.integers(fewest, most, endpoint=True))
-        placed, owner = _place_objects(layout, image_size, count, (smallest, largest), look, classes, neighbours)
+        placed, owner = _place_objects(
+            layout, image_size, count, (smallest, largest), look.stretch, classes, neighbours
+        )
         annotations = _annotate(placed, owner) if len(placed) >= fewest else None
         if annotations is not None:
             return _draw(look_rng, image_size, placed, look), annotations
