@@ -81,15 +81,14 @@ def simulate(scenario: Scenario, trainings: int, spreads: str, repeats: int, see
         values = [rng.normal(0.0, scale, trainings) for scale in scales]
         error = rng.normal(0.0, scenario.images)
         for place, chosen in enumerate(compared):
-            terms = [
-                Term(values[v], None, sign, [values[u] for u in range(VARIANTS) if u != v])
-                for v, sign in zip(chosen, (1.0, -1.0), strict=False)
-            ]
-            first = Term(terms[0].values + error, np.tile(common, (trainings, 1)), peers=terms[0].peers)
-            rest = [Term(t.values, np.zeros((trainings, 2)), t.weight, t.peers) for t in terms[1:]]
-            interval = estimate([first, *rest])
+            terms: list[Term] = []
+            for v, sign in zip(chosen, (1.0, -1.0), strict=False):
+                peers = [values[u] for u in range(VARIANTS) if u != v]
+                shift, spread = (0.0, 0.0) if terms else (error, common)  # the images' error is the difference's, once
+                terms.append(Term(values[v] + shift, np.zeros((trainings, 2)) + spread, sign, peers))
+            interval = estimate(terms)
             own = interval.half_width or 0.0
-            before = _old_half_width([first, *rest], scenario.images)
+            before = _old_half_width(terms, scenario.images)
             for row, half in enumerate((own, before)):
                 hits[row, place] += abs(interval.mean) <= half
                 widths[row] += half
