@@ -175,11 +175,13 @@ class Inference:
 
     Attributes:
         step_sizes: NMS guide to the λ that its refinement is evaluated with, beside itself without refinement.
+        parts: NMS guide to the λ whose refinement is also evaluated in its two parts.
         num_steps: largest number of refinement steps.
         batch_size: images per forward pass.
     """
 
     step_sizes: Mapping[str, tuple[StepSize, ...]]
+    parts: Mapping[str, StepSize]
     num_steps: int
     batch_size: int
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from suite.settings import GUIDES
+from suite.settings import GUIDES, PARTS
 
 RECORD = "wandb_run.json"
 SUITE_FILE = "suite.yaml"
@@ -129,8 +129,8 @@ class EvaluationFolder(Folder):
 
     def setting_of(self, path: Path) -> str | None:
         """The setting that a file of this folder belongs to; None for a file of another kind."""
-        guides = "|".join(GUIDES)
-        found = re.fullmatch(rf"(off|(?:{guides})(?:_refine[0-9.e+-]+)?)(?:\.matches\.json\.gz|\.json)", path.name)
+        name = rf"off|(?:{'|'.join(GUIDES)})(?:_refine[0-9.e+-]+)?(?:_(?:{'|'.join(PARTS)}))?"
+        found = re.fullmatch(rf"({name})(?:\.matches\.json\.gz|\.json)", path.name)
         return found[1] if found else None
 
     def foreign(self) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GUIDES = ("rank", "weight", "none")  # what ranks boxes in NMS: those of `iounet.core.nms.iou_guided_nms`
+PARTS = ("movement", "score")  # of a refinement: the boxes it moves, and the scores it multiplies with their new IoUs
 DIGITS = 6  # significant ones of an actual λ: those of the file name, so that a name stands for one value
 
 
@@ -56,22 +57,25 @@ class Setting:
 
     Attributes:
         guide: one of `GUIDES`; None = the IoU branch is off.
-        step_size: of the refinement; None = no refinement.
-        num_steps: largest number of refinement steps; 0 without refinement.
+        step_size: of the refinement; None = no box is moved.
+        num_steps: largest number of refinement steps; 0 without a step size.
+        part: one of `PARTS`, if only that part of the refinement is done; the score alone has no step size.
     """
 
     guide: str | None = None
     step_size: StepSize | None = None
     num_steps: int = 0
+    part: str | None = None
 
     @property
     def name(self) -> str:
-        """`off`, `<guide>` or `<guide>_refine<actual λ>`: the stem of the setting's files."""
-        return setting_name(self.guide, None if self.step_size is None else self.step_size.actual)
+        """The stem of the setting's files: see `setting_name`."""
+        return setting_name(self.guide, None if self.step_size is None else self.step_size.actual, self.part)
 
 
-def setting_name(guide: str | None, actual: float | None = None) -> str:
-    """The name of a setting with this guide and this actual λ; see `Setting`."""
+def setting_name(guide: str | None, actual: float | None = None, part: str | None = None) -> str:
+    """`off`, `<guide>` or `<guide>_refine<actual λ>`, and `_<part>` if only a part of the refinement is done."""
     if guide is None:
         return "off"
-    return guide if actual is None else f"{guide}_refine{actual:g}"
+    moved = "" if actual is None else f"_refine{actual:g}"
+    return guide + moved + ("" if part is None else f"_{part}")

@@ -36,7 +36,7 @@ from suite.errors import NotInSuite, SuiteError
 from suite.layout import Layout
 from suite.reader import checked, read_yaml
 from suite.search import PARAMETERS
-from suite.settings import Setting, StepSize
+from suite.settings import PARTS, Setting, StepSize
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = ROOT / "experiments"  # where the project's own suites lie
@@ -116,13 +116,19 @@ class Suite:
         return [
             Setting(),
             *(s for guide, steps in self.inference.step_sizes.items() for s in self._guided(guide, steps)),
+            *(self._part(guide, part) for guide in self.inference.parts for part in PARTS),
         ]
 
     def _guided(self, guide: str, steps: Iterable[StepSize]) -> list[Setting]:
         return [Setting(guide), *(Setting(guide, step, self.inference.num_steps) for step in steps)]
 
-    def setting(self, guide: str | None, published: float | None = None) -> Setting:
-        """The setting with an NMS guide and a published λ.
+    def _part(self, guide: str, part: str) -> Setting:
+        if part == "score":
+            return Setting(guide, part=part)
+        return Setting(guide, self.inference.parts[guide], self.inference.num_steps, part)
+
+    def setting(self, guide: str | None, published: float | None = None, part: str | None = None) -> Setting:
+        """The setting with an NMS guide and a published λ, or a part of the refinement at this λ.
 
         Raises:
             NotInSuite: the suite evaluates no such setting.
@@ -134,6 +140,10 @@ class Suite:
         if published is None:
             return Setting(guide)
         wanted = self.scale.step(published)
+        if part is not None:
+            if self.inference.parts.get(guide) != wanted:
+                raise NotInSuite(f"{wanted} is not in inference.parts.{guide} of suite '{self.name}'")
+            return self._part(guide, part)
         for step in self.inference.step_sizes[guide]:
             if step.actual == wanted.actual:
                 return Setting(guide, step, self.inference.num_steps)
@@ -220,6 +230,7 @@ def _typed(raw: Mapping[str, Any]) -> Suite:
             step_sizes=MappingProxyType(
                 {guide: tuple(map(scale.step, steps)) for guide, steps in inference["step_sizes"].items()}
             ),
+            parts=MappingProxyType({guide: scale.step(step) for guide, step in inference["parts"].items()}),
             num_steps=inference["num_steps"],
             batch_size=inference["batch_size"],
         ),
@@ -324,6 +335,12 @@ def _check_step_sizes(suite: Suite, source: str) -> None:
             raise SuiteError(
                 f"{source}: inference.step_sizes.{guide} has two values that are both {twice.actual:g} here: "
                 "their results would have one name"
+            )
+    for guide, step in suite.inference.parts.items():
+        if step not in suite.inference.step_sizes.get(guide, ()):
+            raise SuiteError(
+                f"{source}: inference.parts.{guide} is {step.published:g}, which inference.step_sizes.{guide} "
+                "lacks: add it there, as the parts are shown beside the whole refinement"
             )
 
 

@@ -162,4 +162,5 @@ def _start(suite: Suite) -> str:
 def _shown(setting: Setting) -> str:
     """A setting as the first release printed it."""
     actual = None if setting.step_size is None else setting.step_size.actual
-    return f"Setting(guide={setting.guide!r}, step_size={actual!r}, num_steps={setting.num_steps!r})"
+    part = "" if setting.part is None else f", part={setting.part!r}"
+    return f"Setting(guide={setting.guide!r}, step_size={actual!r}, num_steps={setting.num_steps!r}{part})"

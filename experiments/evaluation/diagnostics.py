@@ -5,7 +5,7 @@ Shapes: K boxes, G ground-truth boxes of a batch, P boxes followed through a ref
 with the nearest ground truth of its class, the *true* IoU, is at least 0.5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from experiments.evaluation.batch import Batch
 from iounet.core.boxes import box_iou
-from iounet.models.detections import Candidates, Detections, rank_in_image, suppress
+from iounet.models.detections import rank_in_image, suppress
 from suite.settings import Setting, StepSize
 
 Array = NDArray[Any]
@@ -25,7 +26,8 @@ UNCHANGED = 0.005  # IoU: a smaller change is none
 TRUE_IOU_EDGES = np.linspace(0.5, 1, 11)
 DENSITY_EDGES = np.linspace(0.5, 1, 21), np.linspace(0, 1, 41)  # of the true IoU and of a confidence
 CHANGE_EDGES = np.linspace(-0.05, 0.05, 41)  # the outer bins also hold what lies beyond
-NMS = {"guided": "rank", "regular": "none", "no_nms": None}  # guide; None: nothing is suppressed
+GUIDED = "rank"
+NMS = {"guided": GUIDED, "regular": "none", "no_nms": None}  # guide; None: nothing is suppressed
 DIGITS = 5
 
 
@@ -56,29 +58,11 @@ class Diagnostics:
         self._steps: list[Array] = []
 
     @torch.no_grad()
-    def add(
-        self,
-        head: Any,
-        features: Sequence[Tensor],
-        metas: Sequence[dict[str, Any]],
-        image_ids: Sequence[int],
-        candidates: Candidates,
-        ious: Tensor,
-        keep: Callable[[str], tuple[Detections, Tensor]],
-    ) -> None:
-        """Adds a batch.
-
-        Args:
-            head: `IoURoIHead`; its test_cfg gives NMS and refinement.
-            features: of the batch.
-            metas: mmdet's, per image.
-            image_ids: per image.
-            candidates: `head.candidates` of the batch.
-            ious: `Tensor[K, C]`, of `head.score` of the candidates.
-            keep: guide to what `suppress` with the head's test_cfg gives.
-        """
-        cfg, classes = head.test_cfg, candidates.class_scores.shape[1]
-        factors = candidates.boxes.new_tensor(np.stack([meta["scale_factor"] for meta in metas]))
+    def add(self, batch: Batch, image_ids: Sequence[int]) -> None:
+        """Adds a batch; the test_cfg of its head gives NMS and refinement."""
+        candidates, ious, cfg = batch.candidates, batch.predicted.ious, batch.cfg
+        classes = candidates.class_scores.shape[1]
+        factors = candidates.boxes.new_tensor(np.stack([meta["scale_factor"] for meta in batch.metas]))
         truth, truth_keys = self._truth(image_ids, classes, candidates.boxes)
         self._images += len(image_ids)
         self._objects += len(truth)
@@ -92,7 +76,7 @@ class Diagnostics:
 
         all_boxes = {**cfg.iou.nms, "guide": "none", "iou_threshold": 1.0, "score_thr": cfg.score_thr}
         for name, guide in NMS.items():
-            kept, rows = suppress(candidates, ious, **all_boxes) if guide is None else keep(guide)
+            kept, rows = suppress(candidates, ious, **all_boxes) if guide is None else batch.kept(guide)
             image = candidates.image_index[rows]
             true, nearest = nearest_iou(kept.boxes / factors[image], image * classes + kept.labels, truth, truth_keys)
             positive = true >= POSITIVE
@@ -100,21 +84,17 @@ class Diagnostics:
             if name == "regular":
                 self._kept.append(_numpy(torch.stack([kept.scores, kept.ious, true])[:, positive]))
             if name == "guided":
-                matched = positive & (rank_in_image(image) < cfg.iou.refine.pre_refine)
-                self._follow(head, features, kept.take(matched), image[matched], factors, truth[nearest[matched]])
+                refined = rank_in_image(image) < cfg.iou.refine.pre_refine
+                self._follow(batch, positive[refined], factors[image[refined]], truth[nearest[refined]])
 
-    def _follow(
-        self, head: Any, features: Any, boxes: Detections, image_index: Tensor, factors: Tensor, target: Tensor
-    ) -> None:
-        """Refines P boxes with each λ; `target`, `Tensor[P, 4]`, is the ground truth of each."""
-        layers = head.iou_head.cast(head.test_cfg.iou.get("fc_dtype", "float32"))
+    def _follow(self, batch: Batch, positive: Tensor, factors: Tensor, target: Tensor) -> None:
+        """Follows the positive ones of P boxes with each λ; `target`, `Tensor[P, 4]`, is the ground truth of each."""
+        factors, target = factors[positive], target[positive]
         for step_size in self._step_sizes:
-            options = {**head.test_cfg.iou.refine, "lamb": step_size, "t": self._num_steps, "layers": layers}
-            trace: list[tuple[Tensor, Tensor]] = []
-            head.refine(features, boxes, image_index, **options, trace=trace)
-            states, predicted = (torch.stack(parts) for parts in zip(*trace, strict=True))
-            true = box_iou(states / factors[image_index], target)
-            self._ascents[step_size].append(_numpy(torch.stack([predicted, true])))
+            refine = {**batch.cfg.iou.refine, "lamb": step_size, "t": self._num_steps}
+            trace = batch.ascent(GUIDED, refine).trace
+            states, predicted = (torch.stack(parts)[:, positive] for parts in zip(*trace, strict=True))
+            self._ascents[step_size].append(_numpy(torch.stack([predicted, box_iou(states / factors, target)])))
             if step_size == self._step_size:
                 self._steps.append(_numpy((states[1:] != states[:-1]).any(-1).sum(0)))
 
@@ -134,7 +114,7 @@ class Diagnostics:
         """Everything of the module's docstring, as plain numbers and lists."""
         ascents = {step: np.concatenate(parts, axis=2) for step, parts in self._ascents.items()}
         return {
-            "setting": {"guide": "rank", "step_size": self._step_size, "num_steps": self._num_steps},
+            "setting": {"guide": GUIDED, "step_size": self._step_size, "num_steps": self._num_steps},
             "images": self._images,
             "objects": self._objects,
             "confidence": confidence_summary(*_confidences(self._confidence)),

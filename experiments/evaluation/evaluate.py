@@ -136,6 +136,7 @@ def _write_setting(
             "guide": setting.guide,
             "step_size": None if setting.step_size is None else setting.step_size.actual,
             "num_steps": setting.num_steps,
+            "part": setting.part,
         },
         "metrics": evaluation.metrics,
         "per_class": evaluation.per_class,

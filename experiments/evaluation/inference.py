@@ -1,10 +1,9 @@
 """Running a detector over a split in several inference settings at once.
 
-Features, proposals, R-CNN boxes and predicted IoUs are computed once per batch, NMS once per guide; only refinement is
-run per setting.
+Features, proposals, R-CNN boxes and predicted IoUs are computed once per batch, NMS once per guide, and a refinement
+once per guide and λ, whoever asks for it.
 """
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,9 +11,9 @@ import torch
 from mmcv import ConfigDict
 from mmcv.parallel import scatter
 
+from experiments.evaluation.batch import Batch
 from experiments.evaluation.diagnostics import Diagnostics
 from experiments.evaluation.metrics import DetectionColumns
-from iounet.models.detections import Detections, suppress
 from suite.settings import Setting
 
 
@@ -75,31 +74,20 @@ def _detect_batch(
 ) -> None:
     features = model.extract_feat(images)
     proposals = model.rpn_head.simple_test_rpn(features, metas)
-    head, cfg = model.roi_head, model.roi_head.test_cfg
-    candidates: Any = None
-    predicted: Any = None
-
-    @functools.cache
-    def keep(guide: str) -> tuple[Detections, torch.Tensor]:
-        return suppress(candidates, predicted.ious, **{**cfg.iou.nms, "guide": guide}, score_thr=cfg.score_thr)
-
-    if diagnostics is not None or any(setting.guide is not None for setting in settings):
-        layers = head.iou_head.cast(cfg.iou.get("fc_dtype", "float32"))
-        candidates = head.candidates(features, proposals, metas)
-        predicted = head.score(features, candidates, layers)
-    if diagnostics is not None:
-        diagnostics.add(head, features, metas, image_ids, candidates, predicted.ious, keep)
+    head = model.roi_head
+    guided = diagnostics is not None or any(setting.guide is not None for setting in settings)
+    together = Batch(head, features, proposals, metas) if guided else None
+    if diagnostics is not None and together is not None:
+        diagnostics.add(together, image_ids)
     for setting in settings:
-        own = test_cfg_of(cfg, setting, None)
-        if setting.guide is None:
+        own = test_cfg_of(head.test_cfg, setting, None)
+        if together is None or setting.guide is None:
             boxes, labels = head.simple_test_bboxes(features, metas, proposals, own, rescale=True)
-            rows = [(b[:, :4], b[:, 4], classes, None) for b, classes in zip(boxes, labels, strict=True)]
+            rows: list[Any] = [(b[:, :4], b[:, 4], classes, None) for b, classes in zip(boxes, labels, strict=True)]
         else:
-            options = {"refine": own.iou.get("refine"), "max_per_img": cfg.max_per_img}
-            detections = head.finish(features, candidates, predicted, keep(setting.guide), **options)
             rows = [
                 (d.boxes / d.boxes.new_tensor(meta["scale_factor"]), d.scores, d.labels, d.ious)
-                for d, meta in zip(detections, metas, strict=True)
+                for d, meta in zip(together.detections(own.iou), metas, strict=True)
             ]
         for image_id, row in zip(image_ids, rows, strict=True):
             _append(found[setting.name], image_id, category_ids, *row)
@@ -114,9 +102,13 @@ def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
     if setting.guide is not None:
         fc_dtype = fc_dtype or cfg.iou.get("fc_dtype", "float32")
         own.iou = ConfigDict(nms={**cfg.iou.nms, "guide": setting.guide}, fc_dtype=fc_dtype)
+        refine = ConfigDict(cfg.iou.get("refine") or {})
         if setting.step_size is not None:
-            refine = {**(cfg.iou.get("refine") or {}), "lamb": setting.step_size.actual, "t": setting.num_steps}
-            own.iou.refine = ConfigDict(refine)
+            own.iou.refine = ConfigDict(refine, lamb=setting.step_size.actual, t=setting.num_steps)
+        if setting.part == "movement":
+            own.iou.refine.use_iou_score = False
+        if setting.part == "score":
+            own.iou.refine = ConfigDict({"lamb": 0.5, **refine}, t=0, use_iou_score=True)
     return own
 
 

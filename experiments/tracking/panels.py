@@ -60,7 +60,7 @@ def lambda_curves(results: Mapping[str, Mapping[str, Any]]) -> Curves:
     curves: Curves = {}
     for result in results.values():
         setting, ap = result["setting"], result["metrics"]["AP"]
-        if setting["guide"] is not None and ap is not None:
+        if setting["guide"] is not None and setting.get("part") is None and ap is not None:
             curves.setdefault(setting["guide"], []).append((setting["step_size"] or 0.0, ap))
     return {guide: sorted(points) for guide, points in curves.items() if len(points) > 1}
 
@@ -128,9 +128,10 @@ def _predictions(
         if image in boxes and score >= SHOWN_SCORE and len(boxes[image]) < SHOWN:
             scores = {"class_score": score}
             if iou is not None:
-                # the score of a refined box is class score x IoU
-                refined = setting["step_size"] is not None
-                scores = {"class_score": min(1.0, score / iou) if refined and iou > 0 else score, "predicted_iou": iou}
+                # what refinement makes of a score is class score x IoU, unless it only moves boxes
+                part = setting.get("part")
+                rescored = part == "score" if part else setting["step_size"] is not None
+                scores = {"class_score": min(1.0, score / iou) if rescored and iou > 0 else score, "predicted_iou": iou}
             boxes[image].append(_box(box, category, labels, scores))
     return boxes
 

@@ -90,3 +90,38 @@ def rank_in_image(image_index: Tensor) -> Tensor:
     """``LongTensor[M]``: how many rows of the same image precede each row; the rows come image by image."""
     position = torch.arange(len(image_index), device=image_index.device)
     return position - torch.searchsorted(image_index, image_index)
+
+
+def in_order(detections: Detections, image_index: Tensor, *, rescore: bool) -> tuple[Detections, Tensor]:
+    """Detections image by image, highest score first; ``rescore`` multiplies the scores with the IoUs before.
+
+    Args:
+        detections: M boxes.
+        image_index: ``LongTensor[M]``.
+        rescore: whether to.
+
+    Returns:
+        The same M detections; and ``LongTensor[M]``, their images.
+    """
+    scores = detections.scores * detections.ious if rescore else detections.scores
+    order = scores.argsort(descending=True, stable=True)
+    order = order[image_index[order].argsort(stable=True)]
+    return detections._replace(scores=scores).take(order), image_index[order]
+
+
+def of_each_image(
+    detections: Detections, image_index: Tensor, num_images: int, max_per_img: int = 100
+) -> list[Detections]:
+    """The first detections of each image.
+
+    Args:
+        detections: M boxes image by image, highest score first.
+        image_index: ``LongTensor[M]``, ascending.
+        num_images: N.
+        max_per_img: largest number of detections per image; negative for all.
+    """
+    if 0 <= max_per_img < len(image_index):  # else there are no more of any image
+        first = rank_in_image(image_index) < max_per_img
+        detections, image_index = detections.take(first), image_index[first]
+    counts = image_index.bincount(minlength=num_images).tolist()
+    return [Detections(*fields) for fields in zip(*(field.split(counts) for field in detections), strict=True)]

@@ -19,7 +19,7 @@ from iounet.core.boxes import box_iou, clip_boxes
 from iounet.core.refine import refine_boxes
 from iounet.core.roi_generator import RoIGenerator
 from iounet.models._test_cfg import read_iou_cfg
-from iounet.models.detections import Candidates, Detections, rank_in_image, suppress
+from iounet.models.detections import Candidates, Detections, in_order, of_each_image, rank_in_image, suppress
 from iounet.models.iou_head import HiddenLayers, Prediction
 from iounet.models.prroi_extractor import PrRoIExtractor
 
@@ -246,7 +246,7 @@ class IoURoIHead(StandardRoIHead):
         refine: Mapping[str, Any] | None = None,
         max_per_img: int = 100,
     ) -> list[Detections]:
-        """From scored candidates to detections: NMS, then :meth:`finish`.
+        """From scored candidates to detections: NMS, :meth:`refine`, and the best of each image.
 
         Args:
             x: feature maps.
@@ -256,13 +256,13 @@ class IoURoIHead(StandardRoIHead):
             iou_threshold: NMS.
             guide: NMS.
             score_thr: NMS.
-            refine: see :meth:`finish`, also for the next.
-            max_per_img: of each image.
+            refine: keyword arguments of :meth:`refine`, or ``None`` for NMS only.
+            max_per_img: largest number of detections per image; negative for all.
 
         Returns:
             :class:`Detections` per image, highest score first.
         """
-        kept = suppress(
+        detections, rows = suppress(
             candidates,
             predicted.ious,
             multiclass=multiclass,
@@ -270,47 +270,40 @@ class IoURoIHead(StandardRoIHead):
             guide=guide,
             score_thr=score_thr,
         )
-        return self.finish(x, candidates, predicted, kept, refine=refine, max_per_img=max_per_img)
-
-    @torch.no_grad()
-    def finish(
-        self,
-        x: Sequence[Tensor],
-        candidates: Candidates,
-        predicted: Prediction,
-        kept: tuple[Detections, Tensor],
-        *,
-        refine: Mapping[str, Any] | None = None,
-        max_per_img: int = 100,
-    ) -> list[Detections]:
-        """What follows NMS: :meth:`refine`, then the best of each image.
-
-        Args:
-            x: feature maps.
-            candidates: of :meth:`candidates`.
-            predicted: of :meth:`score`.
-            kept: of :func:`iounet.models.detections.suppress`.
-            refine: keyword arguments of :meth:`refine`, or ``None`` for NMS only.
-            max_per_img: largest number of detections per image; negative for all.
-
-        Returns:
-            :class:`Detections` per image, highest score first.
-        """
-        detections, rows = kept
         image_index = candidates.image_index[rows]
         if refine is not None:
             hidden = [layer[rows] for layer in predicted.hidden]
             detections, image_index = self.refine(
                 x, detections, image_index, hidden=hidden, layers=predicted.layers, **refine
             )
-        if 0 <= max_per_img < len(image_index):  # else there are no more of any image
-            first = rank_in_image(image_index) < max_per_img
-            detections, image_index = detections.take(first), image_index[first]
-        counts = image_index.bincount(minlength=candidates.num_images).tolist()
-        return [Detections(*fields) for fields in zip(*(field.split(counts) for field in detections), strict=True)]
+        return of_each_image(detections, image_index, candidates.num_images, max_per_img)
 
     @torch.no_grad()
     def refine(
+        self,
+        x: Sequence[Tensor],
+        detections: Detections,
+        image_index: Tensor,
+        *,
+        use_iou_score: bool = True,
+        **movement: Any,
+    ) -> tuple[Detections, Tensor]:
+        """:meth:`move`, then the new order; the boxes that are not moved are dropped.
+
+        Args:
+            x: feature maps.
+            detections: M boxes image by image, highest score first.
+            image_index: ``LongTensor[M]``, ascending.
+            use_iou_score: multiply the scores with the IoUs predicted where the boxes end.
+            movement: other arguments of :meth:`move`.
+
+        Returns:
+            Detections image by image, highest score first, not clipped to the image; and ``LongTensor[M']``.
+        """
+        return in_order(*self.move(x, detections, image_index, **movement), rescore=use_iou_score)
+
+    @torch.no_grad()
+    def move(
         self,
         x: Sequence[Tensor],
         detections: Detections,
@@ -321,30 +314,29 @@ class IoURoIHead(StandardRoIHead):
         omega_1: float = 0.001,
         omega_2: float = -0.01,
         lamb: float = 0.5,
-        use_iou_score: bool = True,
         hidden: Sequence[Tensor] | None = None,
         layers: HiddenLayers | None = None,
         trace: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Detections, Tensor]:
-        """Refine the first boxes of each image; see :func:`iounet.core.refine_boxes`. The others are dropped.
+        """Move the first boxes of each image; see :func:`iounet.core.refine_boxes`. The others are dropped.
 
         Args:
             x: feature maps.
             detections: M boxes image by image, highest score first.
             image_index: ``LongTensor[M]``, ascending.
-            pre_refine: how many boxes of each image to refine.
+            pre_refine: how many boxes of each image to move.
             t: largest number of steps.
             omega_1: stop a box after a step that changes its IoU by less.
             omega_2: stop a box after a step that changes its IoU by less than this, downwards (negative).
             lamb: λ, the step size.
-            use_iou_score: multiply the scores with the IoUs predicted at the refined positions.
             hidden: ``Tensor[M, width]`` per layer, of the pass that predicted ``detections.ious``: it is then not
                 repeated for the first step.
             layers: of :meth:`IoUHead.cast`; ``None``: the head's own.
-            trace: see :func:`iounet.core.refine_boxes`; its rows are the first ``pre_refine`` rows of each image.
+            trace: see :func:`iounet.core.refine_boxes`; its rows are those of the result.
 
         Returns:
-            Detections image by image, highest score first, not clipped to the image; and ``LongTensor[M']``.
+            The first detections of each image in their order and with their scores: boxes where they end, not clipped
+            to the image, and the IoUs predicted there; and ``LongTensor[M']``, their images.
         """
         if len(image_index) > pre_refine:  # else there are no more of any image
             (first,) = torch.where(rank_in_image(image_index) < pre_refine)
@@ -389,10 +381,7 @@ class IoURoIHead(StandardRoIHead):
             )
         if trace is not None:
             trace.extend((state[:, 1:], predicted) for state, predicted in states)
-        scores = detections.scores * ious if use_iou_score else detections.scores
-        order = scores.argsort(descending=True, stable=True)
-        order = order[image_index[order].argsort(stable=True)]
-        return Detections(rois[:, 1:], scores, detections.labels, ious).take(order), image_index[order]
+        return Detections(rois[:, 1:], detections.scores, labels, ious), image_index
 
     def aug_test(self, *args: Any, **kwargs: Any) -> Any:
         """As in mmdet with the IoU branch off; not there with the branch on."""

@@ -95,7 +95,7 @@ class Place:
         keys = {"variant": variant, "seed": seed, "split": self.suite.report_split}
         check_place(data, path, {"suite": self.suite.name, **keys, "setting.name": setting.name})
         guide, step_size = need(data, "setting.guide", path), need(data, "setting.step_size", path)
-        described = setting_name(guide, step_size)
+        described = setting_name(guide, step_size, data["setting"].get("part"))
         if described != setting.name:
             raise ReportError(f"{path}: key 'setting' describes '{described}', not '{setting.name}'")
         check_dataset(data, path, "dataset_fingerprint", self.fingerprint)

@@ -23,17 +23,21 @@ class Side:
     Attributes:
         guide: NMS guide, or None when the IoU branch is off.
         step_size: published λ, or None without refinement.
+        part: what alone of the refinement is done (`suite.settings.PARTS`); None = all of it.
     """
 
     variant: str
     guide: str | None = None
     step_size: float | None = None
+    part: str | None = None
 
     @property
     def label(self) -> str:
         """Variant and setting, in published units."""
         parts = [self.variant, *([self.guide] if self.guide else [])]
-        return ", ".join(parts) + (f", λ = {self.step_size:g}" if self.step_size else "")
+        if self.step_size:
+            parts.append(f"λ = {self.step_size:g}")
+        return ", ".join([*parts, *([f"{self.part} only"] if self.part else [])])
 
     def setting(self, results: Results) -> str:
         """Name of the setting in this suite.
@@ -42,7 +46,15 @@ class Side:
             NotInSuite: the suite lacks the variant or the setting.
         """
         results.suite.require(self.variant)
-        return results.suite.setting(self.guide, self.step_size).name
+        return results.suite.setting(self.guide, self.step_size, self.part).name
+
+    def is_in(self, results: Results) -> bool:
+        """Whether the suite has the variant and the setting."""
+        try:
+            self.setting(results)
+        except NotInSuite:
+            return False
+        return True
 
     def evaluations(self, results: Results) -> dict[int, Mapping[str, Any]]:
         """The row of `Results.evaluations` for each seed of the suite.
@@ -75,6 +87,10 @@ ABLATION = (
     ("nms", "+ IoU-guided NMS", Side(IOUNET, "rank")),
     ("refine", "+ Refine", FIRST_VERSION),
 )
+PARTS = (
+    ("movement", "+ Refine, boxes only", Side(IOUNET, "rank", PAPER_STEP, "movement")),
+    ("score", "+ Refine, scores only", Side(IOUNET, "rank", PAPER_STEP, "score")),
+)
 IMPROVED = (
     ("faster_rcnn", "Faster R-CNN", BASELINE),
     ("first_version", "IoU-Net (first version)", FIRST_VERSION),
@@ -87,10 +103,5 @@ IMPROVED = (
 def headline(results: Results, variant: str) -> Side:
     """What stands for a variant: the branch off for a baseline, the paper's inference for an IoU-Net if it has it."""
     paper = Side(variant, "rank", PAPER_STEP)
-    if not results.suite.variants[variant].has_iou_branch:
-        return Side(variant)
-    try:
-        paper.setting(results)
-    except NotInSuite:
-        return Side(variant)
-    return paper
+    has_it = results.suite.variants[variant].has_iou_branch and paper.is_in(results)
+    return paper if has_it else Side(variant)

@@ -16,6 +16,7 @@ from reports.results.sides import (
     IMPROVED_STEP,
     IOUNET,
     PAPER_STEP,
+    PARTS,
     Side,
 )
 from reports.results.source import Source
@@ -116,24 +117,31 @@ def _training_rois(mapped: Mapping[str, Any]) -> str | None:
 
 
 def ablation_table(results: Results, published: Sources) -> Table:
-    """Faster R-CNN, IoUNet_RCNN, + IoU-guided NMS, + Refine."""
+    """Faster R-CNN, IoUNet_RCNN, + IoU-guided NMS, + Refine; and the two parts of the refinement, if they were run."""
     measured = ("AP", "AP50", "AP90")
     columns = ("paper AP", "reproduction AP", *measured, "step", "total")
+    sides = {key: side for key, _, side in ABLATION}
+    before = dict(zip(sides, [None, *sides.values()], strict=False)) | {key: sides["nms"] for key, _, _ in PARTS}
+    parts = PARTS if PARTS[0][2].is_in(results) else ()
     rows = []
-    previous: Side | None = None
-    for key, label, side in ABLATION:
-        cells = {f"{name} AP": published_cell(source, "ablation", key, "AP") for name, source in published.items()}
-        cells |= {metric: mean_cell(results, side, metric) for metric in measured}
-        if previous is not None:
+    for key, label, side in (*ABLATION, *parts):
+        cells = {metric: mean_cell(results, side, metric) for metric in measured}
+        if key in sides:
+            cells |= {f"{name} AP": published_cell(source, "ablation", key, "AP") for name, source in published.items()}
+        if (previous := before[key]) is not None:
             cells["step"] = difference_cell(results, side, previous, "AP")
             cells["total"] = difference_cell(results, side, BASELINE, "AP")
-        previous = side
         rows.append(Row("", label, cells, key=key))
     caption = (
         "AP, AP50 and AP90 are of this run; *step* is the difference in AP to the row above, *total* to Faster "
-        f"R-CNN. The last three rows are one checkpoint (`{IOUNET}`) under three inference settings; refinement at "
-        f"{results.suite.scale.step(PAPER_STEP)}."
+        f"R-CNN. All rows but the first are one checkpoint (`{IOUNET}`) under several inference settings; refinement "
+        f"at {results.suite.scale.step(PAPER_STEP)}."
     )
+    if parts:
+        caption += (
+            " The last two rows each do one half of the refinement, and their *step* is to IoU-guided NMS: boxes move "
+            "and keep their scores, or stay and have their scores multiplied by the predicted IoU."
+        )
     return Table(ABLATION_TABLE.key, ABLATION_TABLE.title, caption, columns, tuple(rows))
 
 

@@ -11,6 +11,8 @@ def test_names():
     assert Setting().name == setting_name(None) == "off"
     assert Setting("rank").name == "rank"
     assert Setting("weight", StepSize(2.0, 0.6), 5).name == "weight_refine0.6"
+    assert Setting("rank", StepSize(0.5, 0.15), 5, "movement").name == "rank_refine0.15_movement"
+    assert Setting("rank", part="score").name == "rank_score"
     assert [setting_name("weight", step) for step in (0.25, 1.0, 3)] == [
         "weight_refine0.25",
         "weight_refine1",

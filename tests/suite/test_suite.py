@@ -29,7 +29,7 @@ def test_defaults_are_filled_in():
     suite = check_suite({k: v for k, v in tiny().items() if k not in ("scale", "inference")})
     assert suite.scale == Scale(loss_weight=1.0, smooth_l1_beta=1.0, rois=1.0, rois_per_iou=1.0, step_size=1.0)
     steps = tuple(StepSize(float(step), float(step)) for step in (0.5, 1, 2, 3))
-    assert suite.inference == Inference(dict.fromkeys(("rank", "weight", "none"), steps), 5, 16)
+    assert suite.inference == Inference(dict.fromkeys(("rank", "weight", "none"), steps), {}, 5, 16)
     assert suite.sweep is None and suite.training.epochs is None
 
 
@@ -118,12 +118,26 @@ def test_the_setting_that_stands_for_a_published_one():
         suite.require("faster_rcnn", "other", "another")
 
 
+def test_the_parts_of_a_refinement():
+    inference = {"step_sizes": {"rank": [0.5, 2], "none": [2]}, "parts": {"rank": 0.5}, "num_steps": 3}
+    suite = check_suite({**tiny(), "inference": inference})
+    step = suite.scale.step(0.5)
+    movement = Setting("rank", step, 3, "movement")
+    assert suite.settings("samp1000_lw5.0")[-2:] == [movement, Setting("rank", part="score")]
+    assert suite.setting("rank", 0.5, "movement") == movement
+    assert suite.setting("rank", 0.5, "score").name == "rank_score"
+    with pytest.raises(NotInSuite, match=r"λ = 2 \(here 1\) is not in inference.parts.rank of suite 'tiny'"):
+        suite.setting("rank", 2.0, "movement")
+    with pytest.raises(SuiteError, match="inference.parts.none is 0.5, which inference.step_sizes.none lacks: add it"):
+        check_suite({**tiny(), "inference": {**inference, "parts": {"none": 0.5}}})
+
+
 def test_a_suite_of_the_first_release_keeps_its_settings():
     new = load_suite(SHAPES)
     actual = {guide: [step.actual for step in steps] for guide, steps in new.inference.step_sizes.items()}
     raw = {**new.raw, "inference": {"guides": actual, "num_steps": 5, "batch_size": 25}}
     old = check_suite(raw)
-    names = [setting.name for setting in new.settings("samp1000_lw5.0")]
+    names = [setting.name for setting in new.settings("samp1000_lw5.0") if setting.part is None]
     assert [setting.name for setting in old.settings("samp1000_lw5.0")] == names
     assert old.setting("rank", 2.0) == new.setting("rank", 2.0)
     assert check_suite(old.raw) == old, "read once more, it is in published units"

@@ -15,6 +15,7 @@ columns 8…19 are set gives x = 2.0 and w = 3.0.
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -38,9 +39,9 @@ NEIGHBOUR_DISTANCE = (0.4, 0.9)  # of the two centres, times the object's size
 NEIGHBOUR_SIZE = (0.8, 1.25)  # times the object's size
 SAME_COLOUR = 0.6  # how often it has the object's colour
 
-ROUNDNESS = (0.0, 0.3)  # how far a shape is on its way to a disc
-AMBIGUOUS = 0.3  # share of the objects that are so far instead that their class is hard to tell:
-AMBIGUOUS_ROUNDNESS = (0.65, 0.95)
+CLEAR = (0.0, 0.25)  # how far a shape is on its way to its class's twin
+AMBIGUOUS = 0.35  # share of the objects that are about half-way instead: their class is hard to tell
+HALFWAY = (0.4, 0.6)
 
 # Hue in degrees, saturation and value. Every class has every colour: only its form tells it.
 PALETTE: tuple[tuple[float, float, float], ...] = (
@@ -133,12 +134,13 @@ def _polar(radii: Array | float, count: int) -> Array:
     return np.stack([np.cos(angles), np.sin(angles)], 1) * np.broadcast_to(radii, count)[:, None]
 
 
-def _dense(contour: Array, count: int = 144) -> Array:
-    """As many points at equal distances along a closed contour."""
+def _radii(contour: Array, count: int = 288) -> Array:
+    """The distance from the origin of a contour that surrounds it, by angle."""
     closed = np.concatenate([contour, contour[:1]])
-    length = np.concatenate([[0.0], np.hypot(*np.diff(closed, axis=0).T).cumsum()])
-    at = np.linspace(0.0, length[-1], count, endpoint=False)
-    return np.stack([np.interp(at, length, closed[:, axis]) for axis in (0, 1)], 1)
+    dense = np.concatenate([np.linspace(a, b, 24, endpoint=False) for a, b in itertools.pairwise(closed)])
+    angle = np.arctan2(dense[:, 1], dense[:, 0])
+    at = 2 * math.pi * np.arange(count) / count
+    return np.interp(at, angle, np.linalg.norm(dense, axis=1), period=2 * math.pi)
 
 
 def _cross_vertices(arm: float) -> Array:
@@ -147,23 +149,27 @@ def _cross_vertices(arm: float) -> Array:
     return np.concatenate([corner @ np.linalg.matrix_power(quarter_turn, k).T for k in range(4)])
 
 
-# Contours of each class about the origin, by the even-odd rule.
-_OUTLINES: dict[str, list[Array]] = {
-    "circle": [_polar(1.0, 72)],
-    "square": [_dense(_rounded(_polar(1.0, 4), 0.12))],
-    "triangle": [_dense(_rounded(_polar(1.0, 3), 0.10))],
-    "star": [_dense(_rounded(_polar(np.array([1.0, 0.5] * 5), 10), 0.14))],
-    "cross": [_dense(_rounded(_cross_vertices(0.36), 0.18))],
-    "ring": [_polar(1.0, 72), _polar(0.56, 72)],
+# Of each class: the distance of its edge from the origin by angle, and the radius of its hole.
+_FORMS: dict[str, tuple[Array, float]] = {
+    "circle": (_radii(_polar(1.0, 72)), 0.0),
+    "square": (_radii(_rounded(_polar(1.0, 4), 0.12)), 0.0),
+    "triangle": (_radii(_rounded(_polar(1.0, 3), 0.10)), 0.0),
+    "star": (_radii(_rounded(_polar(np.array([1.0, 0.5] * 5), 10), 0.14)), 0.0),
+    "cross": (_radii(_rounded(_cross_vertices(0.36), 0.18)), 0.0),
+    "ring": (_radii(_polar(1.0, 72)), 0.56),
 }
-CATEGORIES = tuple(_OUTLINES)
+CATEGORIES = tuple(_FORMS)
+# What a class is mistaken for.
+_PAIRS = (("circle", "ring"), ("square", "cross"), ("triangle", "star"))
+_TWINS = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
 
 
-def _rounder(contours: list[Array], share: float) -> list[Array]:
-    """The contours on their way to a disc: 0 leaves a shape as it is, 1 makes every class a disc without a hole."""
-    radius = np.linalg.norm(contours[0], axis=1, keepdims=True)
-    outer = contours[0] * (1 - share + share * radius.mean() / radius)
-    return [outer, *(c * (1 - share) for c in contours[1:])]
+def _outline(category: str, share: float) -> list[Array]:
+    """Contours, by the even-odd rule, of a shape so far on its way to its twin: 0 its own form, 1 the twin's."""
+    (own, own_hole), (other, other_hole) = _FORMS[category], _FORMS[_TWINS[category]]
+    hole = (1 - share) * own_hole + share * other_hole
+    edge = _polar((1 - share) * own + share * other, len(own))
+    return [edge, _polar(hole, 72)] if hole else [edge]
 
 
 def _random_contours(rng: np.random.Generator, category: str, size: float, stretch: float) -> list[Array]:
@@ -171,8 +177,8 @@ def _random_contours(rng: np.random.Generator, category: str, size: float, stret
     axis = math.sqrt(stretch ** rng.uniform(-1, 1))
     angle = rng.uniform(0, 2 * math.pi)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    roundness = AMBIGUOUS_ROUNDNESS if rng.random() < AMBIGUOUS else ROUNDNESS
-    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _rounder(_OUTLINES[category], rng.uniform(*roundness))]
+    share = rng.uniform(*(HALFWAY if rng.random() < AMBIGUOUS else CLEAR))
+    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _outline(category, share)]
     low, high = contours[0].min(0), contours[0].max(0)
     return [(c - low) * (size / (high - low).max()) for c in contours]
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from experiments.config import default_setting, resolve_config
 from experiments.data.datasets import build_split
+from experiments.evaluation.batch import Batch
 from experiments.evaluation.diagnostics import (
     NMS,
     UNCHANGED,
@@ -22,7 +23,8 @@ from experiments.evaluation.diagnostics import (
 )
 from experiments.evaluation.inference import detect
 from experiments.models import build_model
-from iounet.models.detections import Candidates, suppress
+from iounet.models.detections import Candidates
+from iounet.models.iou_head import Prediction
 from suite.layout import DataFolder
 from suite.settings import Setting, StepSize
 
@@ -153,18 +155,18 @@ def test_confidence_after_nms_is_that_of_the_boxes_that_regular_nms_keeps():
     diagnostics = Diagnostics(
         SimpleNamespace(imgToAnns={3: annotations}), [7, 8], Setting("rank", StepSize(0.5, 0.25)), []
     )
-    iou = ConfigDict(nms={"guide": "rank", "iou_threshold": 0.5}, refine={"pre_refine": 100})
-    head = SimpleNamespace(
-        test_cfg=ConfigDict(score_thr=0.05, iou=iou),
-        iou_head=SimpleNamespace(cast=lambda dtype: None),
-        refine=lambda features, kept, image, *, t, trace, **_: trace.extend([(kept.boxes, kept.ious)] * (t + 1)),
-    )
+    refine = {"pre_refine": 100, "lamb": 0.25, "t": 5}
     candidates = Candidates(boxes, scores, torch.zeros(5, dtype=torch.long), 1)
-
-    def keep(guide):
-        return suppress(candidates, ious, guide=guide)
-
-    diagnostics.add(head, [], [{"scale_factor": np.ones(4, np.float32)}], [3], candidates, ious, keep)
+    head = SimpleNamespace(
+        test_cfg=ConfigDict(score_thr=0.05, iou=ConfigDict(nms={"iou_threshold": 0.5}, refine=refine)),
+        iou_head=SimpleNamespace(cast=lambda dtype: None),
+        candidates=lambda *_: candidates,
+        score=lambda *_: Prediction(ious, [], None),
+        move=lambda features, kept, image, *, t, trace, **_: (
+            trace.extend([(kept.boxes, kept.ious)] * (t + 1)) or (kept, image)
+        ),
+    )
+    diagnostics.add(Batch(head, [], [], [{"scale_factor": np.ones(4, np.float32)}]), [3])
     summary = diagnostics.summary()
     assert summary["confidence"]["boxes"] == 4
     after = summary["confidence_after_nms"]

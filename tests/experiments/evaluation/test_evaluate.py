@@ -35,7 +35,13 @@ def checkpoint(cfg, tiny_suite, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "setting",
-    [Setting(), Setting("rank"), Setting("weight", StepSize(0.25, 0.25), 2)],
+    [
+        Setting(),
+        Setting("rank"),
+        Setting("weight", StepSize(0.25, 0.25), 2),
+        Setting("rank", StepSize(0.125, 0.125), 1, "movement"),
+        Setting("rank", part="score"),
+    ],
     ids=lambda setting: setting.name,
 )
 def test_a_setting_gives_what_mmdets_own_testing_gives(cfg, checkpoint, tiny_data, setting):
@@ -69,7 +75,11 @@ def resolve_config_with(cfg, setting):
         del own.model.test_cfg.rcnn["iou"]
     else:
         own.model.test_cfg.rcnn.iou.nms["guide"] = setting.guide
-        if setting.step_size is None:
+        if setting.part is not None:
+            own.model.test_cfg.rcnn.iou.refine.use_iou_score = setting.part == "score"
+        if setting.part == "score":
+            own.model.test_cfg.rcnn.iou.refine.t = 0
+        elif setting.step_size is None:
             del own.model.test_cfg.rcnn.iou["refine"]
         else:
             own.model.test_cfg.rcnn.iou.refine.update(lamb=setting.step_size.actual, t=setting.num_steps)
