@@ -14,7 +14,7 @@ env: ## make .venv with everything (minutes the first time, nothing when nothing
 all: env ## the main job: the whole suite `shapes`, ends with results/shapes/report/README.md
 	snakemake all --cores
 
-quick: env ## the same with one seed and without the sweep; `make all` goes on from its results
+quick: env ## the same with one seed of three variants and without the sweep; `make all` goes on from its results
 	snakemake all --cores --configfile experiments/shapes.yaml experiments/quick.yaml
 
 plan: env ## what `make all` would run now, and how long it would take

@@ -88,14 +88,22 @@ def checked(data: Any, source: str) -> dict[str, Any]:
     """
     require_plain(data, source)
     data = json.loads(json.dumps(dict(data) if isinstance(data, Mapping) else data))
-    if isinstance(data, dict) and data.get("sweep", {}) is None:
-        del data["sweep"]  # a file laid over a suite can only set a key, not take it away
+    if isinstance(data, dict):
+        _take_away(data)
     schema = read_schema()
     errors = sorted(_DefaultsValidator(schema).iter_errors(data), key=lambda e: list(map(str, e.absolute_path)))
     if errors:
         lines = [f"  - {'.'.join(map(str, e.absolute_path)) or 'top level'}: {_message(e)}" for e in errors]
         raise SuiteError(f"{source} does not fit {SHOWN_AS}:\n" + "\n".join(lines))
     return data
+
+
+def _take_away(data: dict[str, Any]) -> None:
+    """A file laid over a suite can only set keys: null takes away the sweep, or a variant."""
+    if data.get("sweep", {}) is None:
+        del data["sweep"]
+    if isinstance(variants := data.get("variants"), dict):
+        data["variants"] = {name: entry for name, entry in variants.items() if entry is not None}
 
 
 def read_schema() -> dict[str, Any]:

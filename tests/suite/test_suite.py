@@ -81,11 +81,12 @@ def test_a_mistake_is_named(change, message):
         check_suite(tiny(**change), source="mine.yaml")
 
 
-def test_a_file_laid_over_a_suite_can_take_the_sweep_away():
-    over = yaml.safe_load(Path("experiments/quick.yaml").read_text())
-    suite = check_suite({**yaml.safe_load(SHAPES.read_text()), **over})
+def test_a_file_laid_over_a_suite_can_take_the_sweep_and_variants_away():
+    whole, over = yaml.safe_load(SHAPES.read_text()), yaml.safe_load(Path("experiments/quick.yaml").read_text())
+    suite = check_suite({**whole, **over, "variants": {**whole["variants"], **over["variants"]}})
     assert suite.sweep is None
     assert suite.seeds == (0,)
+    assert list(suite.variants) == ["faster_rcnn", "samp1000_lw5.0", "samp1000_lw5.0_bce"]
 
 
 def test_a_missing_suite_names_those_that_exist(tmp_path):

@@ -19,7 +19,7 @@ model = dict(
         dilations=(1, 1, 1),
         out_indices=(0, 1, 2),
         norm_cfg=dict(type="BN", requires_grad=True),
-        norm_eval=False,
+        norm_eval=True,  # the statistics of the start, as with ImageNet's on COCO; see pretraining.py
         style="pytorch",
     ),
     neck=dict(type="FPN", in_channels=[16, 32, 64], out_channels=channels, num_outs=3),

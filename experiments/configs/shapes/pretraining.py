@@ -1,5 +1,5 @@
-"""The shared start of every variant, as ImageNet weights are on COCO: Faster R-CNN on disjoint, harder images."""
+"""The shared start of every variant, as ImageNet weights are on COCO: Faster R-CNN on disjoint images."""
 
 _base_ = ["base.py"]
 data = dict(train=dict(ann_file="pretrain.json", img_prefix="pretrain/"))
-runner = dict(max_epochs=5)
+model = dict(backbone=dict(norm_eval=False))  # from random weights: there are no statistics yet

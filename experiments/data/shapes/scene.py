@@ -15,7 +15,6 @@ columns 8…19 are set gives x = 2.0 and w = 3.0.
 from __future__ import annotations
 
 import colorsys
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -39,9 +38,12 @@ NEIGHBOUR_DISTANCE = (0.4, 0.9)  # of the two centres, times the object's size
 NEIGHBOUR_SIZE = (0.8, 1.25)  # times the object's size
 SAME_COLOUR = 0.6  # how often it has the object's colour
 
-CLEAR = (0.0, 0.25)  # how far a shape is on its way to its class's twin
-AMBIGUOUS = 0.35  # share of the objects that are about half-way instead: their class is hard to tell
-HALFWAY = (0.4, 0.6)
+ROUNDNESS = (0.0, 0.3)  # how far a shape is on its way to a disc
+DISCS = 0.18  # share of the objects that are worn to a disc instead, or nearly, whatever their class:
+DISC_ROUNDNESS = (0.9, 1.0)
+FADING = 0.3  # share of the objects that fade towards one end: their class is clear, where they end is not
+FADE = 0.4  # part of the object's length over which it fades,
+FADE_TO = 0.08  # and how much of its colour is left at the end
 
 # Hue in degrees, saturation and value. Every class has every colour: only its form tells it.
 PALETTE: tuple[tuple[float, float, float], ...] = (
@@ -134,13 +136,12 @@ def _polar(radii: Array | float, count: int) -> Array:
     return np.stack([np.cos(angles), np.sin(angles)], 1) * np.broadcast_to(radii, count)[:, None]
 
 
-def _radii(contour: Array, count: int = 288) -> Array:
-    """The distance from the origin of a contour that surrounds it, by angle."""
+def _dense(contour: Array, count: int = 144) -> Array:
+    """As many points at equal distances along a closed contour."""
     closed = np.concatenate([contour, contour[:1]])
-    dense = np.concatenate([np.linspace(a, b, 24, endpoint=False) for a, b in itertools.pairwise(closed)])
-    angle = np.arctan2(dense[:, 1], dense[:, 0])
-    at = 2 * math.pi * np.arange(count) / count
-    return np.interp(at, angle, np.linalg.norm(dense, axis=1), period=2 * math.pi)
+    length = np.concatenate([[0.0], np.hypot(*np.diff(closed, axis=0).T).cumsum()])
+    at = np.linspace(0.0, length[-1], count, endpoint=False)
+    return np.stack([np.interp(at, length, closed[:, axis]) for axis in (0, 1)], 1)
 
 
 def _cross_vertices(arm: float) -> Array:
@@ -149,27 +150,23 @@ def _cross_vertices(arm: float) -> Array:
     return np.concatenate([corner @ np.linalg.matrix_power(quarter_turn, k).T for k in range(4)])
 
 
-# Of each class: the distance of its edge from the origin by angle, and the radius of its hole.
-_FORMS: dict[str, tuple[Array, float]] = {
-    "circle": (_radii(_polar(1.0, 72)), 0.0),
-    "square": (_radii(_rounded(_polar(1.0, 4), 0.12)), 0.0),
-    "triangle": (_radii(_rounded(_polar(1.0, 3), 0.10)), 0.0),
-    "star": (_radii(_rounded(_polar(np.array([1.0, 0.5] * 5), 10), 0.14)), 0.0),
-    "cross": (_radii(_rounded(_cross_vertices(0.36), 0.18)), 0.0),
-    "ring": (_radii(_polar(1.0, 72)), 0.56),
+# Contours of each class about the origin, by the even-odd rule.
+_OUTLINES: dict[str, list[Array]] = {
+    "circle": [_polar(1.0, 72)],
+    "square": [_dense(_rounded(_polar(1.0, 4), 0.12))],
+    "triangle": [_dense(_rounded(_polar(1.0, 3), 0.10))],
+    "star": [_dense(_rounded(_polar(np.array([1.0, 0.5] * 5), 10), 0.14))],
+    "cross": [_dense(_rounded(_cross_vertices(0.36), 0.18))],
+    "ring": [_polar(1.0, 72), _polar(0.56, 72)],
 }
-CATEGORIES = tuple(_FORMS)
-# What a class is mistaken for.
-_PAIRS = (("circle", "ring"), ("square", "cross"), ("triangle", "star"))
-_TWINS = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
+CATEGORIES = tuple(_OUTLINES)
 
 
-def _outline(category: str, share: float) -> list[Array]:
-    """Contours, by the even-odd rule, of a shape so far on its way to its twin: 0 its own form, 1 the twin's."""
-    (own, own_hole), (other, other_hole) = _FORMS[category], _FORMS[_TWINS[category]]
-    hole = (1 - share) * own_hole + share * other_hole
-    edge = _polar((1 - share) * own + share * other, len(own))
-    return [edge, _polar(hole, 72)] if hole else [edge]
+def _rounder(contours: list[Array], share: float) -> list[Array]:
+    """The contours on their way to a disc: 0 leaves a shape as it is, 1 makes every class a disc without a hole."""
+    radius = np.linalg.norm(contours[0], axis=1, keepdims=True)
+    outer = contours[0] * (1 - share + share * radius.mean() / radius)
+    return [outer, *(c * (1 - share) for c in contours[1:])]
 
 
 def _random_contours(rng: np.random.Generator, category: str, size: float, stretch: float) -> list[Array]:
@@ -177,8 +174,8 @@ def _random_contours(rng: np.random.Generator, category: str, size: float, stret
     axis = math.sqrt(stretch ** rng.uniform(-1, 1))
     angle = rng.uniform(0, 2 * math.pi)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    share = rng.uniform(*(HALFWAY if rng.random() < AMBIGUOUS else CLEAR))
-    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _outline(category, share)]
+    roundness = DISC_ROUNDNESS if rng.random() < DISCS else ROUNDNESS
+    contours = [(c * (axis, 1 / axis)) @ rotation.T for c in _rounder(_OUTLINES[category], rng.uniform(*roundness))]
     low, high = contours[0].min(0), contours[0].max(0)
     return [(c - low) * (size / (high - low).max()) for c in contours]
 
@@ -372,7 +369,10 @@ def _paint(
         shade += np.float32(rng.uniform(0.05, 0.13)) * np.clip(2 * np.sin(wave), -1, 1)
     elif kind < 0.6:  # mottled paper
         shade += np.float32(rng.uniform(0.03, 0.07)) * _smooth_noise(rng, size, max(size) // 4)
-    alpha = np.float32(rng.uniform(*look.alpha))
+    alpha: Array = np.full((1, 1, 1), rng.uniform(*look.alpha), np.float32)
+    if rng.random() < FADING:
+        along = _ramp(rng.uniform(0, 2 * math.pi), center, size) / np.float32(extent) + np.float32(0.5)
+        alpha = alpha * np.clip(along / np.float32(FADE), FADE_TO, 1)[..., None]
     paper = alpha * color * shade[..., None] + (1 - alpha) * behind
     region += cover[..., None] * (paper - region)
 

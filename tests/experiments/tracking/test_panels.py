@@ -16,6 +16,8 @@ def test_a_threshold_without_an_ap_has_no_point():
 
 def test_lambda_curves_start_at_no_refinement_and_go_up():
     results = {**RESULTS, "rank_refine0.25": result("rank", 0.25, 0.4375), "none": result("none", None, 0.1)}
+    results["rank_score"] = result("rank", None, 0.2)  # a part of a refinement is no λ
+    results["rank_score"]["setting"]["part"] = "score"
     assert panels.lambda_curves(results) == {"rank": [(0.0, 0.375), (0.25, 0.4375), (0.5, 0.5)]}
 
 
@@ -48,6 +50,14 @@ def test_predictions_carry_class_score_and_predicted_iou(samples):
     assert scores["rank"] == [{"class_score": 0.9, "predicted_iou": 0.8}]
     assert scores["rank_refine0.5"] == [{"class_score": 0.9, "predicted_iou": 0.8}], "its score is 0.72 = 0.9 x 0.8"
     assert samples[0]["predictions"]["rank"][0]["box_caption"] == "cat 0.90 0.80"
+
+
+@pytest.mark.parametrize(("part", "class_score"), [("movement", 0.72), ("score", 0.9)])
+def test_the_class_score_of_a_part_of_a_refinement(samples, tmp_path, part, class_score):
+    setting = {**RESULTS["rank_refine0.5"]["setting"], "part": part}
+    annotations, detections = read_json(tmp_path / "val.json"), read_json(tmp_path / "evaluation/detections.json.gz")
+    (box,) = panels.sample_images(annotations, tmp_path, detections, [setting])[0]["predictions"]["rank_refine0.5"]
+    assert box["scores"] == {"class_score": class_score, "predicted_iou": 0.8}
 
 
 def test_only_the_best_boxes_of_few_images_are_shown(samples, tmp_path):

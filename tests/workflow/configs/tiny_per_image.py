@@ -5,7 +5,6 @@ custom_imports = dict(imports=["iounet", "tests.experiments.training.per_image_d
 normalize = dict(type="Normalize", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 sampler = dict(type="PerImageSampler")
 model = dict(
-    backbone=dict(norm_eval=True),
     # RoIs in proportion to an image's objects: ranks differ in their number
     roi_head=dict(type="PerImageIoURoIHead", roi_generator=dict(per_iou=50, sample_num=None, max_num=4000)),
     test_cfg=dict(rcnn=dict(score_thr=0.01)),  # detections from the first epoch on
