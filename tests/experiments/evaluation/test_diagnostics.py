@@ -1,6 +1,7 @@
 """Diagnostics: the pure functions by hand, and one pass over the tiny suite."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,7 @@ from experiments.evaluation.inference import detect
 from experiments.models import build_model
 from iounet.models.detections import Candidates
 from iounet.models.iou_head import Prediction
+from iounet.models.iou_roi_head import IoURoIHead
 from suite.layout import DataFolder
 from suite.settings import Setting, StepSize
 
@@ -142,6 +144,19 @@ def test_a_pass_leaves_detections_alone(passed):
     assert {name: value.columns() for name, value in found.items()} == {
         name: value.columns() for name, value in again.items()
     }
+
+
+def test_a_refinement_is_computed_once(tiny_suite, tiny_data, monkeypatch):
+    cfg = resolve_config(tiny_suite, "samp1000_lw5.0")
+    model, dataset = build_model(cfg, initialize=True), build_split(cfg, DataFolder(tiny_data), "val")
+    own, larger = default_setting(cfg), StepSize(2.0, 1.0)
+    settings = [Setting("rank"), own, replace(own, part="movement"), Setting("none", own.step_size, own.num_steps)]
+    moved = []
+    move = IoURoIHead.move
+    monkeypatch.setattr(IoURoIHead, "move", lambda *a, **options: moved.append(options["lamb"]) or move(*a, **options))
+    diagnostics = Diagnostics(dataset.coco, dataset.cat_ids, own, [own.step_size, larger])
+    detect(model, dataset, settings, batch_size=len(dataset), diagnostics=diagnostics)
+    assert sorted(moved) == [0.25, 0.25, 1.0], "with the guide rank by two λ, with the guide none by one"
 
 
 def test_confidence_after_nms_is_that_of_the_boxes_that_regular_nms_keeps():
