@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify test test-slow test-slurm coco bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify reference test test-slow test-slurm coco bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -23,6 +23,10 @@ plan: env ## what `make all` would run now, and how long it would take
 verify: env ## run the suite; fail if its figures are not those of the reference, reports/reference/shapes.json
 	snakemake all --cores
 	python -m reports.verify --suite experiments/shapes.yaml --results results/shapes
+
+reference: env ## train and evaluate seeds 0 to 9, and record their figures as the reference of `make verify`
+	snakemake all --cores --until evaluate --configfile experiments/shapes.yaml experiments/reference.yaml
+	python -m reports.verify --record --suite results/shapes/suite.yaml --results results/shapes
 
 test: env ## all tests but those marked slow
 	pytest -m "not slow"
