@@ -35,7 +35,7 @@ def test_defaults_are_filled_in():
 
 def test_it_is_typed_and_frozen():
     suite = load_suite(SHAPES)
-    assert isinstance(suite.dataset, GeneratedData) and suite.dataset.splits["pretrain"].difficulty == "hard"
+    assert isinstance(suite.dataset, GeneratedData) and suite.dataset.splits["val"].images == 2000
     assert suite.variants["samp1000_lw5.0"].has_iou_branch and not suite.variants["faster_rcnn"].has_iou_branch
     assert suite.sweep is not None and suite.sweep.space["loss_weight"] == (1, 20)
     with pytest.raises(AttributeError):

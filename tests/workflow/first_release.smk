@@ -4,17 +4,17 @@ SUITE = "results/tiny/suite.yaml"
 TRAIN = "python -m experiments.gpus 1 python -m experiments.train"
 START = ["results/tiny/data/dataset.json", "results/tiny/pretraining/checkpoint.pth"]
 TRAININGS = {
-    "faster_rcnn": "95253b796bdcfc1e",
-    "samp1000_lw5.0": "8db88f20d5cee5c0",
-    "periou": "facd8872a27e122e",
+    "faster_rcnn": "a19596401406375e",
+    "samp1000_lw5.0": "674674bed996feca",
+    "periou": "41c808b6a3b866ab",
 }
 OFF = "Setting(guide=None, step_size=None, num_steps=0)"
 RANK = "Setting(guide='rank', step_size=None, num_steps=0)"
 REFINED = "Setting(guide='rank', step_size=0.25, num_steps=2)"
 EVALUATIONS = {
-    "faster_rcnn": ["3a6852639a55bf2f", OFF],
-    "samp1000_lw5.0": ["e5bd557e4d5c3387", OFF, RANK, REFINED],
-    "periou": ["25d3c72611bd17ae", OFF, RANK, REFINED],
+    "faster_rcnn": ["31ef5d4e0283ccb4", OFF],
+    "samp1000_lw5.0": ["6c927be8ce12bde3", OFF, RANK, REFINED],
+    "periou": ["a302f600509a6967", OFF, RANK, REFINED],
 }
 RUN = "results/tiny/runs/{variant}/seed0"
 SWEEP = "sweep.json trials.csv curves.csv profiles.csv importance.json best.json best.py best_variant.py best.yaml"
@@ -36,7 +36,7 @@ rule data:
     params:
         suite=SUITE,
         module="experiments.shapes",
-        fingerprint="0891b14fd29e505a250c7d1f3f4eab4b09a19e2fcf7068b0a83a84986a833cb6",
+        fingerprint="63a87c6044b9ddaf3b6238b6ab2a82a14e1028e1d0f3f504eed51c05a80ad7da",
     shell:
         "touch {output}"
 
@@ -51,7 +51,7 @@ rule pretraining:
     params:
         start=TRAIN,
         suite=SUITE,
-        config="011305a6f80def1d",
+        config="fabb2482dcf5fc10",
         seed=0,
     shell:
         "touch {output}"
@@ -94,8 +94,8 @@ rule speed:
     params:
         suite=SUITE,
         content=[
-            "3a6852639a55bf2f",
-            "e5bd557e4d5c3387",
+            "31ef5d4e0283ccb4",
+            "6c927be8ce12bde3",
             f"Row(key='faster_rcnn', variant='faster_rcnn', setting={OFF}, fc_dtype=None)",
             f"Row(key='branch_off', variant='samp1000_lw5.0', setting={OFF}, fc_dtype=None)",
             f"Row(key='nms', variant='samp1000_lw5.0', setting={RANK}, fc_dtype=None)",
@@ -114,7 +114,7 @@ rule sweep_worker:
         "results/tiny/sweep/workers/{worker}.json",
     params:
         suite=SUITE,
-        content="817ac526b4124926",
+        content="f641549eeae61cd2",
     shell:
         "touch {output}"
 

@@ -28,19 +28,19 @@ def test_what_snakemake_recorded_of_the_tests_suite(tiny):
     recorded = Jobs(tiny.changed(sweep=SWEEP)).recorded
     assert recorded.data() == {
         "maker": "experiments.shapes",
-        "fingerprint": "0891b14fd29e505a250c7d1f3f4eab4b09a19e2fcf7068b0a83a84986a833cb6",
+        "fingerprint": "63a87c6044b9ddaf3b6238b6ab2a82a14e1028e1d0f3f504eed51c05a80ad7da",
     }
     assert recorded.command() == COMMAND
     hashes = {variant: recorded.training(variant) for variant in tiny.trained}
     assert hashes == {
-        "faster_rcnn": "95253b796bdcfc1e",
-        "samp1000_lw5.0": "8db88f20d5cee5c0",
-        "pretraining": "011305a6f80def1d",
+        "faster_rcnn": "a19596401406375e",
+        "samp1000_lw5.0": "674674bed996feca",
+        "pretraining": "fabb2482dcf5fc10",
     }
     assert recorded.pretraining_seed() == 0
-    assert recorded.evaluation("faster_rcnn") == ["3a6852639a55bf2f", OFF]
+    assert recorded.evaluation("faster_rcnn") == ["31ef5d4e0283ccb4", OFF]
     refined = "Setting(guide='rank', step_size=0.25, num_steps=2)"
-    assert recorded.evaluation("samp1000_lw5.0") == ["e5bd557e4d5c3387", OFF, RANK, refined]
+    assert recorded.evaluation("samp1000_lw5.0") == ["6c927be8ce12bde3", OFF, RANK, refined]
     assert recorded.sweep() == recorded.evaluation("samp1000_lw5.0")
     rows = [
         f"Row(key='faster_rcnn', variant='faster_rcnn', setting={OFF}, fc_dtype=None)",
@@ -50,15 +50,15 @@ def test_what_snakemake_recorded_of_the_tests_suite(tiny):
         f"Row(key='refine_bfloat16', variant='samp1000_lw5.0', setting={refined}, fc_dtype='bfloat16')",
     ]
     timed = "{'rounds': 2, 'images': 2, 'device': 'cpu', 'threads': 1, 'fc_dtype': 'bfloat16'}"
-    assert recorded.speed() == ["3a6852639a55bf2f", "e5bd557e4d5c3387", *rows, timed]
+    assert recorded.speed() == ["31ef5d4e0283ccb4", "6c927be8ce12bde3", *rows, timed]
 
 
 def test_what_snakemake_recorded_of_the_embedded_suites():
     shapes = Jobs(load_suite("experiments/shapes.yaml")).recorded
-    assert shapes.sweep_worker() == "9dd0c468f30fecbd"
-    assert shapes.training("max1000_lw10.0_periou50") == "62a97eca4d844d36"
+    assert shapes.sweep_worker() == "c42a8278969c6add"
+    assert shapes.training("max1000_lw10.0_periou50") == "7d2f4d6fec8da84f"
     own = shapes.evaluation("samp1000_lw5.0")
-    assert own[0] == "2dcaeb014599cf91"
+    assert own[0] == "a2739befb5dff2d7"
     assert own[3:9] == [
         f"Setting(guide='rank', step_size={step}, num_steps=5)" for step in (0.15, 0.3, 0.6, 0.9, 1.5, 3.0)
     ]

@@ -39,7 +39,7 @@ NEIGHBOUR_SIZE = (0.8, 1.25)  # times the object's size
 SAME_COLOUR = 0.6  # how often it has the object's colour
 
 ROUNDNESS = (0.0, 0.3)  # how far a shape is on its way to a disc
-DISCS = 0.18  # share of the objects that are worn to a disc instead, or nearly, whatever their class:
+DISCS = 0.16  # share of the objects that are worn to a disc instead, or nearly, whatever their class:
 DISC_ROUNDNESS = (0.9, 1.0)
 FADING = 0.3  # share of the objects that fade towards one end: their class is clear, where they end is not
 FADE = 0.4  # part of the object's length over which it fades,

@@ -27,21 +27,23 @@ def hard():
 PINNED = {
     ("val", 1, "normal"): (
         [
-            ("ring", 39.5, 57.75, 34.5, 33.75),
-            ("triangle", 0.25, 7.75, 24.0, 25.0),
-            ("triangle", 76.75, 3.75, 19.25, 15.75),
+            ("square", 68.75, 8.0, 16.5, 12.75),
+            ("square", 52.25, 50.5, 24.5, 34.0),
+            ("square", 27.0, 47.75, 36.25, 37.5),
         ],
-        [[[233.9, 197.3, 95.0], [212.2, 173.5, 157.5]], [[173.9, 176.9, 166.1], [153.7, 161.2, 150.4]]],
+        [[[181.7, 213.4, 181.5], [166.7, 158.1, 171.5]], [[185.9, 214.3, 185.4], [166.3, 168.6, 167.7]]],
     ),
     ("pretrain", 7, "hard"): (
         [
-            ("circle", 10.25, 38.75, 17.0, 16.0),
-            ("star", 0.0, 51.0, 39.0, 27.0),
-            ("square", 8.0, 23.5, 21.0, 13.75),
-            ("square", 8.5, 6.0, 24.75, 20.75),
-            ("triangle", 60.75, 64.0, 35.25, 28.75),
+            ("triangle", 56.5, 23.0, 32.5, 29.5),
+            ("triangle", 76.0, 12.5, 14.25, 13.5),
+            ("star", 21.25, 39.0, 34.0, 29.75),
+            ("triangle", 79.25, 18.0, 16.75, 17.25),
+            ("ring", 7.25, 54.0, 31.75, 32.25),
+            ("star", 19.75, 65.0, 27.25, 24.5),
+            ("star", 37.25, 69.0, 33.0, 27.0),
         ],
-        [[[219.1, 160.8, 173.4], [202.3, 177.9, 204.6]], [[189.2, 175.2, 196.8], [197.8, 171.5, 151.5]]],
+        [[[193.5, 168.6, 180.5], [189.4, 169.0, 167.4]], [[204.5, 172.6, 173.7], [214.0, 209.2, 206.8]]],
     ),
 }
 
@@ -81,12 +83,19 @@ def test_boxes_are_tight_on_the_visible_masks(normal, hard):
             assert a.area <= a.bbox[2] * a.bbox[3]
 
 
-def test_boxes_are_tight_on_the_picture(monkeypatch):
-    # On unblurred images of one opaque object, strong colour (which a shadow does not change) is the object.
-    plain = DIFFICULTIES["normal"]._replace(
+@pytest.fixture
+def plain(monkeypatch):
+    """Unblurred images of opaque objects that do not fade, without strokes."""
+    look = DIFFICULTIES["normal"]._replace(
         noise=(0, 0), image_blur=(0, 0), edge_blur=(0, 0), strokes_behind=(0, 0), strokes_before=(0, 0), alpha=(1, 1)
     )
-    monkeypatch.setitem(DIFFICULTIES, "normal", plain)
+    monkeypatch.setitem(DIFFICULTIES, "normal", look)
+    monkeypatch.setattr(shapes_render, "FADING", 0)
+
+
+@pytest.mark.usefixtures("plain")
+def test_boxes_are_tight_on_the_picture():
+    # Strong colour, which a shadow does not change, is the object.
     errors = []
     for image, (a,) in scenes("picture", 60, objects=(1, 1)):
         values = image.astype(float)
@@ -190,6 +199,29 @@ def test_no_colour_tells_the_class(normal):
             table[distance.argmin(), CATEGORIES.index(a.category)] += 1
     assert (table.sum(1) > 100).all()  # every hue is seen
     assert table.max(1).sum() / table.sum() < 1 / len(CATEGORIES) + 0.06
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_shape_worn_to_a_disc_does_not_tell_its_class(category):
+    disc, *hole = shapes_render._rounder(shapes_render._OUTLINES[category], 1.0)
+    radius = np.linalg.norm(disc, axis=1)
+    np.testing.assert_allclose(radius, radius.mean())
+    assert not any(contour.any() for contour in hole)
+
+
+@pytest.mark.usefixtures("plain")
+def test_fading_hides_one_end_and_moves_no_box(monkeypatch):
+    boxes, colours = [], []
+    for share in (0, 1):
+        monkeypatch.setattr(shapes_render, "FADING", share)
+        images = scenes("fading", 30, objects=(1, 1))
+        masks = [cv2.resize(a.mask, (96, 96), interpolation=cv2.INTER_AREA) > 0 for _, (a,) in images]
+        boxes.append([a.bbox for _, (a,) in images])
+        colours.append(
+            np.mean([np.ptp(image, -1)[mask].mean() for (image, _), mask in zip(images, masks, strict=True)])
+        )
+    assert boxes[0] == boxes[1]
+    assert 0.6 < colours[1] / colours[0] < 0.95, "some of the colour is gone, not most of it"
 
 
 def overlaps_within_a_class(images, threshold=0.3):
