@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from suite.errors import SuiteError
-from suite.reader import read_yaml
+from suite.reader import laid_over, read_yaml
 from suite.suite import check_suite
 from workflow.jobs import Jobs
 
@@ -24,9 +24,10 @@ if not workflow.config_settings.configfiles:
 
 try:
     # Snakemake has read them, too, but of duplicate keys it takes the last
-    for file in workflow.config_settings.configfiles or [DEFAULT]:
+    files = workflow.config_settings.configfiles or [DEFAULT]
+    for file in files:
         read_yaml(Path(file))
-    jobs = Jobs(check_suite(config))
+    jobs = Jobs(check_suite(laid_over(config) if len(files) > 1 else config))
 except SuiteError as error:
     raise WorkflowError(str(error)) from None
 suite, layout = jobs.suite, jobs.layout

@@ -88,8 +88,6 @@ def checked(data: Any, source: str) -> dict[str, Any]:
     """
     require_plain(data, source)
     data = json.loads(json.dumps(dict(data) if isinstance(data, Mapping) else data))
-    if isinstance(data, dict):
-        _take_away(data)
     schema = read_schema()
     errors = sorted(_DefaultsValidator(schema).iter_errors(data), key=lambda e: list(map(str, e.absolute_path)))
     if errors:
@@ -98,12 +96,15 @@ def checked(data: Any, source: str) -> dict[str, Any]:
     return data
 
 
-def _take_away(data: dict[str, Any]) -> None:
-    """A file laid over a suite can only set keys: null takes away the sweep, or a variant."""
-    if data.get("sweep", {}) is None:
-        del data["sweep"]
-    if isinstance(variants := data.get("variants"), dict):
-        data["variants"] = {name: entry for name, entry in variants.items() if entry is not None}
+def laid_over(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite that several files were merged into, without what a later one sets to null: the sweep, or a variant.
+
+    A file that is laid over another can set keys only; in a suite of one file, null is a mistake.
+    """
+    kept = {key: value for key, value in data.items() if key != "sweep" or value is not None}
+    if isinstance(variants := kept.get("variants"), Mapping):
+        kept["variants"] = {name: entry for name, entry in variants.items() if entry is not None}
+    return kept
 
 
 def read_schema() -> dict[str, Any]:

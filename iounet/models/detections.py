@@ -93,12 +93,12 @@ def rank_in_image(image_index: Tensor) -> Tensor:
 
 
 def in_order(detections: Detections, image_index: Tensor, *, rescore: bool) -> tuple[Detections, Tensor]:
-    """Detections image by image, highest score first; ``rescore`` multiplies the scores with the IoUs before.
+    """Detections image by image, highest score first.
 
     Args:
         detections: M boxes.
         image_index: ``LongTensor[M]``.
-        rescore: whether to.
+        rescore: multiply the scores with the predicted IoUs first.
 
     Returns:
         The same M detections; and ``LongTensor[M]``, their images.

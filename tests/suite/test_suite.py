@@ -7,6 +7,7 @@ import yaml
 
 from suite.blocks import FolderData, GeneratedData, Inference, Scale
 from suite.errors import NotInSuite, SuiteError, exits_on_error
+from suite.reader import laid_over
 from suite.settings import Setting, StepSize
 from suite.suite import check_suite, load_suite
 
@@ -83,10 +84,13 @@ def test_a_mistake_is_named(change, message):
 
 def test_a_file_laid_over_a_suite_can_take_the_sweep_and_variants_away():
     whole, over = yaml.safe_load(SHAPES.read_text()), yaml.safe_load(Path("experiments/quick.yaml").read_text())
-    suite = check_suite({**whole, **over, "variants": {**whole["variants"], **over["variants"]}})
+    merged = {**whole, **over, "variants": {**whole["variants"], **over["variants"]}}
+    suite = check_suite(laid_over(merged))
     assert suite.sweep is None
     assert suite.seeds == (0,)
     assert list(suite.variants) == ["faster_rcnn", "samp1000_lw5.0", "samp1000_lw5.0_bce"]
+    with pytest.raises(SuiteError, match="variants.max1000_lw10.0_periou50: None is not of type 'object'"):
+        check_suite(merged)
 
 
 def test_a_missing_suite_names_those_that_exist(tmp_path):
