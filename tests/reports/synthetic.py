@@ -22,6 +22,8 @@ from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from suite.settings import PARTS
+
 CLASSES = ("circle", "square", "triangle")
 FINGERPRINT = "f" * 64
 VARIANTS = (
@@ -33,6 +35,7 @@ VARIANTS = (
     "max1000_lw10.0_periou50",
 )
 GUIDES, STEPS = ("rank", "weight", "none"), (0.25, 1.0, 2.0)  # actual λ
+PARTS_OF: tuple[float, ...] = ()  # actual λ of the guide rank that is also evaluated in its two parts
 FACTOR = 0.5  # published λ × factor = actual λ
 NAMES = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
 
@@ -211,10 +214,13 @@ def noise_of(variant: str, guide: str | None, step: float | None) -> float:
 
 
 def settings_of(variant: str) -> list[tuple[str, str | None, float | None]]:
+    """Name, guide and λ; the name alone tells a part of a refinement."""
     if variant == "faster_rcnn":
         return [("off", None, None)]
     refined = [(f"{guide}_refine{step:g}", guide, step) for guide in GUIDES for step in STEPS]
-    return [("off", None, None), *[(guide, guide, None) for guide in GUIDES], *refined]
+    parts = [(f"rank_refine{step:g}_movement", "rank", step) for step in PARTS_OF]
+    parts += [("rank_score", "rank", None) for _ in PARTS_OF]
+    return [("off", None, None), *[(guide, guide, None) for guide in GUIDES], *refined, *parts]
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -328,6 +334,7 @@ def make_evaluation(
                 "guide": guide,
                 "step_size": step,
                 "num_steps": 0 if step is None else 5,
+                "part": part if (part := name.rpartition("_")[2]) in PARTS else None,
             },
             "metrics": metrics,
             "per_class": {c: mean_precision(precision[:, :, k, 0, -1]) for k, c in enumerate(CLASSES)},

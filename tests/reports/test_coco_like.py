@@ -32,6 +32,7 @@ def folder(tmp_path_factory):
     own = load_suite(folder / "coco.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "STEPS", tuple(step.actual for step in own.inference.step_sizes["rank"]))
+        patch.setattr(synthetic, "PARTS_OF", tuple(step.actual for step in own.inference.parts.values()))
         synthetic.make_results(root, images=10, variants=tuple(SUITE["variants"]), seeds=tuple(SUITE["seeds"]))
     for path in root.rglob("*.json"):
         path.write_text(path.read_text().replace('"suite": "shapes"', '"suite": "coco"'))

@@ -91,6 +91,18 @@ def test_ablation_table(suite):
     assert columns["step"][0] is None
 
 
+def test_the_parts_of_the_refinement_are_set_beside_the_nms_before_it(suite):
+    parted = suite.changed(inference={**suite.raw["inference"], "parts": {"rank": 0.5}})
+    own = {"rank_refine0.25_movement": (72.0, 73.0, 74.0), "rank_score": (72.0, 72.0, 72.0)}
+    values = ABLATION | {("samp1000_lw5.0", name): value for name, value in own.items()}
+    rows = {row.key: row for row in ablation_table(results_of(values, parted), PUBLISHED).rows}
+    assert list(rows)[-3:] == ["refine", "movement", "score"]
+    nms = rows["nms"].cells["AP"].value
+    assert rows["movement"].cells["step"].value == pytest.approx(73.0 - nms)
+    assert rows["score"].cells["step"].value == pytest.approx(72.0 - nms)
+    assert "paper AP" not in rows["movement"].cells
+
+
 def test_step_size_table_keeps_every_lambda_of_both(suite):
     variants = list(PUBLISHED["reproduction"].table("lambda")["rows"])
     values = {(v, f"rank_refine{s}"): (70.0, 70.0, 70.0) for v in variants for s in ("0.25", "1", "2")}
