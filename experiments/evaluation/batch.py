@@ -48,7 +48,7 @@ class Batch:
         layers = head.iou_head.cast(self.cfg.iou.get("fc_dtype", "float32"))
         self.predicted = head.score(features, self.candidates, layers)
         self._kept: dict[str, tuple[Detections, Tensor]] = {}
-        self._ascents: dict[tuple[str, float, int], Ascent] = {}
+        self._ascents: dict[tuple[str, float | None, int], Ascent] = {}
 
     def kept(self, guide: str) -> tuple[Detections, Tensor]:
         """What NMS keeps: M detections, and `LongTensor[M]`, their rows among the candidates."""
@@ -59,7 +59,7 @@ class Batch:
 
     def ascent(self, guide: str, refine: Mapping[str, Any]) -> Ascent:
         """The refinement of what NMS keeps, by a `test_cfg.rcnn.iou.refine` that differs from the head's in λ and T."""
-        key = (guide, refine["lamb"], refine["t"])
+        key = (guide, refine.get("lamb"), refine["t"])  # none without a step
         if key not in self._ascents:
             detections, rows = self.kept(guide)
             options = {name: value for name, value in refine.items() if name != "use_iou_score"}

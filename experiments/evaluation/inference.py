@@ -108,7 +108,7 @@ def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
         if setting.part == "movement":
             own.iou.refine.use_iou_score = False
         if setting.part == "score":
-            own.iou.refine = ConfigDict({"lamb": 0.5, **refine}, t=0, use_iou_score=True)
+            own.iou.refine = ConfigDict(refine, t=0, use_iou_score=True)
     return own
 
 

@@ -120,15 +120,15 @@ def ablation_table(results: Results, published: Sources) -> Table:
     """Faster R-CNN, IoUNet_RCNN, + IoU-guided NMS, + Refine; and the two parts of the refinement, if they were run."""
     measured = ("AP", "AP50", "AP90")
     columns = ("paper AP", "reproduction AP", *measured, "step", "total")
-    sides = {key: side for key, _, side in ABLATION}
-    before = dict(zip(sides, [None, *sides.values()], strict=False)) | {key: sides["nms"] for key, _, _ in PARTS}
+    before: list[Side | None] = [None, *(side for _, _, side in ABLATION[:-1])]
     parts = PARTS if PARTS[0][2].is_in(results) else ()
+    before += [Side(IOUNET, "rank")] * len(parts)
     rows = []
-    for key, label, side in (*ABLATION, *parts):
+    for (key, label, side), previous in zip((*ABLATION, *parts), before, strict=True):
         cells = {metric: mean_cell(results, side, metric) for metric in measured}
-        if key in sides:
+        if side.part is None:
             cells |= {f"{name} AP": published_cell(source, "ablation", key, "AP") for name, source in published.items()}
-        if (previous := before[key]) is not None:
+        if previous is not None:
             cells["step"] = difference_cell(results, side, previous, "AP")
             cells["total"] = difference_cell(results, side, BASELINE, "AP")
         rows.append(Row("", label, cells, key=key))
