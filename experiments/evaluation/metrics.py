@@ -1,4 +1,4 @@
-"""Average precision by the COCO protocol, and the matches behind it. pycocotools does the matching."""
+"""Average precision by the COCO protocol, and the matches behind it."""
 
 import contextlib
 import io
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+
+from experiments.evaluation.matching import BoxEval
 
 AREAS = {"APs": "small", "APm": "medium", "APl": "large"}
 THRESHOLDS = {f"AP{t}": t / 100 for t in (50, 60, 70, 75, 80, 90)}
@@ -81,7 +82,7 @@ def evaluate_detections(ground_truth: COCO, detections: DetectionColumns, image_
     """
     _check_known("image", detections.image_id, image_ids)
     _check_known("category", detections.category_id, ground_truth.getCatIds())
-    coco_eval = COCOeval(ground_truth, _results(ground_truth, detections), "bbox")
+    coco_eval = BoxEval(ground_truth, _results(ground_truth, detections), "bbox")
     coco_eval.params.imgIds = list(image_ids)
     _leave_out_the_unused(coco_eval.params, ground_truth)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -111,7 +112,7 @@ def _leave_out_the_unused(params: Any, ground_truth: COCO) -> None:
     params.maxDets = [params.maxDets[-1]]
 
 
-def _matches(coco_eval: COCOeval) -> dict[str, Any]:
+def _matches(coco_eval: BoxEval) -> dict[str, Any]:
     params = coco_eval.params
     bits = 1 << np.arange(len(params.iouThrs))
     images, categories = len(params.imgIds), len(params.catIds)
