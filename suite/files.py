@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -50,6 +51,12 @@ def sha256(path: str | Path) -> str:
 def digest(value: Any) -> str:
     """Sha256 of a value's JSON; the order of keys counts."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def unused(path: Path) -> Path:
+    """The path if nothing is there, else the first of `<path>-2`, `<path>-3`, … where nothing is."""
+    names = (path.with_name(f"{path.name}-{number}") if number > 1 else path for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 @contextlib.contextmanager

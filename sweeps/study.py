@@ -10,23 +10,26 @@ keeps the others waiting for `JOURNAL_GRACE` seconds, then they go on.
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from suite.errors import SuiteError
 from suite.files import folder_lock
+from sweeps.database import connect, database, open_database, reports_failures
+from sweeps.journal import open_journal
 from sweeps.space import Search
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 JOURNAL_GRACE = 30
 MISSED_HEARTBEATS = 4
@@ -34,52 +37,44 @@ MISSED_HEARTBEATS = 4
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-def database() -> str | None:
-    """The database of the studies: OPTUNA_STORAGE; None for the journal file.
-
-    Raises:
-        SuiteError: it is not PostgreSQL.
-    """
-    url = os.environ.get("OPTUNA_STORAGE") or None
-    if url is not None and not url.startswith("postgresql"):
-        raise SuiteError(
-            f"OPTUNA_STORAGE names a database of kind '{url.split(':')[0]}'; "
-            "use postgresql+psycopg://user@host/name, or unset it for the journal file"
-        )
-    return url
-
-
 def open_storage(search: Search) -> BaseStorage:
     """The storage of the sweep's study.
 
     A journal file has no heartbeat: its workers, on one machine or on one file system, show that they live by a lock
     (see `owner`). A database has one.
+
+    Raises:
+        SuiteError: journal or database cannot be used.
     """
     url = database()
     if url is None:
-        journal = search.folder.journal
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        # not Optuna's default, a symbolic link: it never notices that a lock on a relative path is a leftover
-        lock = JournalFileOpenLock(str(journal), grace_period=JOURNAL_GRACE)
-        return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+        return open_journal(search.folder.journal, JOURNAL_GRACE)
     beat = search.options.heartbeat
-    return RDBStorage(url, heartbeat_interval=beat, grace_period=MISSED_HEARTBEATS * beat)
+    return open_database(url, heartbeat=beat, grace=MISSED_HEARTBEATS * beat)
 
 
 @contextmanager
 def exclusive(search: Search) -> Iterator[None]:
-    """Holds the study for this process, among all workers on all machines; ends with the process."""
+    """Holds the study for this process, among all workers on all machines; ends with the process.
+
+    Raises:
+        SuiteError: the database cannot be used.
+    """
     url = database()
     if url is None:
         with folder_lock(search.folder.turn):
             yield
         return
+    with connect(url) as connection, connection.begin():
+        _hold(connection, search.study)
+        yield
+
+
+@reports_failures
+def _hold(connection: Connection, study: str) -> None:
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("select pg_advisory_xact_lock(hashtext(:name))"), {"name": search.study})
-        yield
+    connection.execute(sqlalchemy.text("select pg_advisory_xact_lock(hashtext(:name))"), {"name": study})
 
 
 def owner(search: Search, number: int) -> Path:

@@ -26,6 +26,7 @@ from suite.search import PARAMETERS, SAMPLINGS
 from suite.settings import Setting
 from suite.suite import load_suite
 from sweeps import study as studies
+from sweeps.database import reports_failures
 from sweeps.importance import importance, variance_shares
 from sweeps.objective import train_trial
 from sweeps.space import SAMPLING, Search, actual_step, published_step
@@ -36,6 +37,7 @@ from sweeps.worker import identity_of
 INDEPENDENT = tuple(name for name in PARAMETERS if name not in SAMPLINGS)
 
 
+@reports_failures
 def summarise(search: Search, threads: int = 1) -> dict[str, Any]:
     """Logs the trials that were left unlogged, writes the files of the module's docstring, and logs its evaluations.
 
@@ -43,7 +45,7 @@ def summarise(search: Search, threads: int = 1) -> dict[str, Any]:
         What sweep.json says.
 
     Raises:
-        SuiteError: the study has no complete trial.
+        SuiteError: the study has no complete trial; journal or database cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     identity = identity_of(search)

@@ -20,6 +20,7 @@ from suite.errors import SuiteError, exits_on_error
 from suite.files import folder_lock, sha256, write_json
 from suite.suite import load_suite
 from sweeps import study as studies
+from sweeps.database import reports_failures
 from sweeps.objective import run_trial
 from sweeps.space import Search
 from sweeps.tracking import track_trial
@@ -43,10 +44,14 @@ def identity_of(search: Search) -> dict[str, Any]:
     return identity
 
 
+@reports_failures
 def work(search: Search, worker: int, threads: int = 1) -> list[int]:
     """Runs trials until as many are COMPLETE as the budget says. Returns the numbers of those run here.
 
     No trial is started that could exceed the budget: those that others are running count until they end.
+
+    Raises:
+        SuiteError: data or pretraining are missing; journal or database cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     identity = identity_of(search)
