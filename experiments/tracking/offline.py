@@ -14,7 +14,8 @@ from typing import Any
 
 from suite.files import atomic
 
-FILE_HEADER, BLOCK, PIECE_HEADER = 7, 32768, 7
+HEADER = b":W&B\xe1\xbe\x00"
+FILE_HEADER, BLOCK, PIECE_HEADER = len(HEADER), 32768, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 DATA = "/wandb/.data/"  # where artifacts are staged, below results/<suite>
 
@@ -24,9 +25,33 @@ def offline_runs(results: Path) -> list[Path]:
     return sorted(results.glob("*/wandb/offline-run-*"), key=lambda path: (path.name, path))
 
 
-def begun_runs(results: Path) -> list[Path]:
-    """Those of them that hold something: of a run that was killed at its start, nothing may have reached the disk."""
-    return [run for run in offline_runs(results) if any(run.glob("*.wandb")) and "id" in read_run(run)]
+def is_uploaded(run: Path) -> bool:
+    """Whether W&B's own marker says so."""
+    return any(run.glob("*.wandb.synced"))
+
+
+def sound_runs(results: Path) -> list[Path]:
+    """Those of them that can be uploaded whole, and those that were uploaded and can still be read."""
+    return [run for run in offline_runs(results) if (_begins(run) if is_uploaded(run) else damage(run) is None)]
+
+
+def damage(folder: Path) -> str | None:
+    """What a run lacks to be uploaded whole, be it that a kill or a power cut took it; None if it lacks nothing."""
+    try:
+        run = read_run(folder)
+        if "id" not in run:
+            return "its log is empty, or no log of W&B"
+        if not run["finished"]:
+            return "its log ends in the middle"
+        for path in run["files"]:
+            if not (folder / "files" / path).is_file():
+                return f"files/{path} is missing"
+        for artifact in run["artifacts"]:
+            for path in artifact["files"].values():
+                _find(folder, path)
+    except Exception as error:  # no log or several, no rights, what W&B's parser cannot read
+        return str(error) or type(error).__name__
+    return None
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -34,8 +59,12 @@ def read_run(folder: Path) -> dict[str, Any]:
 
     Returns:
         `id`, `name`, `project`, `group`, `job_type`, `tags`, `config`, `history` (one dict per step), `summary` (last
-        values), `metrics` (definitions by name or glob), `artifacts` (`name`, `type`, `aliases`, `files`) and
-        `finished`: whether it was ended, and not by an error. Of a run that was killed, what reached the disk.
+        values), `metrics` (definitions by name or glob), `artifacts` (`name`, `type`, `aliases`, `files`), `files`
+        (paths below the folder `files`) and `finished`: whether it was ended, and not by an error. Of a run that was
+        killed, what reached the disk.
+
+    Raises:
+        FileNotFoundError: there is no log, or more than one.
     """
     run: dict[str, Any] = {
         "history": [],
@@ -43,6 +72,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         "config": {},
         "metrics": {},
         "artifacts": [],
+        "files": [],
         "finished": False,
     }
     for data in _payloads(_log(folder).read_bytes()):
@@ -65,6 +95,8 @@ def read_run(folder: Path) -> dict[str, Any]:
             files = {entry.path: entry.local_path for entry in artifact.manifest.contents}
             entry = {"name": artifact.name, "type": artifact.type, "aliases": list(artifact.aliases), "files": files}
             run["artifacts"].append({**entry, "metadata": json.loads(artifact.metadata or "{}")})
+        elif kind == "files":
+            run["files"] += [file.path for file in record.files.files]
         elif kind == "exit":
             run["finished"] = record.exit.exit_code == 0
     return run
@@ -104,10 +136,7 @@ def relocate(folder: Path) -> bool:
         record = _parse(payload)
         changed = False
         for entry in record.artifact.manifest.contents if record.HasField("artifact") else ():
-            if entry.local_path and not Path(entry.local_path).is_file():
-                here = folder.parent.resolve() / ".data" / entry.local_path.rpartition(DATA)[2]
-                if not here.is_file():
-                    raise FileNotFoundError(f"{folder.name}: {entry.local_path} is gone, and {here} is not there")
+            if entry.local_path and (here := _find(folder, entry.local_path)) != Path(entry.local_path):
                 entry.local_path, changed = str(here), True
         payloads.append(record.SerializeToString() if changed else payload)
         moved = moved or changed
@@ -117,12 +146,33 @@ def relocate(folder: Path) -> bool:
     return moved
 
 
+def _find(folder: Path, path: str) -> Path:
+    """Where a staged file of a run is now: there, or here. Raises `FileNotFoundError`."""
+    if not path or Path(path).is_file():
+        return Path(path)
+    here = folder.parent.resolve() / ".data" / path.rpartition(DATA)[2]
+    if not here.is_file():
+        raise FileNotFoundError(f"{folder.name}: {path} is gone, and {here} is not there")
+    return here
+
+
+def _begins(folder: Path) -> bool:
+    """Whether a run's beginning can be read."""
+    try:
+        return "id" in read_run(folder)
+    except Exception:  # as in `damage`
+        return False
+
+
 def _name(folder: Path) -> str | None:
     """What a run is called, which stands at its log's beginning; None if that did not reach the disk."""
     for log in folder.glob("*.wandb"):
-        for record in map(_parse, _payloads(log.read_bytes())):
-            if record.HasField("run"):
-                return record.run.display_name
+        try:
+            for record in map(_parse, _payloads(log.read_bytes())):
+                if record.HasField("run"):
+                    return record.run.display_name
+        except Exception:  # as in `damage`
+            continue
     return None
 
 
@@ -145,22 +195,29 @@ def _parse(payload: bytes) -> Any:
 
 
 def _payloads(data: bytes) -> Iterator[bytes]:
-    """Whole records; one torn at the end of the file is left out."""
+    """Whole records, up to the end or to what is none: torn by a kill, zeroed by a power cut, not of W&B at all."""
+    if not data.startswith(HEADER):
+        return
     position, pieces = FILE_HEADER, b""
     while position + PIECE_HEADER <= len(data):
         left = BLOCK - position % BLOCK
         if left < PIECE_HEADER:
             position += left
             continue
-        length, kind = struct.unpack_from("<HB", data, position + 4)
+        checksum, length, kind = struct.unpack_from("<IHB", data, position)
         position += PIECE_HEADER
-        if position + length > len(data):
-            return
-        pieces += data[position : position + length]
+        piece = data[position : position + length]
         position += length
+        if checksum != _checksum(kind, piece):
+            return
+        pieces += piece
         if kind in (FULL, LAST):
             yield pieces
             pieces = b""
+
+
+def _checksum(kind: int, piece: bytes) -> int:
+    return zlib.crc32(piece, zlib.crc32(bytes([kind])))
 
 
 def _pack(payloads: list[bytes]) -> bytes:
@@ -175,8 +232,7 @@ def _pack(payloads: list[bytes]) -> bytes:
                 continue
             piece, payload = payload[: left - PIECE_HEADER], payload[left - PIECE_HEADER :]
             kind = (MIDDLE if begun else FIRST) if payload else (LAST if begun else FULL)
-            checksum = zlib.crc32(piece, zlib.crc32(bytes([kind])))
-            packed += struct.pack("<IHB", checksum, len(piece), kind) + piece
+            packed += struct.pack("<IHB", _checksum(kind, piece), len(piece), kind) + piece
             begun = True
             if not payload:
                 break

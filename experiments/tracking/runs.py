@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from experiments.tracking.offline import is_whole, named_runs, read_run, wait_until_whole
+from experiments.tracking import damaged
+from experiments.tracking.offline import damage, is_uploaded, is_whole, named_runs, read_run, wait_until_whole
+from experiments.tracking.telling import tell
 from suite import provenance, records
 from suite.files import folder_lock
 from suite.suite import Suite
@@ -113,24 +115,33 @@ def log(suite: Suite, stage: Stage, *, is_uploaded: bool = True) -> str:
     Returns:
         The run's id.
     """
-    with folder_lock(suite.layout.wandb / ".locks" / stage.name):
-        if known := stage.run_id:
+    wandb = suite.layout.wandb
+    with folder_lock(wandb / ".locks" / stage.name):
+        if known := logged_as(suite, stage):
             return known
         before = records.read_record(stage.record)
         claimed = records.claim(stage.record, stage.identity)
         if before is not None and not before.is_logged and before.run_id != claimed.run_id:
             for torn in _left_behind(suite, before.run_id):
                 if not is_whole(torn):
-                    shutil.rmtree(torn)
-        folder = _whole_run(suite, claimed.run_id) if claimed == before else None
-        if folder is None:
-            for torn in _left_behind(suite, claimed.run_id):
-                shutil.rmtree(torn)
-            folder = _write(suite, stage, claimed.run_id)
-        records.mark_as_logged(stage.record)
+                    damaged.set_aside(torn, "torn, and its stage has other results now")
+        with damaged.writing(wandb, claimed.run_id):
+            folder = _whole_run(suite, claimed.run_id) if claimed == before else None
+            if folder is None:
+                for torn in _left_behind(suite, claimed.run_id):
+                    damaged.set_aside(torn, damage(torn) or "it is not known to hold these results")
+                folder = _write(suite, stage, claimed.run_id)
+            records.mark_as_logged(stage.record)
+            damaged.mark_as_rewritten(wandb, claimed.run_id)
     if mode() == "online" and is_uploaded:
         _upload(folder)
     return claimed.run_id
+
+
+def logged_as(suite: Suite, stage: Stage) -> str | None:
+    """The id of the run that a stage is logged as; None if it is not, or if that run was damaged and set aside."""
+    known = stage.run_id
+    return None if known is None or damaged.awaits_rewriting(suite.layout.wandb, known) else known
 
 
 def run_of_first_release(suite: Suite, name: str, record: Path, **config: Any) -> str | None:
@@ -235,13 +246,6 @@ def environment(*without: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", *without)}
 
 
-def tell(text: str) -> None:
-    """Says on stderr, without the key, what W&B did not do."""
-    print(
-        "Weights & Biases: " + text.replace(os.environ.get("WANDB_API_KEY") or "\0", "***"), file=sys.stderr, flush=True
-    )
-
-
 def _write(suite: Suite, stage: Stage, run_id: str) -> Path:
     """Writes an offline run, whole or not at all. Returns its folder."""
     contents = stage.contents(run_id)
@@ -266,7 +270,8 @@ def _left_behind(suite: Suite, run_id: str) -> list[Path]:
 
 
 def _whole_run(suite: Suite, run_id: str) -> Path | None:
-    return next((folder for folder in _left_behind(suite, run_id) if is_whole(folder)), None)
+    found = _left_behind(suite, run_id)
+    return next((folder for folder in found if is_uploaded(folder) or damage(folder) is None), None)
 
 
 def _upload(run: Path) -> None:

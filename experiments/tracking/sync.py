@@ -1,9 +1,10 @@
 """Uploads the offline W&B runs below results/: `python -m experiments sync`, or `make sync`.
 
-First writes the runs of finished stages that have none (`experiments.tracking.track`), then uploads every run that is
-not yet there and adds the lineage that offline runs only name: dataset, checkpoint, evaluation, report. What is done is
-marked beside each run (`*.wandb.synced`, `lineage.json`): a second call uploads nothing, one after a broken upload goes
-on. Results that were copied here from another machine are uploaded alike.
+First sets damaged runs aside (`experiments.tracking.damaged`) and writes those of finished stages that have none
+(`experiments.tracking.track`), then uploads every run that is not yet there and adds the lineage that offline runs only
+name: dataset, checkpoint, evaluation, report. What is done is marked beside each run (`*.wandb.synced`,
+`lineage.json`): a second call uploads nothing, one after a broken upload goes on. Results that were copied here from
+another machine are uploaded alike.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tracking import runs as tracking
-from experiments.tracking.offline import begun_runs, read_run, relocate
+from experiments.tracking.damaged import is_being_written, is_rewritten, set_aside_damaged
+from experiments.tracking.offline import damage, is_uploaded, offline_runs, read_run, relocate, sound_runs
 from experiments.tracking.track import track_all
 from suite.files import write_json
 
@@ -28,11 +30,6 @@ API_SECONDS, INIT_SECONDS = 30, 60
 
 class SyncError(RuntimeError):
     """Runs that are not uploaded; the message says why and what to do."""
-
-
-def is_uploaded(run: Path) -> bool:
-    """Whether W&B's own marker says so."""
-    return any(run.glob("*.wandb.synced"))
 
 
 def upload(runs: Sequence[Path], project: str, entity: str | None, seconds: float | None) -> list[Path]:
@@ -47,6 +44,9 @@ def upload(runs: Sequence[Path], project: str, entity: str | None, seconds: floa
     waiting = [run for run in runs if not is_uploaded(run)]
     if not waiting:
         return []
+    for run in waiting:
+        if lacking := damage(run):
+            raise SyncError(f"{run}: {lacking}; `make sync` sets it aside and writes it again")
     for run in waiting:
         relocate(run)
     # `wandb sync` appends to a run that the server has; a curve that was streamed, or sent in part, is resumed instead
@@ -195,15 +195,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.run and not options.results.is_dir():
         parser.error(f"--results {options.results}: no such folder; it holds every suite's results")
     if options.list:
-        print(listing(begun_runs(options.results)))
+        print(listing(sound_runs(options.results)))
+        for line in damaged_lines(options.results):
+            print(line)
         return 0
     try:
         if options.run:
             runs = [options.run]
         else:
+            aside = [run for wandb in sorted(options.results.glob("*/wandb")) for run in set_aside_damaged(wandb)]
             if written := track_all(options.results):
                 print(f"{written} runs written of stages that finished untracked")
-            runs = begun_runs(options.results)
+            for run in aside:
+                if not is_rewritten(run):
+                    print(f"{run}: no finished stage below {options.results} is this run's: it is not written again")
+            runs = sound_runs(options.results)
         sent = upload(runs, options.project, options.entity, options.timeout)
         edges = 0
         if any(not (run / LINEAGE).is_file() for run in runs):
@@ -218,6 +224,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"{len(sent)} runs uploaded, {len(runs) - len(sent)} were there, {edges} lineage edges added")
     return 0
+
+
+def damaged_lines(results: Path) -> list[str]:
+    """What there is to say of each run that cannot be uploaded."""
+    lines = []
+    for run in offline_runs(results):
+        if not is_uploaded(run) and (lacking := damage(run)):
+            remedy = "is being written" if is_being_written(run) else "`make sync` sets it aside and writes it again"
+            lines.append(f"{run}: {lacking}; {remedy}")
+    return lines
 
 
 def listing(runs: Sequence[Path]) -> str:

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from experiments.finished import Finished
+from experiments.tracking.damaged import set_aside_damaged
 from experiments.tracking.data import data_stage
 from experiments.tracking.evaluation import evaluation_stage
 from experiments.tracking.report import report_stage
-from experiments.tracking.runs import Stage, log, mode, run_of_first_release, tell, tracks
+from experiments.tracking.runs import Stage, log, logged_as, mode, run_of_first_release, tell, tracks
 from experiments.tracking.speed import speed_stage
 from experiments.tracking.training import training_stage
 from experiments.tracking.trial import trial_stage
@@ -43,13 +44,14 @@ def track_finished(finished: Finished) -> str | None:
 
 
 def track(suite: Suite) -> int:
-    """Writes the runs that are missing of a suite's finished stages; says on stderr what could not be written.
+    """Writes the runs that are missing, or damaged, of a suite's finished stages; says on stderr what could not be.
 
     Returns:
         The number of runs that were written.
     """
     if mode() == "disabled":
         return 0
+    set_aside_damaged(suite.layout.wandb)
     return sum(_log_missing(suite, read) is not None for read in finished_stages(suite))
 
 
@@ -114,7 +116,7 @@ def stage_at(suite: Suite, path: Path) -> Reader:
 def _log_missing(suite: Suite, read: Reader) -> str | None:
     """Logs a stage that is not. Returns the run's id; None if nothing was logged."""
     stage = read()
-    return log(suite, stage) if stage.run_id is None else None
+    return log(suite, stage) if logged_as(suite, stage) is None else None
 
 
 def _claimed_trial(suite: Suite, path: Path) -> Stage:
