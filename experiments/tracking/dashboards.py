@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.speed.rows import timed_settings
-from experiments.tracking.runs import PROJECT, tell
+from experiments.tracking.runs import PROJECT
+from experiments.tracking.telling import tell
 from suite.errors import SuiteError, exits_on_error
 from suite.suite import Suite, load_suite
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.history import read_metrics
-from experiments.tracking import runs
+from experiments.tracking import runs, server
 from experiments.tracking.runs import Json
+from experiments.tracking.telling import tell
 from experiments.tracking.training import live_run, log_rows
 from suite import provenance, records
 from suite.layout import RunFolder
@@ -63,9 +64,14 @@ class Live:
 
     def __enter__(self) -> "Live":
         if self._is_on and runs.mode() == "online":
+            if reason := server.remembered(self._suite.layout.wandb):
+                self.failed = True
+                _tell_not_shown(reason)
+                return self
             run_id = records.claim(self._folder.record, self._identity).run_id
             run = runs.run_settings(self._suite, self._name, run_id, self._contents)
-            order = {"run": run, "patience": self._patience, "metrics": str(self._folder.metrics.resolve())}
+            paths = {"metrics": self._folder.metrics, "wandb": self._suite.layout.wandb}
+            order = {"run": run, "patience": self._patience, **{key: str(p.resolve()) for key, p in paths.items()}}
             command = [sys.executable, "-m", "experiments.tracking.live"]
             self._process = subprocess.Popen(
                 command, cwd=provenance.ROOT, env=runs.environment(), stdin=subprocess.PIPE, text=True
@@ -83,7 +89,8 @@ class Live:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            runs.tell("the server takes too long; nothing is lost, `make sync` uploads this run later")
+            server.remember(self._suite.layout.wandb, "the server takes too long")
+            tell("the server takes too long; nothing is lost, `make sync` uploads this run later")
         self.failed = self._process.returncode != 0
 
     def _send(self, line: str) -> None:
@@ -124,6 +131,10 @@ def main() -> int:
         ended.set()
 
     threading.Thread(target=listen, daemon=True).start()
+    folder = Path(order["wandb"])
+    if reason := server.unusable(folder):
+        _tell_not_shown(reason)
+        return 1
     try:
         import wandb
 
@@ -135,12 +146,15 @@ def main() -> int:
             return 1  # killed: the last step may still lack its validation, so it is not sent
         run.finish()
     except Exception as error:
-        runs.tell(
-            f"this training is not shown live ({type(error).__name__}: {error}); nothing is lost, "
-            "`make sync` uploads its run later"
-        )
+        reason = f"{type(error).__name__}: {error}"
+        server.remember(folder, reason)
+        _tell_not_shown(reason)
         return 1
     return 0
+
+
+def _tell_not_shown(reason: str) -> None:
+    tell(f"this training is not shown live ({reason}); nothing is lost, `make sync` uploads its run later")
 
 
 if __name__ == "__main__":

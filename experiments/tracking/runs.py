@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from experiments.tracking import damaged
+from experiments.tracking import damaged, server
 from experiments.tracking.offline import damage, is_uploaded, is_whole, named_runs, read_run, wait_until_whole
 from experiments.tracking.telling import tell
 from suite import provenance, records
@@ -164,6 +164,7 @@ def run_settings(suite: Suite, name: str, run_id: str, contents: Contents) -> di
     folder.mkdir(parents=True, exist_ok=True)
     for variable, below in (("WANDB_DATA_DIR", "data"), ("WANDB_CACHE_DIR", "cache"), ("WANDB_CONFIG_DIR", "config")):
         os.environ[variable] = str(folder / f".{below}")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's telemetry, for which an exit would wait 10 s
     commit = provenance.git_state()["git_commit"]
     family = contents.config["entry"]["family"] if "entry" in contents.config else None
     labels = [suite.name, family, commit and commit[:12], *contents.tags]
@@ -275,7 +276,10 @@ def _whole_run(suite: Suite, run_id: str) -> Path | None:
 
 
 def _upload(run: Path) -> None:
-    """Uploads one run in a process of its own, which is ended when its time is up."""
+    """Uploads one run in a process of its own, which is ended when its time is up; not if the server is of no use."""
+    if reason := server.unusable(run.parent):
+        _tell_not_uploaded(reason)
+        return
     command = [sys.executable, "-m", "experiments", "sync", "--run", str(run)]
     process = subprocess.Popen(
         command,
@@ -295,4 +299,9 @@ def _upload(run: Path) -> None:
         process.communicate()
         reason = f"no answer within {UPLOAD_SECONDS} s"
     if process.returncode:
-        tell(f"this run is not uploaded ({reason}); nothing is lost, `make sync` does it later")
+        server.remember(run.parent, reason)
+        _tell_not_uploaded(reason)
+
+
+def _tell_not_uploaded(reason: str) -> None:
+    tell(f"this run is not uploaded ({reason}); nothing is lost, `make sync` does it later")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tracking import runs as tracking
+from experiments.tracking import server
 from experiments.tracking.damaged import is_being_written, is_rewritten, set_aside_damaged
 from experiments.tracking.offline import damage, is_uploaded, offline_runs, read_run, relocate, sound_runs
 from experiments.tracking.track import track_all
@@ -79,6 +80,8 @@ def upload(runs: Sequence[Path], project: str, entity: str | None, seconds: floa
     left = [run for run in waiting if not is_uploaded(run)]
     if left:
         raise SyncError(f"{len(left)} of {len(waiting)} runs are not uploaded, {left[0].name} the first: {reason}")
+    for wandb in {run.parent for run in waiting}:
+        server.forget(wandb)
     return waiting
 
 
@@ -208,7 +211,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{written} runs written of stages that finished untracked")
             for run in aside:
                 if not is_rewritten(run):
-                    print(f"{run}: no finished stage below {options.results} is this run's: it is not written again")
+                    print(
+                        f"{run}: no finished stage below {options.results} is this run's, so it is not written again "
+                        "(`python -m sweeps.summary` writes those of a sweep's winner and default)"
+                    )
             runs = sound_runs(options.results)
         sent = upload(runs, options.project, options.entity, options.timeout)
         edges = 0

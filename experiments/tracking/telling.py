@@ -1,4 +1,4 @@
-"""How tracking speaks to its user: on stderr, a line at a time, without the key."""
+"""How tracking speaks to its user: on stderr, in one line, without the key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import sys
 
 
 def tell(text: str) -> None:
-    """Says on stderr, without the key, what W&B did not do."""
-    print(
-        "Weights & Biases: " + text.replace(os.environ.get("WANDB_API_KEY") or "\0", "***"), file=sys.stderr, flush=True
-    )
+    """Says what W&B did not do."""
+    print("Weights & Biases: " + without_key(" ".join(text.split())), file=sys.stderr, flush=True)
+
+
+def without_key(text: str) -> str:
+    """A text in which the key is starred out."""
+    return text.replace(os.environ.get("WANDB_API_KEY") or "\0", "***")

@@ -17,8 +17,9 @@ from experiments.tracking.damaged import set_aside_damaged
 from experiments.tracking.data import data_stage
 from experiments.tracking.evaluation import evaluation_stage
 from experiments.tracking.report import report_stage
-from experiments.tracking.runs import Stage, log, logged_as, mode, run_of_first_release, tell, tracks
+from experiments.tracking.runs import Stage, log, logged_as, mode, run_of_first_release, tracks
 from experiments.tracking.speed import speed_stage
+from experiments.tracking.telling import tell
 from experiments.tracking.training import training_stage
 from experiments.tracking.trial import trial_stage
 from suite import records
