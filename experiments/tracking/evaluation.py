@@ -12,6 +12,7 @@ from experiments.tracking.references import checkpoint_artifact, dataset_artifac
 from experiments.tracking.runs import Contents, Json, Stage, log, log_artifact, tracks
 from experiments.tracking.training import training_config
 from suite.files import read_json
+from suite.images import read_image
 from suite.layout import EvaluationFolder
 from suite.records import FIRST_RELEASE
 from suite.suite import Suite
@@ -115,7 +116,7 @@ def _samples(suite: Suite, folder: EvaluationFolder, split: str, settings: Seque
     for sample in samples:
         shown = {"ground_truth": sample["ground_truth"], **sample["predictions"]}
         images = [
-            wandb.Image(str(sample["path"]), boxes={kind: {"box_data": boxes, "class_labels": sample["labels"]}})
+            wandb.Image(read_image(sample["path"]), boxes={kind: {"box_data": boxes, "class_labels": sample["labels"]}})
             for kind, boxes in shown.items()
         ]
         table.add_data(sample["id"], *images)

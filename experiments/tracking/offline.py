@@ -50,7 +50,7 @@ def damage(folder: Path) -> str | None:
             for path in artifact["files"].values():
                 _find(folder, path)
     except Exception as error:  # no log or several, no rights, what W&B's parser cannot read
-        return str(error) or type(error).__name__
+        return str(error).removeprefix(f"{folder}: ") or type(error).__name__
     return None
 
 

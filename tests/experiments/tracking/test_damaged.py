@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from experiments.tracking import damaged, runs, sync
-from experiments.tracking.offline import damage, offline_runs, read_run
+from experiments.tracking.offline import _pack, damage, offline_runs, read_run
 from experiments.tracking.track import main as track_main
 from experiments.tracking.track import track
 from suite.files import read_json, write_json
@@ -48,6 +48,14 @@ DAMAGES = {  # what a kill, a power cut, a full disk or a careless hand does to 
     "another header": (rewrite(lambda data: b"garbage" + data[7:]), "its log is empty"),
     "garbage": (rewrite(lambda data: bytes(range(256)) * 50), "its log is empty"),
     "garbage behind the header": (rewrite(lambda data: data[:7] + bytes(range(256)) * 50), "its log is empty"),
+    "a piece that is none": (
+        rewrite(lambda data: data[:7] + b"\0\0\0\0\x05\0\x01\xff\xff\xff\xff\xff" + data[7:]),
+        "its log is empty",
+    ),
+    "a record that is none": (
+        rewrite(lambda data: data[:7] + _pack([b"\xff" * 5]) + data[7:]),
+        "Error parsing message",
+    ),
     "a torn end": (rewrite(lambda data: data[:-3]), "its log ends in the middle"),
     "half of it": (rewrite(lambda data: data[: len(data) // 2]), "its log ends in the middle"),
     "NULs at its end": (rewrite(lambda data: data[:-40] + bytes(40)), "its log ends in the middle"),
