@@ -72,6 +72,7 @@ class FolderData:
         download: entry of `experiments/data/download/downloads.yaml` that fetches it.
         num_categories: classes that `train` must have; None = whatever it has.
         masks: whether segmentations are kept.
+        on_damaged: 'stop' at a missing or damaged image, or 'skip' it.
     """
 
     splits: Mapping[str, FolderSplit]
@@ -80,6 +81,7 @@ class FolderData:
     download: str | None = None
     num_categories: int | None = None
     masks: bool = False
+    on_damaged: str = "stop"
 
     def without(self, trained: str, unseen: str) -> str:
         """The split to train on in place of `trained` so that no image of `unseen` is seen.

@@ -43,6 +43,11 @@ class DataFolder(Folder):
         """Fingerprint, classes, counts; written last."""
         return self.path / "dataset.json"
 
+    @property
+    def inspected(self) -> Path:
+        """What is known of the files of a folder; undeclared, so that it outlives the others."""
+        return self.path / ".inspected.json"
+
     def annotations(self, split: str) -> Path:
         """COCO's JSON of a split."""
         return self.path / f"{split}.json"

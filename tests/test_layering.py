@@ -21,13 +21,14 @@ class Rule(NamedTuple):
     forbidden: tuple[str, ...] = ()
 
 
-# The longest folder that holds a file decides. Every folder may import itself and the standard library.
+# The longest path that a file is, or lies below, decides. Every folder may import itself and the standard library.
 RULES = {
     "iounet/ops": Rule(project=(), third_party=("torch",)),
     "iounet/core": Rule(project=("iounet.ops",), third_party=("torch", "torchvision.ops.nms")),
     "iounet/models": Rule(project=("iounet.core", "iounet.ops"), third_party=("torch", *FRAMEWORK)),
     "iounet": Rule(project=("iounet",), third_party=("mmdet",)),  # __init__.py
     "suite": Rule(project=(), third_party=("yaml", "jsonschema")),
+    "suite/images.py": Rule(project=("suite",), third_party=("cv2", "numpy")),  # no other module of the room needs them
     "experiments": Rule(project=("suite", "iounet"), third_party=None),
     "sweeps": Rule(project=("suite", "experiments"), third_party=None, forbidden=FRAMEWORK),
     "workflow": Rule(project=("suite", "experiments", "sweeps"), third_party=None, forbidden=FRAMEWORK),

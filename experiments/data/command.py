@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from experiments.data.folder.index import index_folder
 from experiments.data.folder.source import missing
+from experiments.data.folder.training_view import left_out_of_training
 from experiments.data.shapes.dataset import write_dataset
 from experiments.data.shapes.sheet import contact_sheet
 from experiments.data.weights import check_suite_weights, missing_weights
@@ -29,7 +31,7 @@ def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> 
     Args:
         suite: a checked suite.
         data: where to write.
-        workers: processes that draw, or threads that decode a sample of a folder; default: one per CPU.
+        workers: processes that draw, or threads that look at those of a folder; default: one per CPU.
 
     Raises:
         SuiteError: a file is missing, damaged or in the way; or the weights of a backbone are.
@@ -42,13 +44,38 @@ def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> 
     check_suite_weights(suite)
     with folder_lock(data.path):
         manifest = index_folder(suite.dataset, data, workers or os.cpu_count() or 1)
+        not_trained = left_out_of_training(suite, data)
     for name, split in manifest["splits"].items():
-        left_out = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in split["dropped"].items() if n)
-        print(
-            f"{name}: {split['images']} images, {split['annotations']} boxes"
-            + (f" (dropped: {left_out})" if left_out else "")
-        )
+        print("\n    ".join([_summary(name, split), *_notes(split, not_trained.get(name, {}))]))
     print(f"{len(manifest['categories'])} classes: {', '.join(manifest['categories'])}")
+
+
+def _summary(name: str, split: Mapping[str, Any]) -> str:
+    text = f"{name}: {split['images']} images, {split['annotations']} boxes"
+    if split["crowds"]:
+        text += f", {split['crowds']} of them crowds, difficult or ignored: neither learnt nor counted"
+    return text + (f" (dropped: {left_out})" if (left_out := _counts(split["dropped"])) else "")
+
+
+def _notes(split: Mapping[str, Any], not_trained: Mapping[str, int]) -> list[str]:
+    """What is odd about the images of a split, a line each."""
+    notes = []
+    if left_out := _counts(not_trained):
+        notes.append(f"training leaves out images: {left_out}")
+    if skipped := split.get("skipped"):
+        notes += [f"left out: {name} ({why})" for name, why in skipped.items()]
+    if turned := split.get("turned"):
+        notes.append(
+            f"{len(turned)} images are turned by their EXIF entry, {turned[0]} the first: training sees them turned; "
+            "make sure that their boxes were drawn so"
+        )
+    if without_end := split.get("without_end"):
+        notes.append(f"{len(without_end)} files lack their end, {without_end[0]} the first, and are whole otherwise")
+    return notes
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in counts.items() if n)
 
 
 def main(arguments: Sequence[str] | None = None) -> Finished | int:

@@ -46,10 +46,11 @@ def build_training_set(cfg: Any, data: DataFolder) -> Any:
     """The mmdet dataset of cfg.data.train in a data folder. Raises `SuiteError` without its annotations."""
     from mmdet.datasets import build_dataset
 
-    import experiments.data.image_cache  # noqa: F401 - registers its pipeline step
+    from experiments.data.loading import naming_images
 
     _require_file(data.path / cfg.data.train.ann_file)
-    return build_dataset({**cfg.data.train, "data_root": str(data.path)})
+    pipeline = naming_images(cfg.data.train.pipeline)
+    return build_dataset({**cfg.data.train, "data_root": str(data.path), "pipeline": pipeline})
 
 
 def build_split(cfg: Any, data: DataFolder, split: str, images: int | None = None) -> Any:
@@ -66,9 +67,11 @@ def build_split(cfg: Any, data: DataFolder, split: str, images: int | None = Non
     """
     from mmdet.datasets import build_dataset, replace_ImageToTensor
 
+    from experiments.data.loading import naming_images
+
     _require_file(data.annotations(split))
     with warnings.catch_warnings(action="ignore"):  # it warns that it does what it is called for
-        pipeline = replace_ImageToTensor(cfg.data.test.pipeline)
+        pipeline = naming_images(replace_ImageToTensor(cfg.data.test.pipeline))
     place = {"data_root": None, "ann_file": str(data.annotations(split)), "img_prefix": str(data.images(split))}
     dataset = build_dataset({**cfg.data.test, **place, "pipeline": pipeline}, {"test_mode": True})
     if images is not None:

@@ -55,6 +55,26 @@ def _folder_statement(results: Results, trained: str, classes: int, is_published
     )
 
 
+def _image_notes(splits: Mapping[str, Any]) -> list[str]:
+    """What the check of a folder found among the images of each split, and who looks at the results should know."""
+    lines = []
+    for name, split in splits.items():
+        if skipped := split.get("skipped"):
+            named = _join(f"`{image}` ({why})" for image, why in skipped.items())
+            lines.append(f"**Left out of split `{name}`** (`on_damaged: skip`): {named}.")
+        if turned := split.get("turned"):
+            lines.append(
+                f"**Turned by their EXIF entry, and read so:** {len(turned)} images of split `{name}`, the first "
+                f"`{turned[0]}`."
+            )
+        if without_end := split.get("without_end"):
+            lines.append(
+                f"**Files without their end, whole otherwise:** {len(without_end)} of split `{name}`, the first "
+                f"`{without_end[0]}`."
+            )
+    return lines
+
+
 def _image_size(results: Results) -> str:
     path = results.layout.data.annotations(results.suite.report_split)
     try:
@@ -147,6 +167,7 @@ def reproducibility(results: Results) -> list[str]:
         kind = "generator" if results.is_generated else "format"
         fingerprint = results.dataset["fingerprint"][:SHORT]
         lines.append(f"**Data:** {kind} `{results.dataset.get(kind)}`, fingerprint `{fingerprint}`.")
+        lines += _image_notes(results.dataset["splits"])
     pretrained = _distinct(str(run["inputs"].get("pretraining_sha256") or "") for run in runs)
     if any(pretrained):
         text = _join(f"`{sha[:SHORT]}`" for sha in pretrained if sha)

@@ -2,6 +2,7 @@
 
     <split>.json      COCO annotations (`experiments.data.formats.table`)
     <split>           a link to the folder of its images
+    .inspected.json   what is known of every image file, so that it is looked at once
     dataset.json      fingerprint, classes, counts; written last
 
 so that trainings, evaluations and reports find what they find of a generated set.
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from experiments.data.folder.images import Inspector
+from experiments.data.folder.shared import refuse_shared
 from experiments.data.folder.source import Source
 from experiments.data.folder.splits import cut_splits
 from experiments.data.formats.table import Table, with_categories_of
@@ -29,7 +33,7 @@ def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dic
     Args:
         dataset: where it lies, and its splits.
         data: where to write.
-        workers: threads that decode a sample of the images.
+        workers: threads that look at the images.
 
     Returns:
         The contents of dataset.json.
@@ -44,14 +48,22 @@ def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dic
     train = tables["train"]
     _check_training_split(train, source.root, dataset.num_categories)
     tables = {name: with_categories_of(table, train, f"dataset.splits.{name}") for name, table in tables.items()}
-    for name, table in tables.items():
-        source.check_images(name, table, workers)
-    splits, entries = cut_splits(dataset, tables), {}
     data.path.mkdir(parents=True, exist_ok=True)
+    inspector, images = Inspector(data.inspected, workers), {}
+    try:
+        for name, table in tables.items():
+            tables[name], images[name] = source.checked_images(name, table, inspector)
+    finally:
+        inspector.remember()
+    refuse_shared({name: source.image_files(name, table) for name, table in tables.items()})
+    splits, entries = cut_splits(dataset, tables), {}
     for name, split in splits.items():
         _link(data.images(name), source.images(split.images_of))
         counts = _write_table(data.annotations(name), split.table)
-        entries[name] = {**counts, "contains": list(split.contains), "dropped": split.table["dropped"]}
+        notes = {"dropped": split.table["dropped"]}
+        if name in images:
+            notes |= asdict(images[name])
+        entries[name] = {**counts, "contains": list(split.contains), **notes}
     classes = [category["name"] for category in train["categories"]]
     manifest = {
         "format": dataset.format,
@@ -89,4 +101,5 @@ def _write_table(path: Path, table: Table) -> dict[str, Any]:
     with atomic(path) as part:
         part.write_bytes(data)
     counts = {key: len(kept[key]) for key in ("images", "annotations")}
+    counts["crowds"] = sum(annotation["iscrowd"] for annotation in kept["annotations"])
     return {**counts, "sha256": hashlib.sha256(data).hexdigest()}

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
+import posixpath
+import unicodedata
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from experiments.data.download.catalogue import remedy
-from experiments.data.folder.images import decoded_size, files_below
+from experiments.data.folder.images import Inspected, Inspector, files_below, inspect
 from experiments.data.formats import Part, format_named, paths_of
-from experiments.data.formats.table import Table
+from experiments.data.formats.table import Table, first_repeated, part_of
 from suite.blocks import FolderData
 from suite.errors import SuiteError
 
-SAMPLE = 200  # images of a split that are decoded
+SAMPLE = 200  # images of a split that are decoded whole in any case
+
+
+@dataclass
+class Images:
+    """What was found among the images of a split.
+
+    Attributes:
+        skipped: name of each image that is left out, and why.
+        turned: names of the images that training sees turned, as their EXIF entry says.
+        without_end: names of the images whose file lacks its end, and that training sees whole.
+    """
+
+    skipped: dict[str, str] = field(default_factory=dict)
+    turned: list[str] = field(default_factory=list)
+    without_end: list[str] = field(default_factory=list)
 
 
 class Source:
@@ -54,6 +71,11 @@ class Source:
         """Folder of a split's images."""
         return self.root / self._paths[split]["images"]
 
+    def image_files(self, split: str, table: Table) -> list[Path]:
+        """The image files of a table of a split."""
+        folder = self.images(split)
+        return [folder / image["file_name"] for image in table["images"]]
+
     def table(self, split: str) -> Table:
         """A split's annotations, with as many images as the suite says.
 
@@ -66,7 +88,10 @@ class Source:
             image = files["images"] / name
             if not image.is_file():
                 raise SuiteError(self._missing(image, f"{split}.images"))
-            return decoded_size(image)
+            found = inspect(image)
+            if not found.width:
+                raise SuiteError(f"{image}: {found.damage}, and the annotations do not say its size")
+            return found.width, found.height
 
         table = self._format.read(files, image_size=image_size, masks=self._dataset.masks)
         found, wanted = len(table["images"]), self._dataset.splits[split].count
@@ -76,36 +101,45 @@ class Source:
             )
         return table
 
-    def check_images(self, split: str, table: Table, workers: int) -> None:
-        """Looks for every image of a table, decodes a sample of them, and says so on stderr.
+    def checked_images(self, split: str, table: Table, inspector: Inspector) -> tuple[Table, Images]:
+        """Looks at every image of a table.
 
         Args:
             split: whose images they are.
             table: the split's.
-            workers: threads that decode.
+            inspector: looks at the files.
+
+        Returns:
+            The table, without the images that `dataset.on_damaged: skip` leaves out; and what was found.
 
         Raises:
-            SuiteError: an image is missing, cannot be read, or is not as large as the annotations say.
+            SuiteError: an image is missing or damaged, all of which are named, or not as large as the annotations say.
         """
-        folder, images = self.images(split), table["images"]
+        folder, found = self.images(split), Images()
         there = set(files_below(folder))
-        missing = [image["file_name"] for image in images if image["file_name"] not in there]
-        if missing:
-            first = folder / missing[0]
+        table = _with_names_on_disk(table, there, folder)
+        lost = {entry["file_name"]: "it is missing" for entry in table["images"] if entry["file_name"] not in there}
+        entries = [entry for entry in table["images"] if entry["file_name"] not in lost]
+        if lost and (not entries or self._dataset.on_damaged == "stop"):
+            first = folder / next(iter(lost))
             raise SuiteError(
-                f"{first} is missing, and {len(missing) - 1} more of the {len(images)} images of split "
+                f"{first} is missing, and {len(lost) - 1} more of the {len(table['images'])} images of split "
                 f"'{split}'. {self._remedy(first)}"
             )
-        sample = images[:: max(1, len(images) // SAMPLE)][:SAMPLE]
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            sizes = pool.map(lambda image: decoded_size(folder / image["file_name"], self._remedy()), sample)
-            for image, (width, height) in zip(sample, sizes, strict=True):
-                if (width, height) != (image["width"], image["height"]):
-                    raise SuiteError(
-                        f"{folder / image['file_name']} is {width} × {height} pixels, the annotations say "
-                        f"{image['width']} × {image['height']}: they do not belong together, or it is stored rotated"
-                    )
-        print(f"{split}: {len(images)} images are there, {len(sample)} of them decoded", file=sys.stderr)
+        step = max(1, len(entries) // SAMPLE)
+        whole = [number % step == 0 for number in range(len(entries))]
+        seen = inspector([folder / entry["file_name"] for entry in entries], whole, f"{split}: images")
+        damaged = {e["file_name"]: one.damage for e, one in zip(entries, seen, strict=True) if one.damage}
+        if damaged and (len(damaged) == len(entries) or self._dataset.on_damaged == "stop"):
+            raise SuiteError(_listing(folder, damaged, len(entries), split))
+        for entry, one in zip(entries, seen, strict=True):
+            if not one.damage:
+                _require_size(folder, entry, one)
+                found.turned += [entry["file_name"]] * one.is_turned
+                found.without_end += [entry["file_name"]] * one.lacks_end
+        found.skipped = {**lost, **damaged}
+        kept = {entry["id"] for entry in table["images"] if entry["file_name"] not in found.skipped}
+        return part_of(table, kept), found
 
     def _parts(self, split: str) -> list[tuple[Part, Path]]:
         paths = self._paths[split]
@@ -121,6 +155,48 @@ class Source:
             return f"{elsewhere}, or the paths of dataset.splits, in the suite"
         below = wanted.relative_to(self.root).as_posix() if wanted and wanted.is_relative_to(self.root) else ""
         return f"{remedy(self._dataset.download, below, self.root)}. {elsewhere}"
+
+
+def _with_names_on_disk(table: Table, there: set[str], folder: Path) -> Table:
+    """The table with every image by its path from the folder, however the annotations write it.
+
+    They may have `\\` or `./` in it, start at the root of the disk, or have accents in Unicode's other form.
+    """
+    plain = {_plain_name(name, folder): name for name in there}
+
+    def on_disk(name: str) -> str:
+        return name if name in there else plain.get(_plain_name(name, folder), name)
+
+    images = [{**image, "file_name": on_disk(image["file_name"])} for image in table["images"]]
+    if (twice := first_repeated(image["file_name"] for image in images)) is not None:
+        raise SuiteError(f"{folder / twice}: two images of the annotations are this file")
+    return {**table, "images": images}
+
+
+def _plain_name(name: str, folder: Path) -> str:
+    path = posixpath.normpath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+    root = unicodedata.normalize("NFC", folder.absolute().as_posix())
+    return path.removeprefix(f"{root}/")
+
+
+def _listing(folder: Path, damaged: dict[str, str], count: int, split: str) -> str:
+    """All damaged images, a line each, and what can be done."""
+    return "\n".join(
+        [
+            f"{len(damaged)} of the {count} images of split '{split}' are damaged:",
+            *(f"  {folder / name}: {why}" for name, why in damaged.items()),
+            "Fetch them again. If they come back as damaged, `on_damaged: skip` in the suite's dataset leaves them out",
+        ]
+    )
+
+
+def _require_size(folder: Path, entry: dict[str, Any], found: Inspected) -> None:
+    if (found.width, found.height) != (entry["width"], entry["height"]):
+        why = "training sees it turned, as its EXIF entry says" if found.is_turned else "they do not belong together"
+        raise SuiteError(
+            f"{folder / entry['file_name']} is {found.width} × {found.height} pixels, the annotations say "
+            f"{entry['width']} × {entry['height']}: {why}"
+        )
 
 
 def missing(dataset: FolderData) -> list[str]:

@@ -1,19 +1,19 @@
 """COCO's detection format.
 
 Of a split, `annotations` is the JSON file and `images` the folder that its `file_name` entries start from; both must be
-named.
+named. Objects marked `iscrowd` or `ignore` become crowds, which are neither learnt nor counted.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.data.formats import ImageSize, Part
 from experiments.data.formats.table import Table, checked
+from experiments.data.formats.values import flag, is_number
 from suite.errors import SuiteError
 
 TITLE = "COCO"
@@ -59,9 +59,9 @@ def _image(entry: Any, path: Path, image_size: ImageSize) -> dict[str, Any]:
 def _annotation(entry: Any, path: Path, masks: bool) -> dict[str, Any]:
     kept = {key: _need(entry, key, int, path, "annotation") for key in ("id", "image_id", "category_id")}
     box = entry.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
         raise SuiteError(f"{path}: annotation {entry['id']}: bbox is {box!r}, expected four numbers x, y, w, h")
-    kept |= {"bbox": box, "area": entry.get("area", box[2] * box[3]), "iscrowd": int(bool(entry.get("iscrowd", 0)))}
+    kept |= {"bbox": box, "area": _area(entry, path), "iscrowd": int(_is_ignored(entry, path))}
     if masks:
         kept["segmentation"] = entry.get("segmentation")
         if not kept["segmentation"]:
@@ -69,12 +69,28 @@ def _annotation(entry: Any, path: Path, masks: bool) -> dict[str, Any]:
     return kept
 
 
+def _area(entry: Mapping[str, Any], path: Path) -> float:
+    """The area that the file says; the box's where it says none, or none above 0."""
+    area = entry.get("area")
+    if area is not None and not is_number(area):
+        raise SuiteError(f"{path}: annotation {entry['id']}: area is {area!r}, expected a number")
+    _, _, width, height = entry["bbox"]
+    return area if area is not None and area > 0 else width * height
+
+
+def _is_ignored(entry: Mapping[str, Any], path: Path) -> bool:
+    """Whether it is a crowd, or marked `ignore` as in files made from VOC's, CrowdHuman's and others."""
+    found = []
+    for key in ("iscrowd", "ignore"):
+        try:
+            found.append(flag(entry.get(key)))
+        except ValueError as error:
+            raise SuiteError(f"{path}: annotation {entry['id']}: {key} is {error}") from None
+    return any(found)
+
+
 def _need(entry: Any, key: str, kind: type, path: Path, what: str) -> Any:
     value = entry.get(key) if isinstance(entry, Mapping) else None
     if not isinstance(value, kind) or isinstance(value, bool):
         raise SuiteError(f"{path}: {what} {entry!r:.120}: key '{key}' is missing or not {kind.__name__}")
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,8 +2,8 @@
 
 A table is `{"images", "annotations", "categories", "dropped"}`: the first three as in COCO's JSON, with what mmdet and
 pycocotools need in every entry, in the order of ids; annotations are numbered anew, from 1. Boxes keep their
-coordinates, also where they cross the border of the image. Boxes without area, and boxes entirely off the image, can be
-neither learnt nor found: they are left out, and `dropped` counts them.
+coordinates, also where they cross the border of the image. Boxes that mmdet does not train on are left out: those
+without area, less than a pixel wide or high, or entirely off the image. `dropped` counts them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def checked(images: list[Any], annotations: list[Any], categories: list[Any], so
             raise SuiteError(f"{source}: {key} '{twice}' occurs twice")
     images_by_id = {image["id"]: image for image in images}
     category_ids = {category["id"] for category in categories}
-    kept, dropped = [], {"no_area": 0, "off_image": 0}
+    kept, dropped = [], {"no_area": 0, "under_a_pixel": 0, "off_image": 0}
     for annotation in annotations:
         _require_known(annotation, "image_id", images_by_id, source)
         _require_known(annotation, "category_id", category_ids, source)
@@ -45,6 +45,8 @@ def checked(images: list[Any], annotations: list[Any], categories: list[Any], so
         image = images_by_id[annotation["image_id"]]
         if width <= 0 or height <= 0:
             dropped["no_area"] += 1
+        elif width < 1 or height < 1:
+            dropped["under_a_pixel"] += 1
         elif x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
             dropped["off_image"] += 1
         else:

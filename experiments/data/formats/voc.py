@@ -8,6 +8,7 @@ list every XML file counts. An image belongs to the XML file of its name, whatev
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from experiments.data.formats import ImageSize, Part
 from experiments.data.formats.table import Table, checked, first_repeated
+from experiments.data.formats.values import flag
 from suite.errors import SuiteError
 
 TITLE = "Pascal VOC"
@@ -24,6 +26,7 @@ PARTS = (
     Part("list", is_optional=True),
 )
 REFUSED: dict[str, str] = {}
+EXPATS = ("utf-8", "utf-16")  # encodings that the parser reads itself, with a mark at the start or without
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -48,10 +51,8 @@ def read(files: Mapping[str, Path], *, image_size: ImageSize, masks: bool = Fals
     for image_id, stem in enumerate(stems, 1):
         path = folder / f"{stem}.xml"
         root = _parsed(path)
-        if stem not in images_by_stem:
-            raise SuiteError(f"{path}: no image {stem}{'|'.join(SUFFIXES)} in the folder of images")
-        file_name = images_by_stem[stem]
-        width, height = _size(root) or image_size(file_name)
+        file_name = images_by_stem.get(stem, f"{stem}{SUFFIXES[0]}")  # of the usual name, if it is missing
+        width, height = _size(root) or (image_size(file_name) if stem in images_by_stem else (0, 0))
         images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
         objects += [_object(element, image_id, path) for element in root.iter("object")]
     classes = {name: number for number, name in enumerate(sorted({found.name for found in objects}), 1)}
@@ -82,11 +83,18 @@ def _files_by_stem(folder: Path, stems: Collection[str]) -> dict[str, str]:
 
 def _parsed(path: Path) -> ElementTree.Element:
     try:
-        return ElementTree.parse(path).getroot()
+        data = path.read_bytes()
+        declared = re.match(rb"""\s*<\?xml[^>]*\bencoding=["']([\w.-]+)""", data)
+        encoding = declared[1].decode() if declared else "utf-8"
+        if encoding.lower() in EXPATS:
+            return ElementTree.fromstring(data)
+        return ElementTree.fromstring(data.decode(encoding))  # as text, whose declaration it does not go by
     except FileNotFoundError:
         raise SuiteError(f"{path} is missing: the split lists '{path.stem}'") from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path} is not valid XML ({error})") from None
+    except LookupError:
+        raise SuiteError(f"{path}: its encoding '{encoding}' is not known: write it as UTF-8") from None
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
@@ -108,7 +116,10 @@ def _object(element: ElementTree.Element, image_id: int, path: Path) -> _Object:
     if not name or not all(map(math.isfinite, (x1, y1, x2, y2))):
         corners = [x1, y1, x2, y2]
         raise SuiteError(f"{path}: an object needs a name and finite coordinates, found '{name}' at {corners}")
-    difficult = (element.findtext("difficult") or "0").strip() not in ("", "0")
+    try:
+        difficult = flag(element.findtext("difficult"))
+    except ValueError as error:
+        raise SuiteError(f"{path}: object '{name}': difficult is {error}") from None
     return _Object(image_id, name, (x1, y1, x2, y2), difficult)
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from reports.errors import ReportError
 from reports.results.collect import Results
@@ -21,6 +19,7 @@ from reports.results.files import need, read_json
 from reports.results.matches import Matches
 from reports.results.sides import BASELINE, FIRST_VERSION, Side
 from suite.errors import NotInSuite
+from suite.images import read_image
 
 PER_BAND = 4
 SCORE_SHOWN = 0.3  # detections below are not drawn
@@ -103,6 +102,7 @@ def load_sheet(results: Results) -> Sheet:
         NotInSuite: the images are not below the results folder (data that this project did not generate).
         MissingResult: a detections or matches file is missing.
         ReportError: an image or a setting is missing in a file that should have it.
+        SuiteError: an image file is missing or damaged.
     """
     seed, split, data = results.suite.seeds[0], results.suite.report_split, results.layout.data
     path = data.annotations(split)
@@ -120,20 +120,10 @@ def load_sheet(results: Results) -> Sheet:
     def sample(image_id: int) -> Sample:
         if image_id not in files:
             raise ReportError(f"{path}: no image {image_id}, which the evaluations name")
-        pixels, truth = _read_image(files[image_id]), _truth_on(annotations, image_id)
+        pixels, truth = read_image(files[image_id]), _truth_on(annotations, image_id)
         return Sample(image_id, pixels, truth, _boxes_on(baseline, image_id, truth), _boxes_on(iounet, image_id, truth))
 
     return Sheet(tuple(map(sample, typical)), tuple(map(sample, failures)), names, seed)
-
-
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        raise ReportError(f"{path}: no such image") from None
-    except OSError as error:
-        raise ReportError(f"{path}: damaged image ({error})") from None
 
 
 def _detections(results: Results, side: Side, seed: int) -> Mapping[str, Any]:

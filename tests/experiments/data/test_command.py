@@ -25,7 +25,7 @@ def test_the_command_says_what_it_found_and_what_it_dropped(coco, tmp_path, caps
     printed = capsys.readouterr()
     assert "train: 24 images, " in printed.out and "(dropped: 2 no area, 2 off image)" in printed.out
     assert "3 classes: square, circle, Dreieck é" in printed.out
-    assert "val: 8 images are there, 8 of them decoded" in printed.err
+    assert "1 of them crowds, difficult or ignored: neither learnt nor counted" in printed.out
     (tmp_path / "file").touch()
     assert main(["--suite", str(tmp_path / "suite.yaml"), "--out", str(tmp_path / "file/out")]) == 2
     assert re.search("error: .*file", capsys.readouterr().err)

@@ -1,6 +1,7 @@
 """The index of a folder: what is written, and what is said of a missing or damaged file."""
 
 import shutil
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -29,7 +30,7 @@ def test_a_coco_folder_becomes_the_layout_of_a_generated_set(coco, tmp_path):
     for name in manifest["splits"]:
         for image in read(tmp_path / f"{name}.json")["images"]:
             assert (tmp_path / name / image["file_name"]).is_file()
-    assert manifest["splits"]["train"]["dropped"] == {"no_area": 2, "off_image": 2}
+    assert manifest["splits"]["train"]["dropped"] == {"no_area": 2, "under_a_pixel": 0, "off_image": 2}
     entries = read(tmp_path / "train.json")["annotations"]
     assert all(set(e) == {"id", "image_id", "category_id", "bbox", "area", "iscrowd"} for e in entries)
     assert sum(e["iscrowd"] for e in entries) == 1
@@ -137,11 +138,55 @@ def test_what_is_missing_or_damaged_is_named(copy, tmp_path, damage, message):
     assert not (tmp_path / "out/dataset.json").exists()
 
 
-def test_a_truncated_image_is_named(copy, tmp_path):
-    path = copy / "images/train/004.png"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(SuiteError, match=r"004.png cannot be decoded .*1000 bytes.*fetch it again"):
+def truncate(folder, *names):
+    for name in names:
+        (folder / name).write_bytes((folder / name).read_bytes()[:1000])
+
+
+def test_all_damaged_images_are_named_with_the_key_that_skips_them(copy, tmp_path):
+    truncate(copy / "images/train", "004.png", "006.png")
+    (copy / "images/train/008.png").write_bytes(b"garbage")
+    with pytest.raises(SuiteError) as raised:
         index(coco_block(copy), tmp_path / "out")
+    lines = str(raised.value).splitlines()
+    assert "3 of the 24 images of split 'train' are damaged" in lines[0]
+    assert [line.split(": ")[0].split("/")[-1] for line in lines[1:4]] == ["008.png", "006.png", "004.png"]
+    assert "004.png: it cannot be decoded (image file is truncated; 1000 bytes)" in lines[3]
+    assert "`on_damaged: skip` in the suite's dataset leaves them out" in lines[4]
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
+def test_an_image_behind_the_sample_is_looked_at(copy, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.data.folder.source.SAMPLE", 1)
+    truncate(copy / "images/train", "000.png", "012.png")
+    with pytest.raises(SuiteError, match="2 of the 24 images of split 'train' are damaged"):
+        index(coco_block(copy), tmp_path / "out")
+
+
+def test_damaged_and_missing_images_can_be_skipped(copy, tmp_path):
+    everything = index(coco_block(copy), tmp_path / "a")["splits"]
+    truncate(copy / "images/train", "004.png")
+    (copy / "images/train/006.png").unlink()
+    splits = index(coco_block(copy, on_damaged="skip"), tmp_path / "b")["splits"]
+    skipped = splits["train"]["skipped"]
+    assert skipped.keys() == {"004.png", "006.png"}
+    assert skipped["006.png"] == "it is missing" and "truncated" in skipped["004.png"]
+    assert splits["train"]["images"] == everything["train"]["images"] - 2
+    assert splits["train"]["annotations"] < everything["train"]["annotations"]
+    assert splits["val"]["skipped"] == {}
+    names = {image["file_name"] for image in read(tmp_path / "b/train.json")["images"]}
+    assert len(names) == 22 and not names & skipped.keys()
+
+
+def test_a_folder_of_which_nothing_is_left_is_not_skipped(copy, tmp_path):
+    for path in (copy / "images/val").rglob("*.png"):
+        path.write_bytes(b"garbage")
+    with pytest.raises(SuiteError, match="8 of the 8 images of split 'val' are damaged"):
+        index(coco_block(copy, on_damaged="skip"), tmp_path / "out")
+    shutil.rmtree(copy / "images/val")
+    (copy / "images/val").mkdir()
+    with pytest.raises(SuiteError, match="is missing, and 7 more of the 8 images of split 'val'"):
+        index(coco_block(copy, on_damaged="skip"), tmp_path / "out")
 
 
 def test_a_format_that_training_cannot_read_is_named(copy, tmp_path):
@@ -155,13 +200,53 @@ def test_a_format_that_training_cannot_read_is_named(copy, tmp_path):
         index(coco_block(copy), tmp_path / "out")
 
 
-def test_an_image_stored_rotated_is_noticed(copy, tmp_path):
-    path = copy / "images/train/000.png"
+def turn(path, orientation):
     with Image.open(path) as image:
         exif = image.getexif()
-        exif[274] = 6  # training sees it turned by 90 degrees, the boxes were drawn on it as stored
+        exif[274] = orientation
         image.save(path, exif=exif)
-    with pytest.raises(SuiteError, match="do not belong together, or it is stored rotated"):
+
+
+def test_an_image_stored_rotated_is_noticed(copy, tmp_path):
+    turn(
+        copy / "images/train/000.png", 6
+    )  # training sees it turned by 90 degrees, the boxes were drawn on it as stored
+    with pytest.raises(SuiteError, match="training sees it turned, as its EXIF entry says"):
+        index(coco_block(copy), tmp_path / "out")
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_a_turn_that_keeps_the_size_is_counted(copy, tmp_path, orientation):
+    turn(copy / "images/train/000.png", orientation)
+    splits = index(coco_block(copy), tmp_path / "out")["splits"]
+    assert splits["train"]["turned"] == ["000.png"] and splits["val"]["turned"] == []
+
+
+def test_a_file_without_its_end_that_training_sees_whole_is_counted(copy, tmp_path):
+    path = copy / "images/train/000.png"
+    with Image.open(path) as image:
+        image.convert("RGB").save(path, format="JPEG", subsampling=0)
+    path.write_bytes(path.read_bytes()[:-2])
+    train = index(coco_block(copy), tmp_path / "out")["splits"]["train"]
+    assert (train["without_end"], train["skipped"], train["images"]) == (["000.png"], {}, 24)
+
+
+@pytest.mark.parametrize("written", ["./{}", ".\\{}", "x/../{}", "{root}/{}", "{nfd}"])
+def test_other_ways_to_write_a_name_find_the_file(copy, tmp_path, written):
+    expected = index(coco_block(copy), tmp_path / "a")["fingerprint"]
+    data = read(copy / "train.json")
+    for image in data["images"]:
+        name, nfd = image["file_name"], unicodedata.normalize("NFD", image["file_name"])
+        image["file_name"] = written.format(name, root=copy / "images/train", nfd=nfd)
+    change(copy / "train.json", **data)
+    found = index(coco_block(copy), tmp_path / "b")
+    assert found["splits"]["train"]["sha256"] == read(tmp_path / "a/dataset.json")["splits"]["train"]["sha256"]
+    assert found["fingerprint"] == expected
+
+
+def test_two_ways_to_write_one_name_are_refused(copy, tmp_path):
+    edit(copy / "train.json", "images", 2, file_name="./000.png")
+    with pytest.raises(SuiteError, match="000.png: two images of the annotations are this file"):
         index(coco_block(copy), tmp_path / "out")
 
 

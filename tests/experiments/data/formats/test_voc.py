@@ -39,6 +39,40 @@ def test_a_list_as_windows_writes_it_and_images_that_no_split_names(voc, tmp_pat
     assert index(voc_block(folder), tmp_path / "b")["fingerprint"] == expected
 
 
+def recoded(path, encoding):
+    declared = encoding.removesuffix("-sig")
+    text = path.read_text("utf-8").replace("<annotation>", f'<?xml version="1.0" encoding="{declared}"?><annotation>')
+    path.write_bytes(text.replace("Dreieck é", "三角").replace("circle", "円").encode(encoding, "xmlcharrefreplace"))
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "big5", "shift_jis", "utf-8", "utf-16", "utf-8-sig"])
+def test_an_xml_file_in_another_encoding_is_read(voc, tmp_path, encoding):
+    folder = shutil.copytree(voc, tmp_path / "copy")
+    for path in (folder / "Annotations").glob("*.xml"):
+        recoded(path, encoding)
+    assert index(voc_block(folder), tmp_path / "out")["categories"] == ["square", "三角", "円"]
+
+
+def test_difficult_as_other_tools_write_it(voc, tmp_path):
+    folder = shutil.copytree(voc, tmp_path / "copy")
+    for path in (folder / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text("utf-8").replace("<difficult>0", "<difficult>Unspecified"), "utf-8")
+    assert (
+        index(voc_block(folder), tmp_path / "a")["fingerprint"] == index(voc_block(voc), tmp_path / "b")["fingerprint"]
+    )
+    path = folder / "Annotations/000008.xml"
+    path.write_text(path.read_text("utf-8").replace("Unspecified", "perhaps"), "utf-8")
+    with pytest.raises(SuiteError, match="000008.xml: object '.*': difficult is 'perhaps', expected 0 or 1"):
+        index(voc_block(folder), tmp_path / "c")
+
+
+def test_the_xml_file_of_a_skipped_image_is_skipped(voc, tmp_path):
+    folder = shutil.copytree(voc, tmp_path / "copy")
+    (folder / "JPEGImages/000008.JPG").unlink()
+    train = index(voc_block(folder, on_damaged="skip"), tmp_path / "out")["splits"]["train"]
+    assert train["skipped"] == {"000008.jpg": "it is missing"}
+
+
 def append(path, text):
     path.write_text(path.read_text("utf-8") + text, "utf-8")
 
@@ -48,10 +82,18 @@ def append(path, text):
     [
         (lambda r: (r / "Annotations/000008.xml").unlink(), "000008.xml is missing: the split lists '000008'"),
         (lambda r: (r / "Annotations/000008.xml").write_text("<annotation>"), "000008.xml is not valid XML"),
-        (lambda r: (r / "JPEGImages/000008.JPG").unlink(), r"000008.xml: no image 000008.jpg\|"),
+        (lambda r: (r / "JPEGImages/000008.JPG").unlink(), "000008.jpg is missing, and 0 more of the 16 images"),
         (
             lambda r: (r / "Annotations/000008.xml").write_text("<a><object><name>dog</name></object></a>"),
             "000008.xml: object 'dog' has no bndbox of four numbers",
+        ),
+        (
+            lambda r: (r / "Annotations/000008.xml").write_text('<?xml version="1.0" encoding="klingon"?><a/>'),
+            "000008.xml: its encoding 'klingon' is not known",
+        ),
+        (
+            lambda r: (r / "Annotations/000008.xml").write_bytes(b'<?xml version="1.0" encoding="gbk"?><a>\xff</a>'),
+            "000008.xml is not valid XML",
         ),
         (lambda r: (r / "ImageSets/Main/train.txt").unlink(), r"train.txt \(dataset.splits.train.list\) is missing"),
         (lambda r: (r / "ImageSets/Main/val.txt").write_text("\n"), "0 images, expected some"),
