@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from experiments.supported import require_supported
 from suite.blocks import Training
+from suite.errors import SuiteError
 from suite.settings import Setting, StepSize
 from suite.suite import PRETRAINING, ROOT, Suite
 
@@ -22,11 +25,14 @@ def resolve_config(suite: Suite, variant: str, changes: Mapping[str, Any] | None
 
     Returns:
         mmcv.Config: free of machine paths; two equal configs train the same model.
-    """
-    from mmcv import Config
 
+    Raises:
+        SuiteError: the file cannot be read, or asks for what a training here does not do; names variant, file and key.
+    """
     entry = suite.variant(variant)
-    cfg = Config.fromfile(str(ROOT / entry.config), import_custom_modules=False)
+    where = f"variant '{variant}', {entry.config}"
+    cfg = _read(ROOT / entry.config, where)
+    require_supported(cfg, where)
     if variant != PRETRAINING:
         apply_training(cfg, suite.training)
     cfg.merge_from_dict(dict(changes or {}))
@@ -44,6 +50,15 @@ def resolve_config(suite: Suite, variant: str, changes: Mapping[str, Any] | None
             refine.lamb = step.actual
     cfg.mapped = mapped
     return cfg
+
+
+def _read(path: Path, where: str) -> Any:
+    from mmcv import Config
+
+    try:
+        return Config.fromfile(str(path), import_custom_modules=False)
+    except Exception as error:  # a config is a program: whatever it raises
+        raise SuiteError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def training_hash(cfg: Any) -> str:

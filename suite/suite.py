@@ -329,12 +329,14 @@ def _check_configs(suite: Suite, source: str) -> None:
 
 
 def _check_step_sizes(suite: Suite, source: str) -> None:
-    for guide, steps in suite.inference.step_sizes.items():
+    lists = {f"inference.step_sizes.{guide}": steps for guide, steps in suite.inference.step_sizes.items()}
+    if suite.sweep is not None:
+        lists["sweep.step_sizes"] = suite.sweep.step_sizes
+    for key, steps in lists.items():
         actual = [step.actual for step in steps]
         if twice := next((step for step in steps if actual.count(step.actual) > 1), None):
             raise SuiteError(
-                f"{source}: inference.step_sizes.{guide} has two values that are both {twice.actual:g} here: "
-                "their results would have one name"
+                f"{source}: {key} has two values that are both {twice.actual:g} here: their results would have one name"
             )
     for guide, step in suite.inference.parts.items():
         if step not in suite.inference.step_sizes.get(guide, ()):

@@ -13,6 +13,7 @@ from mmcv.runner import EpochBasedRunner, Hook, LoggerHook
 from mmcv.runner.checkpoint import get_state_dict
 
 from experiments.history import VALIDATION, MetricsLog, read_metrics, validation_of
+from suite.errors import SuiteError
 from suite.files import atomic
 from suite.layout import RunFolder
 
@@ -50,6 +51,7 @@ class Runner(EpochBasedRunner):
 
     def save_state(self, keep: int = 2) -> None:
         """Writes epoch_<n>.pth (weights, optimizer, position) and drops all but the last `keep` of them."""
+        require_finite_weights(self)
         state = {
             "meta": {**self.meta, "epoch": self.epoch + 1, "iter": self.iter, "seconds": self.elapsed()},
             "state_dict": {k: v.cpu() for k, v in get_state_dict(self.model).items()},
@@ -72,6 +74,34 @@ class Runner(EpochBasedRunner):
             self.scaler.load_state_dict(state["scaler"])
         self._epoch, self._iter = state["meta"]["epoch"], state["meta"]["iter"]
         self._clock -= state["meta"]["seconds"]
+
+
+class FiniteLossHook(Hook):
+    """Ends a training whose loss is no number any more, before the weights of an epoch are lost with it."""
+
+    def after_train_iter(self, runner: Runner) -> None:
+        """Called by mmcv. Raises `SuiteError`."""
+        loss = runner.outputs["log_vars"]["loss"]
+        if not np.isfinite(loss):
+            raise SuiteError(f"the loss is {loss} in {_diverged(runner)}")
+
+
+def require_finite_weights(runner: Runner) -> None:
+    """Refuses weights that are not finite. Raises `SuiteError`."""
+    for name, value in get_state_dict(runner.model).items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise SuiteError(f"weights are not finite any more ({name}) after {_diverged(runner)}")
+
+
+def _diverged(runner: Runner) -> str:
+    """Where a training is, and what to try."""
+    kept = RunFolder(Path(runner.work_dir)).states()
+    return (
+        f"iteration {runner.iter + 1} (epoch {runner.epoch + 1}), at a learning rate of {runner.current_lr()[0]:g}: "
+        "the training diverged. Try a lower `optimizer.lr`, a longer warm-up (`lr_config.warmup_iters`) or clipped "
+        "gradients (`optimizer_config.grad_clip`). "
+        + (f"The last finite state is {kept[0]}" if kept else "No epoch was finished before")
+    )
 
 
 def peak_memory() -> float:

@@ -29,6 +29,7 @@ from experiments.training.distributed import World, average_buffers, parallel, s
 from experiments.training.precision import ScaledOptimizerHook, read_precision, use_precision
 from experiments.training.runner import (
     AverageBuffersHook,
+    FiniteLossHook,
     MetricsHook,
     ReseedHook,
     Runner,
@@ -69,7 +70,7 @@ class Training:
         """Takes the arguments of `experiments.training.train.train`, resolves the config and hashes the inputs.
 
         Raises:
-            SuiteError: the data or the backbone's weights are missing.
+            SuiteError: the data or the backbone's weights are missing, or the config cannot be trained.
         """
         self.suite, self.variant, self.seed, self.ranks = suite, variant, seed, ranks
         self.folder, self.data, self.pretraining = folder, data, pretraining
@@ -189,6 +190,7 @@ class Training:
         if ranks.size > 1:
             runner.register_hook(DistSamplerSeedHook(), priority="VERY_HIGH")
             runner.register_hook(AverageBuffersHook(average_buffers), priority="LOW")
+        runner.register_hook(FiniteLossHook(), priority="HIGH")
         runner.register_hook(MetricsHook(log, cfg.log_interval), priority="VERY_LOW")
         runner.register_hook(ValidationHook(self.make_validation(), log), priority="VERY_LOW")
         if log is not None:

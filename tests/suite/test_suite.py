@@ -59,7 +59,24 @@ def test_it_is_typed_and_frozen():
             {"inference": {"step_sizes": {"rank": [0.5, 0.50000001]}}},
             r"step_sizes.rank has two values that are both 0.25 here: their results would have one name",
         ),
+        *(
+            ({"variants": {name: {"family": "iounet", "config": "nowhere.py"}}}, "variants: .* does not match")
+            for name in ("..", ".", "-h", "a\n", "a/b", "a b", "", "$(x)")
+        ),
+        ({"suite": "tiny\n"}, "suite: 'tiny.n' does not match"),
+        ({"results": "a{b}"}, "results: 'a{b}' does not match"),
+        ({"results": ""}, "results: '' "),
         ({"variants": {"x": {"family": "iounet", "config": "nowhere.py"}}}, "config of 'x' does not exist: nowhere.py"),
+        (
+            {
+                "sweep": {
+                    "base": "samp1000_lw5.0",
+                    "space": {"loss_weight": [1, 2]},
+                    "step_sizes": [0.25, 0.2500000001],
+                }
+            },
+            "sweep.step_sizes has two values that are both",
+        ),
         ({"report_split": "tset"}, "report_split is 'tset', but dataset.splits has no such split"),
         ({"validation": {"split": "tnue"}}, "validation.split is 'tnue', but dataset.splits has no such split"),
         ({"report_split": "tune"}, "validation.split and report_split are both 'tune'"),

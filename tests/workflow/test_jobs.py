@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from suite.errors import SuiteError
 from suite.suite import load_suite
@@ -197,3 +198,32 @@ def test_a_split_that_does_not_fit_its_format_is_named_before_anything_runs():
         SuiteError, match=r"dataset\.splits\.val\.annotations is missing: the COCO format has no default"
     ):
         Jobs(coco.changed(dataset={**coco.raw["dataset"], "splits": splits}))
+
+
+def test_a_path_is_a_path_to_the_shell(tmp_path):
+    """Blanks, quotes and commands in `results:` are parts of a name; the file before the blank is left alone."""
+    results = tmp_path / "a 'b\" ;touch x; $(touch y) `touch z` &"
+    (tmp_path / "a").write_text("my only notes")
+    suite = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
+    suite["results"] = str(results)
+    (tmp_path / "own suite.yaml").write_text(yaml.safe_dump(suite))
+    place = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
+    command = [*SNAKEMAKE, "data", *place, "--cores", "1", "--configfile", str(tmp_path / "own suite.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (results / "tiny/data/dataset.json").is_file()
+    assert (results / "tiny/logs/data.log").is_file()
+    assert (tmp_path / "a").read_text() == "my only notes"
+    assert not [name for name in "xyz" if list(tmp_path.rglob(name)) or (ROOT / name).exists()]
+
+
+def test_every_value_in_a_shell_command_is_quoted():
+    """All but the number of threads, which Snakemake gives, and the seed, which the schema knows for a number."""
+    rules = sorted((ROOT / "workflow/rules").glob("*.smk"))
+    assert rules
+    for path in rules:
+        found = re.findall(
+            r"\{([a-z_.]+)((?::q)?)\}", "".join(re.findall(r"shell:\n((?:[ ]{8,}.*\n)+)", path.read_text()))
+        )
+        assert found, path
+        assert {name for name, quoted in found if not quoted} <= {"threads", "params.seed"}, path

@@ -38,4 +38,4 @@ rule data:
         suite=jobs.suite_file,
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python -m experiments data --suite {params.suite} --out {params.folder} --workers {threads} > {log} 2>&1"
+        "python -m experiments data --suite {params.suite:q} --out {params.folder:q} --workers {threads} > {log:q} 2>&1"

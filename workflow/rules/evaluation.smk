@@ -22,5 +22,5 @@ rule evaluate:
         suite=jobs.suite_file,
         config=lambda wildcards: jobs.recorded.evaluation(wildcards.variant),
     shell:
-        "python -m workflow.gpus 1 python -m experiments evaluate --suite {params.suite} --variant {wildcards.variant}"
-        " --seed {wildcards.seed} --split {wildcards.split} --threads {threads} > {log} 2>&1"
+        "python -m workflow.gpus 1 python -m experiments evaluate --suite {params.suite:q} --variant {wildcards.variant:q}"
+        " --seed {wildcards.seed:q} --split {wildcards.split:q} --threads {threads} > {log:q} 2>&1"

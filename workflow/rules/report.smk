@@ -48,8 +48,8 @@ rule report:
         results=lambda wildcards, output: Path(output[0]).parents[1],
         content=suite.text,
     shell:
-        "(python -m reports.build --suite {params.suite} --results {params.results} --out {params.folder}"
-        " && python -m experiments track {params.folder} --suite {params.suite}) > {log} 2>&1"
+        "(python -m reports.build --suite {params.suite:q} --results {params.results:q} --out {params.folder:q}"
+        " && python -m experiments track {params.folder:q} --suite {params.suite:q}) > {log:q} 2>&1"
 
 
 rule ablation:
@@ -72,5 +72,5 @@ rule ablation:
         results=lambda wildcards, output: Path(output[0]).parents[1],
         content=suite.text,
     shell:
-        "python -m reports.build --only ablation --suite {params.suite} --results {params.results}"
-        " --out {params.folder} > {log} 2>&1"
+        "python -m reports.build --only ablation --suite {params.suite:q} --results {params.results:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"

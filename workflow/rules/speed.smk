@@ -23,4 +23,4 @@ if jobs.speed:
             suite=jobs.suite_file,
             content=jobs.recorded.speed(),
         shell:
-            "python -m workflow.gpus 1 python -m experiments speed --suite {params.suite} --out {output} > {log} 2>&1"
+            "python -m workflow.gpus 1 python -m experiments speed --suite {params.suite:q} --out {output:q} > {log:q} 2>&1"

@@ -23,8 +23,8 @@ rule sweep_worker:
         suite=jobs.suite_file,
         content=jobs.recorded.sweep_worker(),
     shell:
-        "python -m workflow.gpus 1 python -m sweeps.worker --suite {params.suite} --worker {wildcards.worker}"
-        " --threads {threads} --out {output} > {log} 2>&1"
+        "python -m workflow.gpus 1 python -m sweeps.worker --suite {params.suite:q} --worker {wildcards.worker:q}"
+        " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
 rule sweep:
@@ -47,4 +47,4 @@ rule sweep:
         suite=jobs.suite_file,
         content=jobs.recorded.sweep(),
     shell:
-        "python -m workflow.gpus 1 python -m sweeps.summary --suite {params.suite} --threads {threads} > {log} 2>&1"
+        "python -m workflow.gpus 1 python -m sweeps.summary --suite {params.suite:q} --threads {threads} > {log:q} 2>&1"

@@ -24,7 +24,7 @@ rule pretraining:
         config=jobs.recorded.training("pretraining"),
     shell:
         jobs.train_command
-        + " --suite {params.suite} --variant pretraining --seed {params.seed} --threads {threads} > {log} 2>&1"
+        + " --suite {params.suite:q} --variant pretraining --seed {params.seed} --threads {threads} > {log:q} 2>&1"
 
 
 rule train:
@@ -49,4 +49,4 @@ rule train:
         config=lambda wildcards: jobs.recorded.training(wildcards.variant),
     shell:
         jobs.train_command
-        + " --suite {params.suite} --variant {wildcards.variant} --seed {wildcards.seed} --threads {threads} > {log} 2>&1"
+        + " --suite {params.suite:q} --variant {wildcards.variant:q} --seed {wildcards.seed:q} --threads {threads} > {log:q} 2>&1"

@@ -17,7 +17,7 @@ from experiments.history import MetricsLog, read_metrics
 from experiments.models import build_model, read_checkpoint
 from experiments.tracking.offline import offline_runs, read_run
 from experiments.tracking.runs import environment as wandb_environment
-from experiments.training.runner import seed_everything
+from experiments.training.runner import FiniteLossHook, Runner, seed_everything
 from experiments.training.train import train
 from suite.errors import SuiteError
 from suite.layout import DataFolder, RunFolder
@@ -148,6 +148,42 @@ def test_what_a_validation_raises_ends_the_training_which_then_goes_on(tiny_suit
     assert not RunFolder(tmp_path).record.exists()
     assert run["config_hash"] == training_hash(resolve_config(suite, "faster_rcnn", common["changes"]))
     assert run["config_hash"] != training_hash(resolve_config(suite, "faster_rcnn"))
+
+
+def diverging(suite, folder, data, rate, **options):
+    common = {"folder": RunFolder(folder), "data": DataFolder(data), "pretraining": None, **options}
+    train(suite.changed(pretraining=None), "faster_rcnn", 0, **common, changes={"lr_config.max_lr": rate})
+
+
+def test_a_training_that_diverges_ends_with_what_to_try(tiny_suite, tiny_data, tmp_path):
+    with pytest.raises(
+        SuiteError, match=r"(?s)the training diverged. Try a lower `optimizer.lr`.*No epoch was finished"
+    ):
+        diverging(tiny_suite, tmp_path, tiny_data, 1e30)
+    assert not RunFolder(tmp_path).states() and not RunFolder(tmp_path).checkpoint.exists()
+
+
+def test_the_last_finite_state_is_kept(tiny_suite, tiny_data, tmp_path, monkeypatch):
+    save, saved = Runner.save_state, []
+
+    def spoil(runner):
+        save(runner)
+        saved.append(runner.epoch)
+        with torch.no_grad():
+            next(runner.model.parameters()).fill_(torch.nan)
+
+    monkeypatch.setattr(Runner, "save_state", spoil)
+    with pytest.raises(SuiteError, match=r"The last finite state is .*epoch_1.pth"):
+        diverging(tiny_suite, tmp_path, tiny_data, 1e-3)
+    assert saved == [0]
+    assert all(value.isfinite().all() for value in torch.load(RunFolder(tmp_path).state(1))["state_dict"].values())
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny_suite, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(FiniteLossHook, "after_train_iter", lambda *_: None)
+    with pytest.raises(SuiteError, match="weights are not finite any more"):
+        diverging(tiny_suite, tmp_path, tiny_data, 1e30)
+    assert not RunFolder(tmp_path).states()
 
 
 def test_states_of_another_config_are_not_resumed(tiny_suite, tiny_data, tmp_path):
