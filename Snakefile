@@ -31,8 +31,8 @@ try:
 except SuiteError as error:
     raise WorkflowError(str(error)) from None
 suite, layout = jobs.suite, jobs.layout
-# --directory may lead anywhere
-shell.prefix(f"export PYTHONPATH={shlex.quote(str(workflow.basedir))}; ")
+# --directory may lead anywhere; names and titles are UTF-8 whatever the locale
+shell.prefix(f"export PYTHONPATH={shlex.quote(str(workflow.basedir))} PYTHONUTF8=1; ")
 
 
 include: "workflow/rules/data.smk"

@@ -18,12 +18,12 @@ class MetricsLog:
         self.path = path
         rows = [row for row in read_metrics(path) if row["step"] <= resume_step]
         with atomic(path) as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def append(self, step: int, epoch: float, values: dict[str, float | None]) -> None:
         """Adds a row; values that are None are left out."""
         row = {"step": step, "epoch": round(epoch, 4), **{k: v for k, v in values.items() if v is not None}}
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
@@ -31,7 +31,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a metrics.jsonl; a last line torn by a kill is left out; no file, no rows."""
     rows = []
     if path.exists():
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError:
@@ -54,7 +54,7 @@ def validations(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
     """Curves as a wide CSV: one row per logged step, blank where a row has no value."""
     columns = list(dict.fromkeys(["step", "epoch", *(key for row in rows for key in row)]))
-    with atomic(path) as part, part.open("w", newline="") as file:
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)

@@ -106,7 +106,10 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
         meta = weights["meta"]
         model.CLASSES = meta["CLASSES"] if "CLASSES" in meta else meta["classes"]  # mmdet's name, and this project's
     except (RuntimeError, KeyError, TypeError) as error:
-        raise SuiteError(f"{checkpoint} does not fit its config: {error}. Delete it and run again") from error
+        raise SuiteError(
+            f"{checkpoint} does not fit its config: {error}. Evaluate it as the variant that it was trained as; one that a "
+            "run of the suite left here is trained again when you move it away"
+        ) from error
     return model.eval()
 
 
@@ -119,7 +122,7 @@ def read_checkpoint(path: Path) -> Any:
     except Exception as error:
         raise SuiteError(
             f"{path} is not a readable checkpoint ({path.stat().st_size} bytes, sha256 {sha256(path)[:16]}): "
-            f"delete it and run again. Cause: {error}"
+            f"fetch it again, or if a run of the suite left it here, move it away and run again. Cause: {error}"
         ) from error
 
 

@@ -8,9 +8,12 @@ import itertools
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from suite.errors import SuiteError
 
 
 @contextlib.contextmanager
@@ -33,13 +36,21 @@ def write_json(path: str | Path, value: Any) -> None:
         if str(path).endswith(".gz"):
             part.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
         else:
-            part.write_text(text + "\n")
+            part.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads JSON, gzip where the name ends in .gz."""
+    """Reads JSON, gzip where the name ends in .gz.
+
+    Raises:
+        FileNotFoundError: no such file.
+        SuiteError: it is truncated or no JSON.
+    """
     data = Path(path).read_bytes()
-    return json.loads(gzip.decompress(data) if str(path).endswith(".gz") else data)
+    try:
+        return json.loads(gzip.decompress(data) if str(path).endswith(".gz") else data)
+    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise SuiteError(f"{path}: damaged, cannot be read ({error}; {len(data)} bytes)") from None
 
 
 def sha256(path: str | Path) -> str:

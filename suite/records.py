@@ -56,8 +56,8 @@ def read_record(record: Path) -> Record | None:
         contents = read_json(record)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise SuiteError(f"{record}: damaged, cannot be read ({error}); delete it and track again") from None
+    except SuiteError as error:
+        raise SuiteError(f"{error}; delete it and track again") from None
     if not isinstance(contents, dict) or not isinstance(contents.get("identity"), dict) or "run_id" not in contents:
         raise SuiteError(f"{record}: key 'identity' or 'run_id' is missing; delete it and track again")
     return Record(contents["identity"], contents["run_id"], contents.get("is_logged", False))

@@ -173,7 +173,7 @@ def _evaluate(search: Search, side: str, params: Mapping[str, Any], settings: li
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A CSV with a header; None is left blank."""
-    with atomic(path) as part, part.open("w", newline="") as file:
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["number"])
         writer.writeheader()
         writer.writerows(rows)

@@ -134,4 +134,4 @@ def _write_entry(search: Search, setting: Setting) -> None:
 
 def _write(path: Path, text: str) -> None:
     with atomic(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")

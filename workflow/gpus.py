@@ -59,7 +59,7 @@ def take(gpus: Sequence[str], count: int, folder: Path) -> list[str]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     told = False
-    with open(folder / "queue", "w") as queue:
+    with open(folder / "queue", "w", encoding="utf-8") as queue:
         fcntl.flock(queue, fcntl.LOCK_EX)
         while True:
             held: dict[str, int] = {}

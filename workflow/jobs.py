@@ -51,9 +51,9 @@ class Jobs:
     def write_suite(self) -> None:
         """Writes `suite_file` unless it is there with the same contents."""
         path = self.layout.suite_file
-        if not path.is_file() or path.read_text() != self.suite.text:
+        if not path.is_file() or path.read_text(encoding="utf-8") != self.suite.text:
             with atomic(path) as part:
-                part.write_text(self.suite.text)
+                part.write_text(self.suite.text, encoding="utf-8")
 
     def missing(self) -> list[str]:
         """What the data check would miss first, a message for each; nothing once the data are made or checked."""

@@ -136,7 +136,7 @@ def trainings(layout: Layout, families: Mapping[str, str]) -> dict[str, list[flo
 
 def _seconds(path: Path) -> float | None:
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return float(list(csv.DictReader(file, delimiter="\t"))[-1]["s"])
     except (OSError, ValueError, KeyError, IndexError):
         return None
@@ -227,7 +227,7 @@ def record(suite: str, own: Mapping[str, list[float]], gpus: int) -> None:
 
 def read_recorded() -> dict[str, Any]:
     """The contents of `recorded_times.yaml`."""
-    return yaml.safe_load(RECORDED.read_text()) or {} if RECORDED.is_file() else {}
+    return yaml.safe_load(RECORDED.read_text(encoding="utf-8")) or {} if RECORDED.is_file() else {}
 
 
 @exits_on_error

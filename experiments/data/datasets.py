@@ -44,13 +44,13 @@ def require_unseen(run: dict[str, Any], split: str, purpose: str) -> None:
 
 def build_training_set(cfg: Any, data: DataFolder) -> Any:
     """The mmdet dataset of cfg.data.train in a data folder. Raises `SuiteError` without its annotations."""
-    from mmdet.datasets import build_dataset
-
     from experiments.data.loading import naming_images
 
     _require_file(data.path / cfg.data.train.ann_file)
     pipeline = naming_images(cfg.data.train.pipeline)
-    return build_dataset({**cfg.data.train, "data_root": str(data.path), "pipeline": pipeline})
+    return _built(
+        {**cfg.data.train, "data_root": str(data.path), "pipeline": pipeline}, data.path / cfg.data.train.ann_file
+    )
 
 
 def build_split(cfg: Any, data: DataFolder, split: str, images: int | None = None) -> Any:
@@ -65,7 +65,7 @@ def build_split(cfg: Any, data: DataFolder, split: str, images: int | None = Non
     Raises:
         SuiteError: the split's annotations are missing.
     """
-    from mmdet.datasets import build_dataset, replace_ImageToTensor
+    from mmdet.datasets import replace_ImageToTensor
 
     from experiments.data.loading import naming_images
 
@@ -73,16 +73,33 @@ def build_split(cfg: Any, data: DataFolder, split: str, images: int | None = Non
     with warnings.catch_warnings(action="ignore"):  # it warns that it does what it is called for
         pipeline = naming_images(replace_ImageToTensor(cfg.data.test.pipeline))
     place = {"data_root": None, "ann_file": str(data.annotations(split)), "img_prefix": str(data.images(split))}
-    dataset = build_dataset({**cfg.data.test, **place, "pipeline": pipeline}, {"test_mode": True})
+    dataset = _built({**cfg.data.test, **place, "pipeline": pipeline, "test_mode": True}, data.annotations(split))
     if images is not None:
         dataset.data_infos, dataset.img_ids = dataset.data_infos[:images], dataset.img_ids[:images]
     return dataset
 
 
+def _built(config: dict[str, Any], annotations: Path) -> Any:
+    from mmdet.datasets import build_dataset
+
+    try:
+        return build_dataset(config)
+    except Exception:
+        _read(annotations)  # mmdet names no file
+        raise
+
+
 def _manifest(data: DataFolder) -> Any:
     if not data.manifest.is_file():
         raise SuiteError(f"{data.manifest} is missing: make or check the data first (snakemake data)")
-    return read_json(data.manifest)
+    return _read(data.manifest)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except SuiteError as error:
+        raise SuiteError(f"{error}: delete it, and make or check the data again (snakemake data)") from None
 
 
 def _require_file(annotations: Path) -> None:

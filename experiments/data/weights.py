@@ -85,7 +85,7 @@ def load_weights(path: Path) -> dict[str, Any]:
     if promised and not found.startswith(promised[1]):
         raise SuiteError(
             f"{path}: sha256 is {found[:16]}…, its name promises {promised[1]}…: truncated or another file "
-            f"({path.stat().st_size} bytes). Delete it and fetch it again"
+            f"({path.stat().st_size} bytes). Move it away and fetch it again"
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -237,7 +237,7 @@ def log_artifact(
             shutil.copyfile(file, staged)
         artifact.add_file(str(staged), name=inside, policy="immutable")
     for inside, value in (contents or {}).items():
-        (staging / inside).write_text(json.dumps(value))
+        (staging / inside).write_text(json.dumps(value), encoding="utf-8")
         artifact.add_file(str(staging / inside), name=inside, policy="immutable")
     run.log_artifact(artifact, aliases=["latest", *aliases])
 

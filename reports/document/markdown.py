@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from reports.document.blocks import Block, Bullets, FigureBlock, Heading, Paragraph, Report, TableBlock
 from reports.document.layout import HERE, columns_of, figure_caption, is_text, rows_of
 from reports.document.links import Links
@@ -29,7 +31,7 @@ def table_markdown(table: Table, links: Links) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    return without_tags(text).replace("|", "\\|")
 
 
 def markdown(report: Report, links: Links, has_svg: bool = True) -> str:
@@ -42,19 +44,27 @@ def markdown(report: Report, links: Links, has_svg: bool = True) -> str:
     return "\n\n".join(_block_markdown(block, links, has_svg) for block in report.blocks) + "\n"
 
 
+def without_tags(text: str) -> str:
+    """Markdown in which no title and no name of a class or variant is HTML; code shows what it holds as it is."""
+    parts = re.split(r"(`[^`]+`)", text)
+    return "".join(part if part.startswith("`") else re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", part) for part in parts)
+
+
 def _block_markdown(block: Block, links: Links, has_svg: bool) -> str:
     match block:
         case Heading():
-            return f"{'#' * block.level} {block.text}"
+            return f"{'#' * block.level} {without_tags(block.text)}"
         case Paragraph():
-            return f"> {block.text}" if block.aside else block.text
+            text = without_tags(block.text)
+            return f"> {text}" if block.aside else text
         case Bullets():
-            return "\n".join(f"- {item}" for item in block.items)
+            return "\n".join(f"- {without_tags(item)}" for item in block.items)
         case TableBlock():
             table = block.table
             note = f"Data: [{HERE.table(table.key).name}]({HERE.table(table.key)})."
             head = f"**Table {block.number}. {table.title}.** {table.caption}"
-            return "\n\n".join([head, table_markdown(table, links), f"<sub>{note}</sub>"])
+            return "\n\n".join([without_tags(head), table_markdown(table, links), f"<sub>{note}</sub>"])
         case FigureBlock():
             figure = block.illustration
-            return f"![{figure.alt}]({HERE.figure(figure.key, 'png')})\n\n{figure_caption(block, has_svg)}"
+            caption = without_tags(figure_caption(block, has_svg))
+            return f"![{without_tags(figure.alt)}]({HERE.figure(figure.key, 'png')})\n\n{caption}"

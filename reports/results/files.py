@@ -11,6 +11,7 @@ import pandas as pd
 
 from reports.errors import MissingResult, ReportError
 from suite import files
+from suite.errors import SuiteError
 
 SHORT = 12  # characters shown of a hash
 
@@ -26,8 +27,10 @@ def read_json(path: Path) -> Any:
         return files.read_json(path)
     except FileNotFoundError:
         raise MissingResult(f"{path}: no such file") from None
-    except (OSError, EOFError, ValueError) as error:
-        raise ReportError(f"{path}: damaged, cannot be read ({error}); delete it and evaluate again") from None
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read ({error})") from None
+    except SuiteError as error:
+        raise ReportError(f"{error}; delete it and evaluate again") from None
 
 
 def read_table(path: Path, columns: Iterable[str], remedy: str, **options: Any) -> pd.DataFrame:

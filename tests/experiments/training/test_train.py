@@ -265,7 +265,7 @@ def test_missing_and_damaged_pretraining_are_named(tiny_suite, tiny_data, tmp_pa
         )
     (tmp_path / "start.pth").write_bytes(b"PK truncated")
     with pytest.raises(
-        SuiteError, match=r"start\.pth is not a readable checkpoint \(12 bytes, sha256 .*delete it and run again"
+        SuiteError, match=r"start\.pth is not a readable checkpoint \(12 bytes, sha256 .*move it away and run again"
     ):
         read_checkpoint(tmp_path / "start.pth")
 
