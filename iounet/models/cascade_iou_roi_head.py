@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmdet.core import bbox2result, bbox2roi, build_assigner, build_sampler
+from mmdet.core import OHEMSampler, ScoreHLRSampler, bbox2result, bbox2roi, build_assigner, build_sampler
 from mmdet.models import HEADS, CascadeRoIHead
 from mmdet.models.builder import build_head, build_roi_extractor
 from mmdet.models.roi_heads.base_roi_head import BaseRoIHead
@@ -19,7 +19,12 @@ from iounet.core.boxes import clip_boxes
 from iounet.core.roi_generator import RoIGenerator
 from iounet.models._test_cfg import read_iou_cfg
 from iounet.models.detections import Candidates
-from iounet.models.iou_roi_head import IoURoIHead
+from iounet.models.iou_roi_head import (
+    IoURoIHead,
+    require_branch_off,
+    require_plain_bbox_head,
+    require_sampler,
+)
 
 
 @HEADS.register_module()
@@ -81,6 +86,13 @@ class CascadeIoURoIHead(CascadeRoIHead, IoURoIHead):
         self.roi_generator = None if roi_generator is None else RoIGenerator(**roi_generator)
         self.iou_assigner = None if iou_assigner is None else build_assigner(iou_assigner)
         self.iou_sampler = None if iou_sampler is None else build_sampler(iou_sampler, context=self)
+        require_sampler(self.iou_sampler, "roi_head.iou_sampler", ScoreHLRSampler, OHEMSampler)
+        for head in self.bbox_head:
+            require_plain_bbox_head(head)
+            if head.custom_activation:
+                raise ValueError(
+                    "roi_head.bbox_head.loss_cls: the mean of the stages is of softmax scores; no SeesawLoss"
+                )
         self.iou_roi_extractor = build_roi_extractor(iou_roi_extractor)
         self.iou_head = build_head(iou_head)
         if self.iou_head.num_classes != self.bbox_head[-1].num_classes:
@@ -136,6 +148,20 @@ class CascadeIoURoIHead(CascadeRoIHead, IoURoIHead):
             found.append(self.bbox_head[-1].get_bboxes(rois, logits, deltas, **place, cfg=rcnn_test_cfg))
         boxes, labels = zip(*found, strict=True)
         return list(boxes), list(labels)
+
+    def aug_test(self, *args: Any, **kwargs: Any) -> Any:
+        """See :meth:`IoURoIHead.aug_test`."""
+        require_branch_off(self, "test-time augmentation")
+        return super().aug_test(*args, **kwargs)
+
+    def onnx_export(self, *args: Any, **kwargs: Any) -> Any:
+        """See :meth:`IoURoIHead.onnx_export`."""
+        require_branch_off(self, "export to ONNX")
+        return super().onnx_export(*args, **kwargs)
+
+    def forward_dummy(self, x: Sequence[Tensor], proposals: Tensor) -> tuple[Tensor, ...]:
+        """See :meth:`IoURoIHead.forward_dummy`; of all stages."""
+        return (*CascadeRoIHead.forward_dummy(self, x, proposals), *self._dummy_ious(x, proposals))
 
     @torch.no_grad()
     def candidates(

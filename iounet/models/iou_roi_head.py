@@ -6,11 +6,20 @@ Boxes are (x1, y1, x2, y2) in pixels of the network's input.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmdet.core import MaxIoUAssigner, PseudoSampler, bbox2roi, build_assigner, build_sampler
+from mmdet.core import (
+    MaxIoUAssigner,
+    OHEMSampler,
+    PseudoSampler,
+    ScoreHLRSampler,
+    bbox2roi,
+    build_assigner,
+    build_sampler,
+)
 from mmdet.models import HEADS, StandardRoIHead
 from mmdet.models.builder import build_head
 from torch import Tensor
@@ -67,6 +76,7 @@ class IoURoIHead(StandardRoIHead):
             init_cfg=init_cfg,
         )
         read_iou_cfg(test_cfg)
+        require_plain_bbox_head(self.bbox_head)
         if train_cfg and roi_generator is None:
             raise ValueError("roi_head: roi_generator is missing: training draws its IoU RoIs from it")
         self.roi_generator = None if roi_generator is None else RoIGenerator(**roi_generator)
@@ -91,6 +101,8 @@ class IoURoIHead(StandardRoIHead):
             self.bbox_sampler = build_sampler(self.train_cfg.bbox_sampler, context=self)
             self.iou_assigner = build_assigner(self.train_cfg.iou_assigner)
             self.iou_sampler = build_sampler(self.train_cfg.iou_sampler, context=self)
+            require_sampler(self.bbox_sampler, "train_cfg.rcnn.bbox_sampler", ScoreHLRSampler)
+            require_sampler(self.iou_sampler, "train_cfg.rcnn.iou_sampler", ScoreHLRSampler, OHEMSampler)
 
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, *args: Any, **kwargs: Any
@@ -218,7 +230,10 @@ class IoURoIHead(StandardRoIHead):
         rois = bbox2roi(proposal_list)
         result = self._bbox_forward(x, rois)
         logits = result["cls_score"]
-        class_scores = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))[:, :-1]
+        if self.bbox_head.custom_activation:  # SeesawLoss
+            class_scores = self.bbox_head.loss_cls.get_activation(logits)[:, :-1]
+        else:
+            class_scores = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))[:, :-1]
         best_score, best_label = class_scores.max(1)
         boxes = self.bbox_head.regress_by_class(rois[:, 1:], best_label, result["bbox_pred"], {"img_shape": None})
         image_index = rois[:, 0].long()
@@ -385,20 +400,27 @@ class IoURoIHead(StandardRoIHead):
 
     def aug_test(self, *args: Any, **kwargs: Any) -> Any:
         """As in mmdet with the IoU branch off; not there with the branch on."""
-        if read_iou_cfg(self.test_cfg) is not None:
-            raise NotImplementedError(
-                "IoURoIHead: test-time augmentation is not implemented for the IoU branch; use a test pipeline with "
-                "one scale and no flip, or remove test_cfg.rcnn.iou to test the R-CNN branch alone"
-            )
+        require_branch_off(self, "test-time augmentation")
         return super().aug_test(*args, **kwargs)
 
     def async_simple_test(self, *args: Any, **kwargs: Any) -> Any:
         """As in mmdet with the IoU branch off; not there with the branch on."""
-        if read_iou_cfg(self.test_cfg) is not None:
-            raise NotImplementedError(
-                "IoURoIHead: use simple_test; async testing is not implemented for the IoU branch"
-            )
+        require_branch_off(self, "async testing")
         return super().async_simple_test(*args, **kwargs)
+
+    def onnx_export(self, *args: Any, **kwargs: Any) -> Any:
+        """As in mmdet with the IoU branch off; not there with the branch on."""
+        require_branch_off(self, "export to ONNX")
+        return super().onnx_export(*args, **kwargs)
+
+    def forward_dummy(self, x: Sequence[Tensor], proposals: Tensor) -> tuple[Tensor, ...]:
+        """As in mmdet, for counting operations; with the IoU branch on, also the IoUs of the proposals."""
+        return (*super().forward_dummy(x, proposals), *self._dummy_ious(x, proposals))
+
+    def _dummy_ious(self, x: Sequence[Tensor], proposals: Tensor) -> list[Tensor]:
+        if read_iou_cfg(self.test_cfg) is None:
+            return []
+        return [self.iou_head.predict(self._pool(x, bbox2roi([proposals]))).ious]
 
     @property
     def _extractor(self) -> Any:
@@ -410,6 +432,32 @@ class IoURoIHead(StandardRoIHead):
 
     def _pool(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
         return self._extractor(self._levels(x), rois)
+
+
+def require_branch_off(head: Any, what: str) -> None:
+    """Refuses to leave the IoU branch of a head out in silence. Raises `NotImplementedError`."""
+    if read_iou_cfg(head.test_cfg) is not None:
+        raise NotImplementedError(
+            f"{type(head).__name__}: {what} is not implemented for the IoU branch; use `simple_test` (a test pipeline "
+            "with one scale and no flip), or remove test_cfg.rcnn.iou to use the R-CNN branch alone"
+        )
+
+
+def require_plain_bbox_head(bbox_head: Any) -> None:
+    """Refuses box heads that are called otherwise than with the features of RoIs. Raises `ValueError`."""
+    parameters = inspect.signature(bbox_head.forward).parameters.values()
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    if len(needed) != 1:
+        raise ValueError(
+            f"roi_head.bbox_head.type={type(bbox_head).__name__!r} takes {', '.join(needed)}, and not the features of "
+            "RoIs alone: use a head such as Shared2FCBBoxHead"
+        )
+
+
+def require_sampler(sampler: Any, key: str, *refused: type) -> None:
+    """Refuses samplers that need more than boxes and ground truth, or give more than samples. Raises `ValueError`."""
+    if isinstance(sampler, refused):
+        raise ValueError(f"{key}.type={type(sampler).__name__!r} is not supported: use RandomSampler or PseudoSampler")
 
 
 def _assigns_each_roi_alone(assigner: Any, sampler: Any) -> bool:

@@ -218,3 +218,43 @@ def test_a_wrong_cascade_config_is_named(damage, message):
     damage(config)
     with pytest.raises(ValueError, match=message):
         build_detector(config)
+
+
+def test_the_cascade_leaves_the_branch_out_nowhere_in_silence():
+    config = cascade_config()
+    head = build(config).roi_head
+    with pytest.raises(NotImplementedError, match="CascadeIoURoIHead: test-time augmentation is not implemented"):
+        head.aug_test([], [], [])
+    with pytest.raises(NotImplementedError, match="CascadeIoURoIHead: export to ONNX is not implemented"):
+        head.onnx_export([], [], [])
+    detector = build(config)
+    with torch.no_grad():
+        x = detector.extract_feat(torch.randn(1, 3, 96, 96))
+        outputs = detector.roi_head.forward_dummy(x, torch.tensor([[5.0, 5, 40, 60], [20, 10, 90, 80]]))
+    assert len(outputs) == 7 and outputs[-1].shape == (2, NUM_CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda head: head.iou_sampler.update(sampler(32, 0.25, False), type="OHEMSampler"),
+            "roi_head.iou_sampler.type='OHEMSampler' is not",
+        ),
+        (
+            lambda head: head.bbox_head[2].update(loss_cls={"type": "SeesawLoss", "num_classes": NUM_CLASSES}),
+            "no SeesawLoss",
+        ),
+        (
+            lambda head: head.bbox_head[1].update(
+                type="DoubleConvFCBBoxHead", num_convs=1, num_fcs=1, conv_out_channels=16
+            ),
+            "'DoubleConvFCBBoxHead' takes x_cls, x_reg",
+        ),
+    ],
+)
+def test_what_the_cascade_cannot_train_is_refused(change, message):
+    config = cascade_config()
+    change(config.roi_head)
+    with pytest.raises(ValueError, match=message):
+        build_detector(config)

@@ -432,6 +432,27 @@ def test_augmented_and_async_testing_say_no(detector, batch):
         detector.roi_head.aug_test([], [], [])
     with pytest.raises(NotImplementedError, match="async testing"):
         detector.roi_head.async_simple_test()
+    with pytest.raises(NotImplementedError, match="IoURoIHead: export to ONNX is not implemented for the IoU branch"):
+        detector.onnx_export(batch["img"], [{**batch["img_metas"][0], "img_shape_for_onnx": torch.tensor([96, 96])}])
+
+
+def test_counting_operations_counts_the_branch(detector, config, batch):
+    with torch.no_grad():
+        outputs = detector.forward_dummy(batch["img"][:1])[-1]
+    assert len(outputs) == 3 and outputs[-1].shape[-1] == detector.roi_head.iou_head.num_classes
+    config.test_cfg.rcnn.pop("iou")
+    with torch.no_grad():
+        assert len(build(config).forward_dummy(batch["img"][:1])[-1]) == 2
+
+
+def test_class_scores_are_those_of_the_loss(config, batch, proposals):
+    """SeesawLoss has two logits more than classes, which a softmax over all would take for classes."""
+    config.roi_head.bbox_head.loss_cls = {"type": "SeesawLoss", "p": 0.8, "q": 2.0, "num_classes": NUM_CLASSES}
+    head = build(config).roi_head
+    with torch.no_grad():
+        x = build(config).extract_feat(batch["img"])
+        candidates = head.candidates(x, proposals, batch["img_metas"], score_thr=0.0)
+    assert candidates.class_scores.shape[1] == NUM_CLASSES
 
 
 class ForeignExtractor(torch.nn.Module):

@@ -8,6 +8,11 @@ from mmdet.models.builder import build_head
 
 from tests.models.tiny import build
 
+SAMPLER = {"num": 32, "pos_fraction": 0.25, "neg_pos_ub": -1, "add_gt_as_proposals": False}
+OHEM = {"type": "OHEMSampler", **SAMPLER}
+HLR = {"type": "ScoreHLRSampler", **SAMPLER, "k": 0.5, "bias": 0.0}
+DOUBLE = {"type": "DoubleConvFCBBoxHead", "num_convs": 1, "num_fcs": 1, "conv_out_channels": 16}
+
 BCE = {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 5.0}
 
 
@@ -263,6 +268,18 @@ def test_state_dict_names_and_checkpoints_of_the_published_reproduction(config, 
     [
         (lambda c: c.train_cfg.rcnn.pop("iou_assigner"), ValueError, "train_cfg.rcnn.iou_assigner is missing"),
         (lambda c: c.train_cfg.rcnn.pop("bbox_sampler"), ValueError, "train_cfg.rcnn.bbox_sampler is missing"),
+        (lambda c: c.train_cfg.rcnn.iou_sampler.update(OHEM), ValueError, "rcnn.iou_sampler.type='OHEMSampler' is not"),
+        (
+            lambda c: c.train_cfg.rcnn.iou_sampler.update(HLR),
+            ValueError,
+            "rcnn.iou_sampler.type='ScoreHLRSampler' is not",
+        ),
+        (lambda c: c.train_cfg.rcnn.bbox_sampler.update(HLR), ValueError, "rcnn.bbox_sampler.type='ScoreHLRSampler'"),
+        (
+            lambda c: c.roi_head.bbox_head.update(DOUBLE),
+            ValueError,
+            "'DoubleConvFCBBoxHead' takes x_cls, x_reg, and not",
+        ),
         (lambda c: c.roi_head.pop("roi_generator"), ValueError, "roi_generator is missing: training draws"),
         (lambda c: c.roi_head.roi_generator.update(per_iou=30), ValueError, "either per_iou or sample_num"),
         (lambda c: c.roi_head.iou_head.update(num_classes=80), ValueError, "iou_head.num_classes=80 differs from .*=3"),
