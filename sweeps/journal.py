@@ -1,21 +1,22 @@
 """The journal file of a study: one JSON object per line, appended to by every worker.
 
 A power cut or a full disk may leave half a line, or NUL bytes, at its end. Nobody has read that as a record: it is cut
-off, and a copy kept, before anything is read or appended. Both happen under the lock that Optuna's writers hold.
+off, and a copy kept, before anything is read or appended. Both happen under the lock that Optuna's writers hold, and
+under one of the kernel: who was stopped for so long that its lock was broken must not cut off what others wrote since.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.storages.journal._file import get_lock_file
 
 from suite.errors import SuiteError
 from suite.files import unused
@@ -41,13 +42,26 @@ class Journal(JournalFileBackend):
             path.parent.mkdir(parents=True, exist_ok=True)
             # not Optuna's default, a symbolic link: it never notices that a lock on a relative path is a leftover
             super().__init__(str(path), JournalFileOpenLock(str(path), grace_period=grace))
-            with get_lock_file(self._lock):
-                mend(path)
+        with self.held():
+            mend(path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the journal among all that write to it."""
+        with _named(self._path):
+            self._lock.acquire()
+            try:
+                with self._path.open("r+b") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    yield
+            finally:
+                with suppress(RuntimeError):  # another broke the lock, since it was held for longer than the grace
+                    self._lock.release()
 
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
         """Appends records, all or none. Raises `SuiteError`."""
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with _named(self._path), get_lock_file(self._lock):
+        with self.held():
             if _is_torn(self._path):
                 mend(self._path)
             _append(self._path, text.encode())
