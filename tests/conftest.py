@@ -9,7 +9,13 @@ import torch
 from hypothesis import HealthCheck, settings
 
 # What a developer's shell may hold, and what would then reach a test or a process that it starts.
-CHOICES = ("IOUNET_BACKBONE_WEIGHTS", "OPTUNA_STORAGE", "SNAKEMAKE_PROFILE", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+CHOICES = (
+    "IOUNET_BACKBONE_WEIGHTS",
+    "IOUNET_WORKFLOW",
+    "OPTUNA_STORAGE",
+    "SNAKEMAKE_PROFILE",
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
+)
 LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_JOB_ID")
 for name in [*CHOICES, *LAUNCHERS, *(name for name in os.environ if name.startswith("WANDB_"))]:
     os.environ.pop(name, None)

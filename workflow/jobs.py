@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,6 +47,10 @@ class Jobs:
             self.start["pretraining"] = self.layout.pretraining.checkpoint
         self.speed = [self.layout.speed(suite.speed.device)] if timed_settings(suite) else []
         self.search = None if suite.sweep is None else Search(suite)
+        if self.search is not None and "OPTUNA_STORAGE" in os.environ:
+            from sweeps.database import database
+
+            database()  # a value that cannot be used shows before the trainings
         self.recorded = RecordedParams(suite, self.search)
 
     def write_suite(self) -> None:
