@@ -108,7 +108,7 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
     except (RuntimeError, KeyError, TypeError) as error:
         raise SuiteError(
             f"{checkpoint} does not fit its config: {error}. Evaluate it as the variant that it was trained as; one that "
-            "a run of the suite left here is trained again when you move it away"
+            "a run left here is trained again when you move it away"
         ) from error
     return model.eval()
 
