@@ -6,6 +6,7 @@ A stage ends with its files. What has finished is tracked here, as a step after 
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -26,6 +27,9 @@ COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it do
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # no locale ends a command at the name of a class
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0

@@ -107,8 +107,8 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
         model.CLASSES = meta["CLASSES"] if "CLASSES" in meta else meta["classes"]  # mmdet's name, and this project's
     except (RuntimeError, KeyError, TypeError) as error:
         raise SuiteError(
-            f"{checkpoint} does not fit its config: {error}. Evaluate it as the variant that it was trained as; one that "
-            "a run left here is trained again when you move it away"
+            f"{checkpoint} does not fit its config: {error}. Evaluate it as the variant that it was trained as; one "
+            "that a run left here is trained again when you move it away"
         ) from error
     return model.eval()
 

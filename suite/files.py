@@ -1,12 +1,14 @@
 """Files that are whole or not there: atomic writes, locks, hashes."""
 
 import contextlib
+import errno
 import fcntl
 import gzip
 import hashlib
 import itertools
 import json
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -15,16 +17,28 @@ from typing import Any, BinaryIO
 
 from suite.errors import SuiteError
 
+FULL = 2**16  # bytes: with less room than this a disk counts as full
+
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that takes its name only when the block ends without an error."""
+    """Yields a temporary path beside `path` that takes its name only when the block ends without an error.
+
+    Raises:
+        SuiteError: the disk is full; torch says so by a position in a file.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
+    except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(path.parent).free < FULL:
+            raise SuiteError(
+                f"{path}: no space left on its disk ({error}). Nothing is lost: make room, and the same command goes on"
+            ) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 

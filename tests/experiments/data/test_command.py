@@ -56,6 +56,21 @@ def test_the_suites_own_folder_is_the_default_and_is_handed_on_to_be_tracked(coc
         assert (finished.path / "dataset.json").is_file()
 
 
+def test_a_locale_that_is_not_utf8_changes_nothing(copy, tmp_path):
+    data = json.loads((copy / "train.json").read_text())
+    data["categories"][0]["name"] = "Größe ☃"
+    (copy / "train.json").write_text(json.dumps(data))
+    (copy / "val.json").write_text((copy / "val.json").read_text().replace('"circle"', json.dumps("Größe ☃")))
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump(suite(coco_block(copy), title="Zählung ☃"), allow_unicode=True), encoding="utf-8")
+    command = [sys.executable, "-m", "experiments", "data", "--suite", str(file), "--out", str(tmp_path / "out")]
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **locale})
+    assert done.returncode == 0, done.stderr
+    assert b"3 classes: square, Gr\\xf6\\xdfe \\u2603, " in done.stdout
+    assert "Größe ☃" in json.loads((tmp_path / "out/dataset.json").read_bytes())["categories"]
+
+
 def suite_file(folder, **dataset):
     suite = yaml.safe_load((ROOT / "experiments/shapes.yaml").read_text())
     suite["dataset"].update(dataset)
