@@ -6,7 +6,7 @@ A stage ends with its files. What has finished is tracked here, as a step after 
 from __future__ import annotations
 
 import importlib
-import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -27,9 +27,6 @@ COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it do
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):  # no locale ends a command at the name of a class
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -53,4 +50,6 @@ def usage() -> str:
 
 
 if __name__ == "__main__":
+    if sys.getfilesystemencoding() != "utf-8":  # names of files and classes are UTF-8, whatever the locale
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
     sys.exit(main())

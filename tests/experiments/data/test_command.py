@@ -67,7 +67,7 @@ def test_a_locale_that_is_not_utf8_changes_nothing(copy, tmp_path):
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(command, capture_output=True, env={**os.environ, **locale})
     assert done.returncode == 0, done.stderr
-    assert b"3 classes: square, Gr\\xf6\\xdfe \\u2603, " in done.stdout
+    assert "3 classes: square, Größe ☃, " in done.stdout.decode()
     assert "Größe ☃" in json.loads((tmp_path / "out/dataset.json").read_bytes())["categories"]
 
 
