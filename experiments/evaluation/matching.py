@@ -6,6 +6,7 @@ A *group* is a class on an image.
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,14 +152,18 @@ def _entries(
     found: _Boxes, truth: _Boxes, groups: int, matched: Array, ignores: Array, ignored: Array
 ) -> list[dict[str, Any] | None]:
     """pycocotools' record of each group, None for one without boxes."""
-    inner = np.arange(1, groups)
-    starts, truth_starts = np.searchsorted(found.group, inner), np.searchsorted(truth.group, inner)
-    columns = zip(
-        np.split(found.scores, starts),
-        np.split(matched.T.astype(int), starts, axis=1),
-        np.split(ignores.T, starts, axis=1),
-        np.split(ignored, truth_starts),
-        strict=True,
+    of_found, of_truth = (
+        pairwise(np.searchsorted(boxes.group, np.arange(groups + 1)).tolist()) for boxes in (found, truth)
     )
-    names = ("dtScores", "dtMatches", "dtIgnore", "gtIgnore")
-    return [dict(zip(names, one, strict=True)) if len(one[0]) or len(one[3]) else None for one in columns]
+    matched, ignores = matched.T.astype(int), ignores.T
+    return [
+        {
+            "dtScores": found.scores[start:end],
+            "dtMatches": matched[:, start:end],
+            "dtIgnore": ignores[:, start:end],
+            "gtIgnore": ignored[first:last],
+        }
+        if end > start or last > first
+        else None
+        for (start, end), (first, last) in zip(of_found, of_truth, strict=True)
+    ]
