@@ -1,7 +1,8 @@
 """Builds, loads and registers the compiled kernels: the one place that knows how.
 
 The libraries are compiled at first use, once for a machine, into a cache folder: ``IOUNET_CACHE_DIR``, or ``iounet``
-under ``XDG_CACHE_HOME`` (``~/.cache``). A library's name holds a hash of everything that it depends on.
+under ``XDG_CACHE_HOME`` (``~/.cache``). A library's name holds a hash of everything that it depends on. Beside it lies
+its checksum: one that does not fit it, as a full disk or a power cut leaves it, is built again and never loaded.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -70,7 +72,7 @@ def available(device_type: str) -> bool:
 
 def cache_dir() -> Path:
     """The folder that compiled libraries are kept in."""
-    if "IOUNET_CACHE_DIR" in os.environ:
+    if os.environ.get("IOUNET_CACHE_DIR"):
         return Path(os.environ["IOUNET_CACHE_DIR"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iounet"
 
@@ -145,7 +147,7 @@ def _output(command: list[str]) -> str | None:
 def _cpu_features() -> str:
     """What ``-march=native`` depends on: a cache folder may be shared by machines of different kinds."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):
                 return line
     return f"{platform.machine()} {platform.processor()}"
@@ -164,6 +166,8 @@ def _architecture_flags() -> list[str]:
 
 def _load(device_type: str) -> bool:
     """Returns False, having warned, where the plain-torch fallback must serve."""
+    if device_type == "meta":
+        return available("cpu")  # which brings the operators, whose shapes are known without a kernel
     if device_type not in _SOURCES or (device_type == "cuda" and not available("cpu")):
         return False
     if device_type == "cpu" and compiler_version() is None:
@@ -174,11 +178,11 @@ def _load(device_type: str) -> bool:
         return False
     try:
         path = library_path(device_type)
-        if not path.exists():
-            _build_once(device_type, path)
-        torch.ops.load_library(str(path))
+        if _is_whole(path) or not _build_once(device_type, path):
+            torch.ops.load_library(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        _warn(f"the {device_type} kernel could not be built or loaded: {error}")
+        hint = ". IOUNET_CACHE_DIR names another folder for it" if isinstance(error, OSError) else ""
+        _warn(f"the {device_type} kernel could not be built or loaded: {error}{hint}")
         return False
     if device_type == "cpu":
         _register()
@@ -189,51 +193,96 @@ def _warn(reason: str) -> None:
     warnings.warn(f"iounet.ops: {reason}. Precise RoI Pooling runs in plain torch, many times slower.", stacklevel=2)
 
 
-def _build_once(device_type: str, path: Path) -> None:
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _checksum(path: Path) -> str:
+    """A line as ``sha256sum`` writes it."""
+    return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is what was built: a process that loads one cut short is killed by SIGBUS."""
+    try:
+        return _checksum_path(path).read_text(encoding="utf-8") == _checksum(path)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _build_once(device_type: str, path: Path) -> bool:
     """Builds in a folder of its own and renames the result, while other processes wait.
 
-    The lock is the kernel's (flock), so it goes when its holder is killed; what that one left behind is removed.
+    Returns whether this process did so, which has loaded the library.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(path.with_suffix(".lock"), "wb") as lock:
+        locked = _lock_file(lock)
+        if _is_whole(path):
+            return False
         if path.exists():
-            return
-        for leftover in path.parent.glob(f"{path.stem}.build-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        print(
-            f"iounet: building the Precise RoI Pooling {device_type.upper()} kernel, once"
-            f" (about {_BUILD_SECONDS[device_type]} s), in {path.parent} ...",
-            file=sys.stderr,
-            flush=True,
-        )
-        start = time.monotonic()
+            _say(f"{path} is damaged: it does not fit its checksum, and is built again")
+        if locked:
+            for leftover in path.parent.glob(f"{path.stem}.build-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
         build_dir = tempfile.mkdtemp(prefix=f"{path.stem}.build-", dir=path.parent)
         try:
-            os.rename(_compile(device_type, build_dir), path)
+            _build(device_type, path, Path(build_dir))
         finally:
             shutil.rmtree(build_dir, ignore_errors=True)
-        print(f"iounet: built in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    return True
 
 
-def _compile(device_type: str, build_dir: str) -> Path:
+def _lock_file(lock: BinaryIO) -> bool:
+    """Waits for the lock; False where the file system has none. It is the kernel's: it goes when its holder is killed.
+
+    Without it each process builds for itself, and the last rename counts.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+def _build(device_type: str, path: Path, build_dir: Path) -> None:
+    _say(
+        f"building the Precise RoI Pooling {device_type.upper()} kernel, once"
+        f" (about {_BUILD_SECONDS[device_type]} s), in {path.parent} ..."
+    )
+    start = time.monotonic()
+    library = _compile(device_type, build_dir).rename(build_dir / path.name)
+    checksum = _checksum_path(library)
+    checksum.write_text(_checksum(library), encoding="utf-8")
+    # Written to the disk first: after a power cut, a file that was only renamed may have its name and no content.
+    for written, kept in ((library, path), (checksum, _checksum_path(path))):
+        with open(written, "rb") as file:
+            os.fsync(file.fileno())
+        written.replace(kept)
+    _say(f"built in {time.monotonic() - start:.0f} s")
+
+
+def _say(message: str) -> None:
+    print(f"iounet: {message}", file=sys.stderr, flush=True)
+
+
+def _compile(device_type: str, build_dir: Path) -> Path:
     from torch.utils import cpp_extension  # slow to import, and only needed here
 
     if device_type == "cuda":
         cpp_extension.CUDA_HOME = str(cuda_home())
     name = f"prroi_pool_{device_type}"
     with _ninja_on_path():
-        # Also loads the library; loading it again under its final name is harmless, as its registrations are run by
-        # the dynamic linker, once for an inode.
+        # Also loads the library.
         cpp_extension.load(
             name,
             [str(_SOURCE_DIR / source) for source in _SOURCES[device_type]],
             extra_cflags=_CXX_FLAGS,
             extra_cuda_cflags=[*_NVCC_FLAGS, *_architecture_flags()] if device_type == "cuda" else None,
-            build_directory=build_dir,
+            build_directory=str(build_dir),
             is_python_module=False,
         )
-    return Path(build_dir) / f"{name}.so"
+    return build_dir / f"{name}.so"
 
 
 @contextlib.contextmanager
