@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from iounet.ops import _extension
+from iounet.ops._arguments import ascent_arguments
 
 
 def ascent_step_(
@@ -30,14 +31,19 @@ def ascent_step_(
         gradient: ``Tensor[K, D]``: of each box's predicted IoU; only the last four columns are used.
         ious: ``Tensor[K]``: predicted at ``boxes``.
         previous: ``Tensor[K]``: predicted where the boxes were before the last step; ``None`` before the first.
-        step_size: λ.
-        omega_1: early-stop threshold.
-        omega_2: tolerance of degradation; negative.
+        step_size: λ; finite.
+        omega_1: early-stop threshold; not NaN.
+        omega_2: tolerance of degradation; negative, not NaN.
 
     Raises:
-        TypeError: for another dtype than float32 or float64, or several of them.
-        ValueError: if shapes or devices do not go together, or what is written to is not contiguous.
+        TypeError: for another dtype than float32 or float64, or several of them; if an argument is no tensor, or no
+            real number (a bool is none).
+        ValueError: if shapes or devices do not go together, what is written to is not contiguous, or a number is not
+            as said above.
     """
+    step_size, omega_1, omega_2 = ascent_arguments(
+        boxes, stopped, gradient, ious, previous, step_size, omega_1, omega_2
+    )
     if _extension.available(boxes.device.type):
         torch.ops.iounet.ascent_step_(boxes, stopped, gradient, ious, previous, step_size, omega_1, omega_2)
         return

@@ -1,5 +1,6 @@
 """The refinement step: the compiled kernels against plain torch, edge cases, messages."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,21 +93,59 @@ def test_opcheck_and_strided_arguments(device):
 @pytest.mark.parametrize(
     ("index", "wrong", "error", "message"),
     [
+        (0, lambda t: t[:, :3], ValueError, r"boxes must have shape \(K, 4 or more\), got \[22, 3\]"),
+        (0, lambda t: t.half(), TypeError, "boxes must be float32 or float64, got torch.float16"),
+        (0, lambda t: t.float(), TypeError, "gradient must be torch.float32 for boxes of torch.float32, got torch.flo"),
+        (0, lambda t: t.repeat(1, 2)[:, :5], ValueError, "boxes must be contiguous, as it is written to"),
+        (0, lambda t: t.tolist(), TypeError, "boxes must be a tensor, got a list"),
+        (1, lambda t: t.int(), TypeError, "stopped must be torch.bool for boxes of torch.float64, got torch.int32"),
+        (1, lambda t: t[1:], ValueError, r"stopped must have shape \[22\] for boxes of .*, got \[21\]"),
+        (1, lambda t: t.repeat(2)[::2], ValueError, "stopped must be contiguous, as it is written to"),
+        (2, lambda t: t[:, 1:], ValueError, r"gradient must have shape \[22, 5\] for boxes of .*, got \[22, 4\]"),
+        (2, lambda t: t.float(), TypeError, "gradient must be torch.float64 for boxes of torch.float64, got torch.flo"),
+        (2, lambda t: t.to("meta"), ValueError, "gradient must be on cpu like boxes, got meta"),
+        (3, lambda t: t[:, None], ValueError, r"ious must have shape \[22\] for boxes of .*, got \[22, 1\]"),
+        (3, lambda t: t.float(), TypeError, "ious must be torch.float64 for boxes of torch.float64, got torch.float32"),
+        (4, lambda t: t[:5], ValueError, r"previous must have shape \[22\] for boxes of .*, got \[5\]"),
+        (4, lambda t: 0.5, TypeError, "previous must be a tensor, got a float"),
+        (5, lambda _: torch.inf, ValueError, "step_size must be finite, got inf"),
+        (5, lambda _: torch.nan, ValueError, "step_size must be finite, got nan"),
+        (5, lambda _: True, TypeError, "step_size must be a real number, got True"),
+        (6, lambda _: torch.nan, ValueError, "omega_1 must not be NaN"),
+        (7, lambda _: np.float32("nan"), ValueError, "omega_2 must not be NaN"),
+        (7, lambda _: "-0.01", TypeError, "omega_2 must be a real number, got '-0.01'"),
+    ],
+)
+def test_bad_input_is_named(implementation, index, wrong, error, message):
+    arguments = [*example(), STEP, OMEGA_1, OMEGA_2]
+    arguments[index] = wrong(arguments[index])
+    with pytest.raises(error, match="^ascent_step_: " + message):
+        ascent_step_(*arguments)
+
+
+def test_numbers_of_numpy_are_taken(implementation):
+    expected, found = example(), example()
+    ascent_step_(*expected, 0.5, 0.25, -0.5)
+    ascent_step_(*found, np.float32(0.5), np.float64(0.25), np.float16(-0.5))
+    assert torch.equal(found[0].nan_to_num(), expected[0].nan_to_num()) and torch.equal(found[1], expected[1])
+
+
+def test_on_meta_nothing_happens(implementation):
+    assert ascent_step_(*example(device="meta"), STEP, OMEGA_1, OMEGA_2) is None
+
+
+def test_direct_calls_of_the_operator_are_checked():
+    if not _extension.available("cpu"):
+        pytest.skip("there is no compiled kernel")
+    for index, wrong, error, message in (
         (0, lambda t: t[:, :3], ValueError, "boxes must have shape"),
         (0, lambda t: t.half(), TypeError, "one dtype"),
         (0, lambda t: t.repeat(1, 2)[:, :5], ValueError, "must be contiguous, as they are written to"),
         (1, lambda t: t.int(), TypeError, "stopped must be torch.bool"),
-        (1, lambda t: t[1:], ValueError, r"must have shape \(K,\)"),
         (2, lambda t: t[:, 1:], ValueError, "gradient must have the shape of boxes"),
-        (2, lambda t: t.float(), TypeError, "one dtype"),
-        (3, lambda t: t[:, None], ValueError, r"must have shape \(K,\)"),
         (4, lambda t: t[:5], ValueError, r"must have shape \(K,\)"),
-    ],
-)
-def test_bad_input_is_named(index, wrong, error, message):
-    if not _extension.available("cpu"):
-        pytest.skip("there is no compiled kernel")
-    arguments = example()
-    arguments[index] = wrong(arguments[index])
-    with pytest.raises(error, match=message):
-        ascent_step_(*arguments, STEP, OMEGA_1, OMEGA_2)
+    ):
+        arguments = example()
+        arguments[index] = wrong(arguments[index])
+        with pytest.raises(error, match=message):
+            torch.ops.iounet.ascent_step_(*arguments, STEP, OMEGA_1, OMEGA_2)

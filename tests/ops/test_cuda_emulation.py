@@ -13,7 +13,14 @@ import torch
 
 from iounet.ops import _extension
 from iounet.ops._reference import prroi_pool_reference
-from tests.ops.test_prroi_pool import SCALES, make_problem, value_and_gradients
+from tests.ops.test_prroi_pool import (
+    POISONS,
+    SCALES,
+    assert_poisoned_alike,
+    make_problem,
+    poisoned_problem,
+    value_and_gradients,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
 
@@ -89,6 +96,25 @@ def test_level_by_area(emulate, dtype):
     expected = kernel_results(emulate, inputs, rois, (area >= bound).long(), weights, False)
     actual = kernel_results(emulate, inputs, rois, None, weights, False, [bound.item()])
     for ours, theirs in zip(actual, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("of_features", "of_gradients"), POISONS)
+def test_nan_and_infinity_have_the_same_influence_in_plain_torch(emulate, of_features, of_gradients):
+    inputs, rois, levels, grad_output = poisoned_problem(torch.float64, "cpu", of_features, of_gradients)
+    actual = kernel_results(emulate, inputs, rois, levels, grad_output, False)
+    assert_poisoned_alike(actual, inputs, rois, levels, grad_output)
+
+
+def test_a_bin_without_a_cell_passes_no_nan_on(emulate):
+    # The first column of bins, or row, lies off the map.
+    rois = torch.tensor([[0, -80.0, 1, 28, 16], [0, 1, -80, 16, 28]], dtype=torch.float64)
+    inputs, levels = [make_problem(3)[0][0]], torch.zeros(2, dtype=torch.int64)
+    weights = torch.ones(2, 3, 7, 5, dtype=torch.float64)
+    expected = kernel_results(emulate, inputs, rois, levels, weights, False)
+    weights[0, :, :, 0] = torch.nan
+    weights[1, :, 0] = torch.nan
+    for ours, theirs in zip(kernel_results(emulate, inputs, rois, levels, weights, False), expected, strict=True):
         assert torch.equal(ours, theirs)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import iounet.ops
 from iounet.ops import PrRoIPool, _extension, prroi_pool, prroi_pool_coordinate_gradient, prroi_pool_multilevel
@@ -233,6 +234,128 @@ def test_absurd_boxes_are_finite_and_quick(device, dtype):
     assert features.grad.isfinite().all()
 
 
+# Shares of the features, and of the gradients to the output, that are no finite numbers.
+POISONS = [(0.002, 0), (0.03, 0), (0, 0.01), (0.01, 0.005)]
+
+
+def poison(tensor, share, generator):
+    """Some values of a tensor replaced by NaN and infinities."""
+    chosen = torch.rand(tensor.shape, generator=generator) < share
+    values = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=tensor.dtype)
+    return torch.where(
+        chosen.to(tensor.device), values[torch.randint(3, tensor.shape, generator=generator)].to(tensor), tensor
+    )
+
+
+def poisoned_problem(dtype, device, of_features, of_gradients):
+    """As make_problem, with NaN and infinities; and the gradient to the output."""
+    inputs, rois, levels = make_problem(3, dtype, device, num_random=60)
+    rois = rois.float() if dtype == torch.bfloat16 else rois
+    rois[-20:] = rois[-20:].round()  # edges on cells
+    generator = torch.Generator().manual_seed(3)
+    inputs = [poison(x, of_features, generator) for x in inputs]
+    grad_output = torch.randn(len(rois), 3, 7, 5, generator=generator).to(inputs[0])
+    return inputs, rois, levels, poison(grad_output, of_gradients, generator)
+
+
+def assert_poisoned_alike(actual, inputs, rois, levels, grad_output):
+    """actual: the output, and the gradients to rois and to the inputs."""
+    leaves = [x.clone().requires_grad_() for x in (rois, *inputs)]
+    output = prroi_pool_reference(leaves[1:], leaves[0], levels, (7, 5), SCALES)
+    expected = [output.detach(), *torch.autograd.grad(output, leaves, grad_output)]
+    features_finite, gradients_finite = all(x.isfinite().all() for x in inputs), bool(grad_output.isfinite().all())
+    for name, ours, theirs in zip(["output", "rois", "level 0", "level 1"], actual, expected, strict=True):
+        # The values of the features do not matter to their gradient, nor that gradient to the output.
+        clean = {"output": features_finite, "rois": features_finite and gradients_finite}.get(name, gradients_finite)
+        assert ours.isfinite().any() and bool(ours.isfinite().all()) == clean, name
+        assert torch.equal(ours.isfinite(), theirs.isfinite()), name
+        if name != "rois":  # there the order of the sums decides between NaN and an infinity
+            assert torch.equal(ours.isnan(), theirs.isnan()), name
+            assert torch.equal(ours[ours.isinf()], theirs[theirs.isinf()]), name
+        ours, theirs = (x.double().where(x.isfinite(), 0) for x in (ours, theirs))
+        error = (ours - theirs).abs().max() / theirs.abs().max()
+        assert error <= 100 * torch.finfo(actual[0].dtype).eps, name
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("of_features", "of_gradients"), POISONS)
+def test_nan_and_infinity_have_the_same_influence_in_plain_torch(device, dtype, of_features, of_gradients):
+    inputs, rois, levels, grad_output = poisoned_problem(dtype, device, of_features, of_gradients)
+    leaves = [x.clone().requires_grad_() for x in (rois, *inputs)]
+    output = prroi_pool_multilevel(leaves[1:], leaves[0], levels, (7, 5), SCALES)
+    actual = [output.detach(), *torch.autograd.grad(output, leaves, grad_output)]
+    assert_poisoned_alike(actual, inputs, rois, levels, grad_output)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("function", [prroi_pool_multilevel, prroi_pool_reference], ids=["kernel", "fallback"])
+def test_a_bin_without_a_cell_passes_no_nan_on(device, function):
+    # The first of three columns of bins, or row, lies off the map.
+    rows = [[0, -20.0, 1, 7, 4], [0, 1, -20, 4, 7]]
+    features = torch.randn(1, 2, 6, 8, device=device, requires_grad=True)
+    rois = torch.tensor(rows, device=device, requires_grad=True)
+    output = function([features], rois, None, (3, 3), [1.0])
+    grad_output = torch.ones_like(output)
+    expected = torch.autograd.grad(output, [features, rois], grad_output, retain_graph=True)
+    grad_output[0, :, :, 0] = torch.nan
+    grad_output[1, :, 0] = torch.nan
+    for ours, theirs in zip(torch.autograd.grad(output, [features, rois], grad_output), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("function", [prroi_pool_multilevel, prroi_pool_reference], ids=["kernel", "fallback"])
+def test_extents_beyond_any_number_give_zero(function):
+    big = 1.7e308
+    rois = torch.tensor([[0, -big, -big, big, big], [0, -big, 1, big, 3]], dtype=torch.float64, requires_grad=True)
+    features = torch.randn(1, 3, 6, 8, dtype=torch.float64, requires_grad=True)
+    output = function([features], rois, None, (3, 2), [1.0])
+    output.sum().backward()
+    assert not output.any() and not rois.grad.any() and not features.grad.any()
+
+
+@pytest.fixture(params=["kernel", "fallback"])
+def either(request, monkeypatch):
+    """The test runs with the compiled kernel and without."""
+    monkeypatch.delitem(_extension._available, "meta", raising=False)
+    if request.param == "fallback":
+        monkeypatch.setitem(_extension._available, "cpu", False)
+    yield
+    _extension._available.pop("meta", None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+@pytest.mark.parametrize("by_area", [True, False])
+@pytest.mark.parametrize("fake", [True, False], ids=["fake", "meta"])
+def test_shapes_without_values(either, dtype, by_area, fake):
+    inputs, rois, levels = make_problem(4, dtype)
+    inputs[1] = inputs[1].contiguous(memory_format=torch.channels_last)
+    rois = rois.float() if dtype == torch.float16 else rois
+    expected = value_and_gradients(prroi_pool_multilevel, inputs, rois, levels)
+    mode = FakeTensorMode()
+
+    def without_values(tensor):
+        return mode.from_tensor(tensor) if fake else tensor.to("meta")
+
+    with mode if fake else nullcontext():
+        leaves = [without_values(x).requires_grad_() for x in (rois, *inputs)]
+        place = (None, SCALES, [100.0]) if by_area else (without_values(levels), SCALES)
+        output = prroi_pool_multilevel(leaves[1:], leaves[0], place[0], (7, 5), *place[1:])
+        gradients = torch.autograd.grad(output.sum(), leaves)
+        maps = [x.detach() for x in leaves[1:]]
+        alone = prroi_pool_coordinate_gradient(output.detach(), maps, leaves[0].detach(), *place)
+    for found, true in zip([output, *gradients, alone], [*expected, expected[1]], strict=True):
+        assert (found.shape, found.dtype) == (true.shape, true.dtype)
+        assert found.device.type == ("cpu" if fake else "meta")
+
+
+def test_without_values_the_arguments_are_checked_too(either):
+    with pytest.raises(ValueError, match=r"rois must have shape \(K, 5\)"):
+        prroi_pool(torch.ones(1, 3, 6, 8, device="meta"), torch.ones(2, 4, device="meta"), 7)
+    with pytest.raises(ValueError, match="at most 536870911 bins"):
+        prroi_pool(torch.ones(1, 3, 6, 8, device="meta"), torch.ones(2, 5, device="meta"), 46341)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_batch_index_column_has_no_gradient(device):
     inputs, rois, levels = make_problem(device=device)
@@ -243,10 +366,11 @@ def test_batch_index_column_has_no_gradient(device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("num_rois", "batch_size", "channels"), [(0, 2, 3), (0, 0, 3), (4, 2, 0), (0, 0, 0)])
-def test_empty(device, num_rois, batch_size, channels):
+@pytest.mark.parametrize("function", [prroi_pool_multilevel, prroi_pool_reference], ids=["kernel", "fallback"])
+def test_empty(device, num_rois, batch_size, channels, function):
     features = torch.randn(batch_size, channels, 6, 8, device=device, requires_grad=True)
     rois = torch.tensor([[0, 1, 1, 5, 5.0]], device=device).repeat(num_rois, 1).requires_grad_()
-    output = prroi_pool(features, rois, (7, 5))
+    output = function([features], rois, None, (7, 5), [1.0])
     assert output.shape == (num_rois, channels, 7, 5)
     output.sum().backward()
     assert features.grad.shape == features.shape
@@ -437,6 +561,18 @@ def test_compiles_without_graph_breaks(device):
     expected = value_and_gradients(function, inputs, rois, levels)
     for ours, theirs in zip(value_and_gradients(compiled, inputs, rois, levels), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_compiles_with_sizes_that_change():
+    features, rois = torch.randn(1, 3, 9, 9), torch.tensor([[0, 1, 1, 5, 5.0]])
+    pool = torch.compile(prroi_pool, fullgraph=True, backend="aot_eager", dynamic=True)
+    gradient = torch.compile(prroi_pool_coordinate_gradient, fullgraph=True, backend="aot_eager", dynamic=True)
+    for count, size, scale in ((1, 3, 0.5), (4, 5, 0.25), (7, (2, 3), 0.25)):
+        many = rois.repeat(count, 1)
+        output = prroi_pool(features, many, size, scale)
+        assert torch.equal(pool(features, many, size, scale), output)
+        arguments = (output, [features], many, None, [scale])
+        assert torch.equal(gradient(*arguments), prroi_pool_coordinate_gradient(*arguments))
 
 
 @pytest.mark.parametrize("device", DEVICES)

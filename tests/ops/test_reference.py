@@ -77,3 +77,25 @@ def test_chunks_do_not_change_the_result(monkeypatch):
     whole = prroi_pool_reference([features], rois, None, (3, 3), [1.0])
     monkeypatch.setattr("iounet.ops._reference._CHUNK_ELEMENTS", 1)
     torch.testing.assert_close(prroi_pool_reference([features], rois, None, (3, 3), [1.0]), whole)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES.keys())
+def test_only_cells_that_a_bin_reaches_have_an_influence(box, value):
+    # The exact integration visits no other cells. One value at a time, in every place.
+    features = torch.randn(48, 1, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    features.view(48, 48).fill_diagonal_(value)
+    rois = torch.tensor([[image, *box] for image in range(48)], dtype=torch.float64)
+    output = prroi_pool_reference([features], rois, None, (3, 2), [1.0])
+    expected = np.stack([exact_pool(image.numpy(), box, 3, 2) for image in features])
+    np.testing.assert_allclose(output, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_extents_beyond_any_number_give_zero_and_no_gradient():
+    big = 1.7e308
+    boxes = [[-big, -big, big, big], [-big, 1, big, 3], [0, 0, big, 5], [big, 1, big, 2]]
+    rois = torch.tensor([[0, *box] for box in boxes], dtype=torch.float64, requires_grad=True)
+    features = torch.randn(1, 2, 6, 8, dtype=torch.float64, requires_grad=True)
+    output = prroi_pool_reference([features], rois, None, (3, 3), [1.0])
+    output.sum().backward()
+    assert not output.any() and not rois.grad.any() and not features.grad.any()

@@ -4,9 +4,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 namespace iounet {
+
+// Of the bins of a RoI, and of the channels and the cells of a map along an axis: the kernels count them, and the pairs
+// of a bin and a cell that meet along an axis (size + 3 * bins + 1 at most), in 32 bits.
+constexpr int64_t kMaxCount = (int64_t{1} << 29) - 1;
 
 // For callers of torch.ops.iounet: iounet.ops.prroi_pool has raised its own, fuller messages before.
 inline void check_arguments(at::TensorList inputs, const at::Tensor& rois, const std::optional<at::Tensor>& levels,
@@ -15,6 +20,8 @@ inline void check_arguments(at::TensorList inputs, const at::Tensor& rois, const
   TORCH_CHECK_VALUE(!inputs.empty() && inputs.size() == spatial_scales.size(),
                     "prroi_pool: there must be one spatial scale per feature map");
   TORCH_CHECK_VALUE(pooled_height > 0 && pooled_width > 0, "prroi_pool: output_size must be positive");
+  TORCH_CHECK_VALUE(pooled_height <= kMaxCount / pooled_width, "prroi_pool: output_size must be of at most ", kMaxCount,
+                    " bins, got ", pooled_height, " x ", pooled_width);
   TORCH_CHECK_VALUE(rois.dim() == 2 && rois.size(1) == 5, "prroi_pool: rois must have shape (K, 5)");
   TORCH_CHECK_VALUE(levels.has_value() || level_areas.has_value() || inputs.size() == 1,
                     "prroi_pool: levels or level_areas must be given for several maps");
@@ -27,6 +34,8 @@ inline void check_arguments(at::TensorList inputs, const at::Tensor& rois, const
   for (const at::Tensor& input : inputs) {
     TORCH_CHECK_VALUE(input.dim() == 4 && input.size(0) == inputs[0].size(0) && input.size(1) == inputs[0].size(1),
                       "prroi_pool: all inputs must have 4 dimensions and agree in N and C");
+    TORCH_CHECK_VALUE(input.size(1) <= kMaxCount && input.size(2) <= kMaxCount && input.size(3) <= kMaxCount,
+                      "prroi_pool: C, H and W of input must be at most ", kMaxCount, ", got shape ", input.sizes());
     TORCH_CHECK_VALUE(input.device() == rois.device(), "prroi_pool: input and rois must be on one device");
     TORCH_CHECK_TYPE(input.scalar_type() == inputs[0].scalar_type(), "prroi_pool: all levels must have one dtype");
   }

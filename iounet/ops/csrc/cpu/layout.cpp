@@ -27,8 +27,7 @@ void transpose_matrices(const T* values, int64_t count, int64_t height, int64_t 
         const int64_t i = tall ? start : other;
         const int64_t j = tall ? other : start;
         transpose_block(values + matrix + i * width + j, static_cast<int>(std::min(kSide, height - i)),
-                        static_cast<int>(std::min(kSide, width - j)), static_cast<int>(width),
-                        result + matrix + j * height + i, static_cast<int>(height));
+                        static_cast<int>(std::min(kSide, width - j)), width, result + matrix + j * height + i, height);
       }
     }
   });

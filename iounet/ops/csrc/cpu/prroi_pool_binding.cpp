@@ -27,7 +27,7 @@ class CheckedRois {
     view = {rois_.const_data_ptr<double>(),
             levels_.defined() ? levels_.const_data_ptr<int64_t>() : nullptr,
             rois.size(0),
-            static_cast<int>(inputs[0].size(1)),
+            inputs[0].size(1),
             static_cast<int>(pooled_height),
             static_cast<int>(pooled_width)};
     const int64_t batch_size = inputs[0].size(0);
@@ -118,7 +118,7 @@ std::vector<at::Tensor> feature_gradient(const at::Tensor& grad_output, at::Tens
     gradients.push_back(
         cpu::empty_in_large_pages(input.sizes(), input.options().dtype(type), at::MemoryFormat::ChannelsLast).zero_());
   }
-  const int batch_size = static_cast<int>(inputs[0].size(0));
+  const int64_t batch_size = inputs[0].size(0);
   if (type == at::kDouble) {
     cpu::feature_gradient(checked.view, grad.const_data_ptr<double>(), batch_size,
                           as_levels<double>(gradients, spatial_scales));

@@ -23,7 +23,7 @@ struct Axis {
   std::vector<int> offsets;       // values[offsets[p] + i], for any of the three below, is that of bin p and cell i
   std::vector<T> weights, by_start, by_end;
   int begin, end;  // the window: the cells of all bins
-  int count;
+  int64_t count;
 
   // Returns whether any cell of the map is touched by a RoI of non-zero extent.
   bool set(const Bins& bins, int size, bool derivatives = false) {
@@ -52,7 +52,7 @@ struct Axis {
     return begin < end;
   }
 
-  const T* weights_of(int p) const { return weights.data() + offsets[p]; }
+  const T* weights_of(int64_t p) const { return weights.data() + offsets[p]; }
   const T* by_start_of(int p) const { return by_start.data() + offsets[p]; }
   const T* by_end_of(int p) const { return by_end.data() + offsets[p]; }
 };
@@ -85,7 +85,7 @@ struct Roi {
         bins_x(rois.rows[5 * k + 1] * levels[level].scale, rois.rows[5 * k + 3] * levels[level].scale,
                rois.pooled_width) {}
 
-  T* image_data(const std::vector<Level<T>>& levels, int channels) const {
+  T* image_data(const std::vector<Level<T>>& levels, int64_t channels) const {
     const Level<T>& map = levels[level];
     return map.data + image * map.height * map.width * channels;
   }
@@ -93,7 +93,7 @@ struct Roi {
 
 // RoIs that are worth handing to another thread.
 int64_t grain_size(const Rois& rois) {
-  const int64_t values = int64_t{rois.channels} * rois.pooled_height * rois.pooled_width;
+  const int64_t values = rois.channels * rois.pooled_height * rois.pooled_width;
   return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, values));
 }
 
@@ -164,7 +164,7 @@ void feature_gradient_block(const V* grad_output, int row_begin, int row_end, in
   BinsOfCell rows;
   for (int i = std::max(y.begin, row_begin); i < std::min(y.end, row_end); ++i) {
     rows.advance(y, i);
-    for (int q = 0; q < x.count; ++q) {
+    for (int64_t q = 0; q < x.count; ++q) {
       V sum[N] = {};
       for (int p = rows.first; p < rows.last; ++p) {
         const T weight = y.weights_of(p)[i];
@@ -183,7 +183,7 @@ void feature_gradient_block(const V* grad_output, int row_begin, int row_end, in
         __builtin_prefetch(cell + next_row + n * lanes, 1);
         sum[n] = load<V>(cell + n * lanes);
       }
-      for (int q = columns.first; q < columns.last; ++q) {
+      for (int64_t q = columns.first; q < columns.last; ++q) {
         const T weight = x.weights_of(q)[j];
         for (int n = 0; n < N; ++n) sum[n] += weight * row_gradient[q * N + n];
       }
@@ -244,10 +244,10 @@ void coordinate_gradient_block(const T* image, int64_t width, int64_t channels, 
 
 template <typename T>
 void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* output) {
-  const int bins = rois.pooled_height * rois.pooled_width;
+  const int64_t bins = int64_t{rois.pooled_height} * rois.pooled_width;
   at::parallel_for(0, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
     Axis<T> y, x;
-    std::vector<Vector<T>> scratch(kVectors * bins);
+    std::vector<Vector<T>> scratch = scratch_memory<T>(rois.channels, bins);
     for (int64_t k = first; k < last; ++k) {
       const Roi<const T> roi(rois, levels, k);
       const Level<const T>& map = levels[roi.level];
@@ -257,7 +257,7 @@ void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* out
         continue;
       }
       const T* image = roi.image_data(levels, rois.channels);
-      for_each_channel_block<T>(rois.channels, [&](auto block, int c) {
+      for_each_channel_block<T>(rois.channels, [&](auto block, int64_t c) {
         using V = typename decltype(block)::V;
         constexpr int N = decltype(block)::N;
         V* sums = reinterpret_cast<V*>(scratch.data());
@@ -270,13 +270,13 @@ void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* out
 }
 
 template <typename T>
-void feature_gradient(const Rois& rois, const T* grad_output, int batch_size, const std::vector<Level<T>>& levels) {
-  const int bins = rois.pooled_height * rois.pooled_width;
+void feature_gradient(const Rois& rois, const T* grad_output, int64_t batch_size, const std::vector<Level<T>>& levels) {
+  const int64_t bins = int64_t{rois.pooled_height} * rois.pooled_width;
   // All rows of all maps in one list, divided among the threads by the number of cells to be written. A cell is only
   // ever written by the owner of its row, which takes the RoIs in their order: hence the same sum for any division.
   std::vector<int64_t> first_row(levels.size() + 1, 0);
   for (size_t level = 0; level < levels.size(); ++level) {
-    first_row[level + 1] = first_row[level] + int64_t{batch_size} * levels[level].height;
+    first_row[level + 1] = first_row[level] + batch_size * levels[level].height;
   }
   const int64_t total_rows = first_row.back();
   std::vector<int64_t> work(total_rows + 1, 0);
@@ -312,7 +312,7 @@ void feature_gradient(const Rois& rois, const T* grad_output, int batch_size, co
     const int64_t owned_begin = first == 0 ? 0 : share_begin(first);
     const int64_t owned_end = share_begin(last);
     Axis<T> y, x;
-    std::vector<Vector<T>> scratch(kVectors * (bins + rois.pooled_width));
+    std::vector<Vector<T>> scratch = scratch_memory<T>(rois.channels, bins + rois.pooled_width);
     for (int64_t k = 0; k < rois.count; ++k) {
       if (std::max(row_begin[k], owned_begin) >= std::min(row_end[k], owned_end)) continue;
       const Roi<T> roi(rois, levels, k);
@@ -322,7 +322,7 @@ void feature_gradient(const Rois& rois, const T* grad_output, int batch_size, co
       const T* grad = grad_output + k * rois.channels * bins;
       const int begin = static_cast<int>(std::max(row_begin[k], owned_begin) - map_row[k]);
       const int end = static_cast<int>(std::min(row_end[k], owned_end) - map_row[k]);
-      for_each_channel_block<T>(rois.channels, [&](auto block, int c) {
+      for_each_channel_block<T>(rois.channels, [&](auto block, int64_t c) {
         using V = typename decltype(block)::V;
         constexpr int N = decltype(block)::N;
         V* grads = reinterpret_cast<V*>(scratch.data());
@@ -337,10 +337,10 @@ void feature_gradient(const Rois& rois, const T* grad_output, int batch_size, co
 template <typename T>
 void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& levels, const T* grad_output,
                          double* grad_rois) {
-  const int bins = rois.pooled_height * rois.pooled_width;
+  const int64_t bins = int64_t{rois.pooled_height} * rois.pooled_width;
   at::parallel_for(0, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
     Axis<T> y, x;
-    std::vector<Vector<T>> scratch(kVectors * bins);
+    std::vector<Vector<T>> scratch = scratch_memory<T>(rois.channels, bins);
     for (int64_t k = first; k < last; ++k) {
       double* result = grad_rois + 5 * k;
       std::fill(result, result + 5, 0.0);
@@ -349,12 +349,17 @@ void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& le
       if (!y.set(roi.bins_y, map.height, true) || !x.set(roi.bins_x, map.width, true)) continue;
       const T* image = roi.image_data(levels, rois.channels);
       const T* grad = grad_output + k * rois.channels * bins;
-      for_each_channel_block<T>(rois.channels, [&](auto block, int c) {
+      for_each_channel_block<T>(rois.channels, [&](auto block, int64_t c) {
         using V = typename decltype(block)::V;
         constexpr int N = decltype(block)::N;
         V* grads = reinterpret_cast<V*>(scratch.data());
         constexpr int size = N * sizeof(V) / sizeof(T);
         transpose_block(grad + c * bins, size, bins, bins, reinterpret_cast<T*>(grads), size);
+        for (int q = 0; q < rois.pooled_width; ++q) {
+          if (x.begins[q] < x.ends[q]) continue;
+          // A bin without a cell has no influence, even if its gradient is NaN.
+          for (int p = 0; p < rois.pooled_height; ++p) std::fill_n(grads + (p * x.count + q) * N, N, V{});
+        }
         V sums[4];
         coordinate_gradient_block<V, N>(image + c, map.width, rois.channels, y, x, grads, sums);
         for (int n = 0; n < 4; ++n) result[n + 1] += map.scale * sum_of_lanes<T>(sums[n]);
@@ -363,9 +368,9 @@ void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& le
   });
 }
 
-#define INSTANTIATE(T)                                                                         \
-  template void forward<T>(const Rois&, const std::vector<Level<const T>>&, T*);               \
-  template void feature_gradient<T>(const Rois&, const T*, int, const std::vector<Level<T>>&); \
+#define INSTANTIATE(T)                                                                             \
+  template void forward<T>(const Rois&, const std::vector<Level<const T>>&, T*);                   \
+  template void feature_gradient<T>(const Rois&, const T*, int64_t, const std::vector<Level<T>>&); \
   template void coordinate_gradient<T>(const Rois&, const std::vector<Level<const T>>&, const T*, double*);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -19,7 +19,7 @@ struct Rois {
   const double* rows;     // K x 5: batch index, x1, y1, x2, y2 in image pixels; finite, the batch index checked
   const int64_t* levels;  // K, checked; null: all are of level 0
   int64_t count;
-  int channels;
+  int64_t channels;
   int pooled_height;
   int pooled_width;
 };
@@ -30,7 +30,7 @@ void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* out
 
 // Adds to `levels`, in the order of the RoIs whatever the number of threads. batch_size is N.
 template <typename T>
-void feature_gradient(const Rois& rois, const T* grad_output, int batch_size, const std::vector<Level<T>>& levels);
+void feature_gradient(const Rois& rois, const T* grad_output, int64_t batch_size, const std::vector<Level<T>>& levels);
 
 // grad_rois: K x 5, for the batch index (always 0), x1, y1, x2, y2.
 template <typename T>

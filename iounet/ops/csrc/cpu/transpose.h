@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "vectors.h"
@@ -35,7 +36,7 @@ template <size_t S, typename V, size_t L>
 
 // One square of as many rows and columns as a vector has lanes.
 template <typename T>
-void transpose_tile(const T* values, int stride, T* result, int result_stride) {
+void transpose_tile(const T* values, int64_t stride, T* result, int64_t result_stride) {
   constexpr size_t lanes = sizeof(Vector<T>) / sizeof(T);
   Vector<T> rows[lanes];
 #pragma GCC unroll 16
@@ -49,7 +50,7 @@ void transpose_tile(const T* values, int stride, T* result, int result_stride) {
 // result[j * result_stride + i] = values[i * stride + j] for i < height, j < width: between C x PP (a RoI's output) and
 // PP x block of channels (what the kernels work on). Element by element it would take longer than the pooling.
 template <typename T>
-void transpose_block(const T* values, int height, int width, int stride, T* result, int result_stride) {
+void transpose_block(const T* values, int height, int width, int64_t stride, T* result, int64_t result_stride) {
   int tiled_height = 0;
   int tiled_width = 0;
 #ifdef IOUNET_SHUFFLES

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace iounet::cpu {
 
@@ -32,13 +34,24 @@ struct Block {
 };
 
 template <typename T, typename Body>
-void for_each_channel_block(int channels, const Body& body) {
+void for_each_channel_block(int64_t channels, const Body& body) {
   constexpr int lanes = sizeof(Vector<T>) / sizeof(T);
-  int c = 0;
+  int64_t c = 0;
   for (; c + kVectors * lanes <= channels; c += kVectors * lanes) body(Block<Vector<T>, kVectors>{}, c);
   for (; c + kVectors / 2 * lanes <= channels; c += kVectors / 2 * lanes) body(Block<Vector<T>, kVectors / 2>{}, c);
   for (; c + lanes <= channels; c += lanes) body(Block<Vector<T>, 1>{}, c);
   for (; c < channels; ++c) body(Block<T, 1>{}, c);
+}
+
+// Memory for `values` values of each channel of a block.
+template <typename T>
+std::vector<Vector<T>> scratch_memory(int64_t channels, int64_t values) {
+  constexpr int lanes = sizeof(Vector<T>) / sizeof(T);
+  int64_t block = channels > 0 ? 1 : 0;
+  for (int size : {lanes, kVectors / 2 * lanes, kVectors * lanes}) {
+    if (size <= channels) block = size;
+  }
+  return std::vector<Vector<T>>((block * values + lanes - 1) / lanes);
 }
 
 // The map's cells need not be aligned as a vector is: C is any number.

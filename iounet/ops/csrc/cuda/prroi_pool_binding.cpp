@@ -7,6 +7,8 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 
 #include "../prroi_pool_arguments.h"
 #include "layout.h"
@@ -56,8 +58,13 @@ class Arguments {
     problem.roi_level = levels_.defined() ? levels_.const_data_ptr<int64_t>() : nullptr;
     problem.num_rois = rois.size(0);
     problem.double_rois = rois_.scalar_type() == at::kDouble;
+    constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
+    TORCH_CHECK_VALUE(problem.num_rois <= kMaxBlocks / pooled_height, "prroi_pool: at most ", kMaxBlocks,
+                      " rows of bins on CUDA, got ", problem.num_rois, " RoIs of ", pooled_height);
     TORCH_CHECK_VALUE(cuda::shared_bytes(problem, type) <= cuda::kMaxSharedBytes,
-                      "prroi_pool: the feature map or output_size is too large for the CUDA kernel");
+                      "prroi_pool: the feature map or output_size is too large for the CUDA kernel: they need ",
+                      cuda::shared_bytes(problem, type), " bytes of shared memory, and there are ",
+                      cuda::kMaxSharedBytes);
   }
 
   bool empty() const { return problem.num_rois == 0 || problem.channels == 0; }

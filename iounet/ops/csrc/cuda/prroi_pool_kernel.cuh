@@ -20,15 +20,15 @@ constexpr int kBinThreads = 8;       // likewise; a power of two
 constexpr int kReductionThreads = kChannelThreads * kBinThreads;
 
 // Upper bound on the (bin, cell) pairs that touch: every cell once, and up to three more at the ends of each bin.
-IOUNET_HOST_DEVICE int max_pairs(int bins, int size) { return size + 3 * bins + 1; }
+inline int64_t max_pairs(int64_t bins, int64_t size) { return size + 3 * bins + 1; }
 
-inline int max_pairs_y(const Problem& problem) {
+inline int64_t max_pairs_y(const Problem& problem) {
   int height = 0;
   for (int level = 0; level < problem.num_levels; ++level) height = std::max(height, problem.levels[level].height);
   return max_pairs(problem.pooled_height, height);
 }
 
-inline int max_pairs_x(const Problem& problem) {
+inline int64_t max_pairs_x(const Problem& problem) {
   int width = 0;
   for (int level = 0; level < problem.num_levels; ++level) width = std::max(width, problem.levels[level].width);
   return max_pairs(problem.pooled_width, width);
@@ -37,7 +37,7 @@ inline int max_pairs_x(const Problem& problem) {
 // Shared memory in bytes, where the kernel's numbers have number_size bytes.
 inline size_t weight_bytes(const Problem& problem, size_t number_size, bool derivatives) {
   const size_t pairs = max_pairs_y(problem) + max_pairs_x(problem);
-  const size_t bins = problem.pooled_height + problem.pooled_width;
+  const size_t bins = size_t{0} + problem.pooled_height + problem.pooled_width;
   return (derivatives ? 3 : 1) * pairs * number_size + 3 * bins * sizeof(int);
 }
 
@@ -280,6 +280,8 @@ __global__ void coordinate_gradient_kernel(Problem problem, const T* grad_output
     const int64_t row_size = static_cast<int64_t>(map.width) * channels;
     for (int p = threadIdx.y; p < height; p += kBinThreads) {
       for (int q = 0; q < width; ++q) {
+        // No cell: no influence, even if the gradient is NaN.
+        if (y.begin(p) >= y.end(p) || x.begin(q) >= x.end(q)) continue;
         const T* grad = grad_output + ((k * height + p) * width + q) * channels;
         for (int c = threadIdx.x; c < channels; c += kChannelThreads) {
           A bin[4] = {0, 0, 0, 0};
