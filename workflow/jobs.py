@@ -75,6 +75,11 @@ class Jobs:
         return {"gpu": gpus, **({"nodes": 1} if gpus > 1 else {})} if gpus else {}
 
     @property
+    def pretraining_threads(self) -> int:
+        """Threads of the pretraining, beside which nothing runs on a CPU: two, however many cores there are."""
+        return self.suite.resources.cpus if self.suite.resources.gpus else 2
+
+    @property
     def train_command(self) -> str:
         """What starts a training on its GPUs."""
         return f"python -m workflow.gpus {_start(self.suite)} -m experiments train"

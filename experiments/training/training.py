@@ -36,6 +36,7 @@ from experiments.training.runner import (
     SaveStateHook,
     ValidatedHook,
     ValidationHook,
+    save,
 )
 from experiments.training.start import build_training_loader, start
 from suite import provenance
@@ -221,9 +222,7 @@ class Training:
         place = {"suite": self.suite.name, "variant": self.variant, "seed": self.seed}
         with atomic(self.folder.checkpoint) as part:
             weights = {key: value.cpu() for key, value in model.state_dict().items()}
-            torch.save(
-                {"meta": {"classes": list(dataset.CLASSES), **place, **self.identity}, "state_dict": weights}, part
-            )
+            save({"meta": {"classes": list(dataset.CLASSES), **place, **self.identity}, "state_dict": weights}, part)
         write_history(self.folder.history, read_metrics(self.folder.metrics))
         checkpoint = {"bytes": self.folder.checkpoint.stat().st_size, "sha256": sha256(self.folder.checkpoint)}
         run = {

@@ -200,6 +200,17 @@ def test_a_split_that_does_not_fit_its_format_is_named_before_anything_runs():
         Jobs(coco.changed(dataset={**coco.raw["dataset"], "splits": splits}))
 
 
+def test_the_cores_of_a_run_do_not_decide_the_weights(dry):
+    """Threads do: of one core as of four, a training computes with the same number."""
+    commands = []
+    for cores in ("1", "4"):
+        code, output = dry.run(ROOT / "tests/workflow/tiny.yaml", arguments=("all", "-p", "--cores", cores))
+        assert code == 0, output
+        commands.append(re.findall(r"experiments train .*--threads \d+", output))
+    assert commands[0] == commands[1] and len(commands[0]) == 3
+    assert commands[0][0].endswith("--variant pretraining --seed 0 --threads 2")
+
+
 def test_a_path_is_a_path_to_the_shell(tmp_path):
     """Blanks, quotes and commands in `results:` are parts of a name; the file before the blank is left alone."""
     results = tmp_path / "a 'b\" ;touch x; $(touch y) `touch z` &"
@@ -218,7 +229,8 @@ def test_a_path_is_a_path_to_the_shell(tmp_path):
 
 
 def test_every_value_in_a_shell_command_is_quoted():
-    """All but the number of threads, which Snakemake gives, and the seed, which the schema knows for a number."""
+    """All but numbers: threads and seeds."""
+    numbers = {"threads", "params.seed", "jobs.pretraining_threads", "suite.resources.cpus"}
     rules = sorted((ROOT / "workflow/rules").glob("*.smk"))
     assert rules
     for path in rules:
@@ -226,4 +238,4 @@ def test_every_value_in_a_shell_command_is_quoted():
             r"\{([a-z_.]+)((?::q)?)\}", "".join(re.findall(r"shell:\n((?:[ ]{8,}.*\n)+)", path.read_text()))
         )
         assert found, path
-        assert {name for name, quoted in found if not quoted} <= {"threads", "params.seed"}, path
+        assert {name for name, quoted in found if not quoted} <= numbers, path

@@ -1,4 +1,8 @@
-"""Trainings: the shared start of all variants, then a variant with a seed."""
+"""Trainings: the shared start of all variants, then a variant with a seed.
+
+The threads of a training decide the last digits of its weights. So torch gets the number that is asked for, also where
+`--cores` leaves a job fewer.
+"""
 
 
 rule pretraining:
@@ -12,7 +16,7 @@ rule pretraining:
         layout.benchmark("pretraining")
     conda:
         "../../environment/conda.yaml"
-    threads: suite.resources.cpus if suite.resources.gpus else all_cores
+    threads: jobs.pretraining_threads
     resources:
         **jobs.gpus(),
         mem_mb=suite.resources.mem_mb,
@@ -24,7 +28,8 @@ rule pretraining:
         config=jobs.recorded.training("pretraining"),
     shell:
         jobs.train_command
-        + " --suite {params.suite:q} --variant pretraining --seed {params.seed} --threads {threads} > {log:q} 2>&1"
+        + " --suite {params.suite:q} --variant pretraining --seed {params.seed}"
+        + f" --threads {jobs.pretraining_threads} > {{log:q}} 2>&1"
 
 
 rule train:
@@ -49,4 +54,5 @@ rule train:
         config=lambda wildcards: jobs.recorded.training(wildcards.variant),
     shell:
         jobs.train_command
-        + " --suite {params.suite:q} --variant {wildcards.variant:q} --seed {wildcards.seed:q} --threads {threads} > {log:q} 2>&1"
+        + " --suite {params.suite:q} --variant {wildcards.variant:q} --seed {wildcards.seed:q}"
+        + f" --threads {suite.resources.cpus} > {{log:q}} 2>&1"

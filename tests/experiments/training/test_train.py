@@ -17,7 +17,7 @@ from experiments.history import MetricsLog, read_metrics
 from experiments.models import build_model, read_checkpoint
 from experiments.tracking.offline import offline_runs, read_run
 from experiments.tracking.runs import environment as wandb_environment
-from experiments.training.runner import FiniteLossHook, Runner, seed_everything
+from experiments.training.runner import FiniteLossHook, Runner, save, seed_everything
 from experiments.training.train import train
 from suite.errors import SuiteError
 from suite.layout import DataFolder, RunFolder
@@ -64,6 +64,14 @@ def test_a_training_leaves_its_declared_files_only(finished):
     assert record["epochs"] == 2 and record["iterations"] == 8
     assert record["checkpoint"]["bytes"] == (finished / "checkpoint.pth").stat().st_size
     assert "val/AP50" in (finished / "history.csv").read_text().splitlines()[0]
+
+
+def test_equal_weights_are_equal_files(finished, tmp_path):
+    """Whatever the name and the process that a file was written by: its hash is what later stages know it by."""
+    state = torch.load(finished / "checkpoint.pth", weights_only=True)
+    for name in ("a.17.part", "another.4711.part"):
+        save(state, tmp_path / name)
+        assert (tmp_path / name).read_bytes() == (finished / "checkpoint.pth").read_bytes()
 
 
 def test_killed_in_mid_epoch_and_run_again_equals_the_uninterrupted(finished, tiny_suite, tiny_data, tmp_path):
