@@ -55,7 +55,7 @@ def _folder_statement(results: Results, trained: str, classes: int, is_published
     )
 
 
-def _image_notes(splits: Mapping[str, Any]) -> list[str]:
+def image_notes(splits: Mapping[str, Any]) -> list[str]:
     """What the check of a folder found among the images of each split, and who looks at the results should know."""
     lines = []
     for name, split in splits.items():
@@ -167,7 +167,7 @@ def reproducibility(results: Results) -> list[str]:
         kind = "generator" if results.is_generated else "format"
         fingerprint = results.dataset["fingerprint"][:SHORT]
         lines.append(f"**Data:** {kind} `{results.dataset.get(kind)}`, fingerprint `{fingerprint}`.")
-        lines += _image_notes(results.dataset["splits"])
+        lines += image_notes(results.dataset["splits"])
     pretrained = _distinct(str(run["inputs"].get("pretraining_sha256") or "") for run in runs)
     if any(pretrained):
         text = _join(f"`{sha[:SHORT]}`" for sha in pretrained if sha)
