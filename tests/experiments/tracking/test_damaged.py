@@ -11,24 +11,6 @@ from experiments.tracking.track import track
 from suite.files import read_json, write_json
 from tests.experiments.tracking.test_sync import run_sync
 from tests.experiments.tracking.test_track import Case, kill_in
-from tests.experiments.tracking.wandb_server import WandbServer
-
-
-@pytest.fixture
-def suite(tiny_suite, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for name in ("DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", "")  # restored after the test
-    suite = tiny_suite.changed(results=str(tmp_path / "results"))
-    suite.layout.root.mkdir(parents=True)
-    suite.layout.suite_file.write_text(suite.text)
-    return suite
-
-
-@pytest.fixture
-def server():
-    with WandbServer() as server:
-        yield server
 
 
 def log_of(run):

@@ -15,26 +15,22 @@ from suite.files import read_json, write_json
 from suite.layout import RunFolder
 from tests.experiments.tracking.tracked import CURVE, HISTORY, IDENTITY, log_training
 from tests.experiments.tracking.tracked import write_log as append
-from tests.experiments.tracking.wandb_server import WandbServer
 
 KEY = "5ecre7" * 7
 
 
 @pytest.fixture
-def suite(tiny_suite, tmp_path, monkeypatch):
-    for name in ("DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", "")  # restored after the test
+def suite(bare_suite, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "0.5")  # seconds; the default is 15
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    return tiny_suite.changed(results=str(tmp_path / "results"))
+    return bare_suite
 
 
 @pytest.fixture
-def server(monkeypatch):
-    with WandbServer() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        yield server
+def server(server, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    return server
 
 
 @pytest.fixture

@@ -23,15 +23,10 @@ KEY = "5ecre7" * 7
 
 
 @pytest.fixture
-def suite(tiny_suite, tmp_path, monkeypatch):
-    for name in ("DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", "")  # restored after the test
+def suite(suite, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("IOUNET_WORKFLOW", "a run")
-    suite = tiny_suite.changed(results=str(tmp_path / "results"))
-    suite.layout.root.mkdir(parents=True)
-    suite.layout.suite_file.write_text(suite.text)
     return suite
 
 

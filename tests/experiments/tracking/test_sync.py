@@ -15,23 +15,13 @@ from experiments.tracking.track import track_all, track_finished
 from suite.files import read_json
 from suite.records import run_id
 from tests.experiments.tracking.tracked import CURVE, log_evaluation, log_training
-from tests.experiments.tracking.wandb_server import WandbServer
 
 KEY = "5ecre7" * 7
 
 
 @pytest.fixture
-def suite(tiny_suite, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for name in ("DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", "")  # restored after the test
-    return tiny_suite.changed(results=str(tmp_path / "results"))
-
-
-@pytest.fixture
-def server():
-    with WandbServer() as server:
-        yield server
+def suite(bare_suite):
+    return bare_suite
 
 
 def run_sync(server, results, *arguments):

@@ -22,17 +22,6 @@ from tests.experiments.tracking.tracked import HISTORY, RESULTS, VARIANT
 TRIAL = {"study": "tiny__main", "number": 7, "params": {"loss_weight": 5.0}, "state": "complete", "value": 0.3}
 
 
-@pytest.fixture
-def suite(tiny_suite, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for name in ("DATA", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", "")  # restored after the test
-    suite = tiny_suite.changed(results=str(tmp_path / "results"))
-    suite.layout.root.mkdir(parents=True)
-    suite.layout.suite_file.write_text(suite.text)
-    return suite
-
-
 class Case:
     """A finished stage of every kind: its record, its result file, its place, and how it is made anew."""
 
