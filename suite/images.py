@@ -23,7 +23,7 @@ def read_image(path: Path) -> Pixels:
         SuiteError: there is no such file, or OpenCV cannot decode it.
     """
     try:
-        image = decode(np.fromfile(path, np.uint8))
+        image = decode(path.read_bytes())
     except FileNotFoundError:
         raise SuiteError(f"{path}: no such image") from None
     except OSError as error:
@@ -33,10 +33,10 @@ def read_image(path: Path) -> Pixels:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def decode(data: Pixels, flags: int = cv2.IMREAD_COLOR) -> Pixels | None:
-    """The image, uint8 [height, width, 3] in BGR, in a file's bytes, uint8 [n]; None if OpenCV cannot decode them."""
+def decode(data: bytes, flags: int = cv2.IMREAD_COLOR) -> Pixels | None:
+    """The image, uint8 [height, width, 3] in BGR, in a file's bytes; None if OpenCV cannot decode them."""
     try:
-        return cv2.imdecode(np.frombuffer(completed(data.tobytes()), np.uint8), flags)
+        return cv2.imdecode(np.frombuffer(completed(data), np.uint8), flags)
     except cv2.error:  # no bytes, or a size beyond its limit
         return None
 

@@ -161,7 +161,7 @@ class CascadeIoURoIHead(CascadeRoIHead, IoURoIHead):
 
     def forward_dummy(self, x: Sequence[Tensor], proposals: Tensor) -> tuple[Tensor, ...]:
         """See :meth:`IoURoIHead.forward_dummy`; of all stages."""
-        return (*CascadeRoIHead.forward_dummy(self, x, proposals), *self._dummy_ious(x, proposals))
+        return (*super().forward_dummy(x, proposals), *self._dummy_ious(x, proposals))
 
     @torch.no_grad()
     def candidates(

@@ -18,13 +18,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from suite.files import read_json, write_json
-from suite.images import JPEG_END, decode
+from suite.images import JPEG_END, Pixels, decode
 
 Image.MAX_IMAGE_PIXELS = None  # one's own images may be as large as they are
 
 ENDS = {"JPEG": JPEG_END, "MPO": JPEG_END, "PNG": b"IEND\xaeB`\x82"}  # by Pillow's name of the format
 ORIENTATION = 0x0112  # the EXIF entry; 1 = as stored
-FILLER = np.random.default_rng(0).integers(0, 255, 4096, np.uint8)  # no 0xFF: it holds no marker
+FILLER = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()  # no 0xFF: it holds no marker
 
 
 class Inspected(NamedTuple):
@@ -57,7 +57,7 @@ def inspect(path: Path, whole: bool = False) -> Inspected:
     kind, size, orientation = _header(path)
     if not whole and kind in ENDS and orientation in (0, 1) and _ends_with(path, ENDS[kind]):
         return Inspected(*size)
-    data = np.fromfile(path, np.uint8)
+    data = path.read_bytes()
     image = decode(data)
     if image is None:
         error = _error_of(path)
@@ -110,14 +110,16 @@ def _error_of(path: Path) -> str:
     return ""
 
 
-def _has_all_of(data: Any, image: Any) -> bool:
+def _has_all_of(data: bytes, image: Pixels) -> bool:
     """Whether a JPEG without its end has every block: what then follows changes no pixel."""
-    longer = decode(np.concatenate([data, FILLER]))
+    longer = decode(data + FILLER)
     return longer is not None and np.array_equal(longer, image)
 
 
 class Inspector:
     """Inspects files once: what it found is kept in a file, and holds for as long as size and time of change do.
+
+    A context manager, which writes it down at the end, however it ends.
 
     Args:
         memory: the file; one that cannot be read is as good as none.
@@ -142,18 +144,21 @@ class Inspector:
         """
         work = list(zip(paths, whole, strict=True))
         with ThreadPoolExecutor(self._workers) as pool:
-            found = pool.map(lambda one: self._inspect(*one), work)
+            found = pool.map(lambda one: self.look(*one), work)
             return list(tqdm(found, progress, len(work), disable=None, unit="image"))
 
-    def _inspect(self, path: Path, whole: bool) -> Inspected:
+    def look(self, path: Path, whole: bool = False) -> Inspected:
+        """What is known of one file, which exists; see `inspect`."""
         state = path.stat()
         mark, key = [state.st_size, state.st_mtime_ns], str(path)
-        known = self._known.get(key)
+        known = self._used.get(key) or self._known.get(key)
         if known is None or known[:2] != mark or whole > known[2]:
             known = [*mark, whole, *inspect(path, whole)]
         self._used[key] = known
         return Inspected(*known[3:])
 
-    def remember(self) -> None:
-        """Writes down what was found."""
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         write_json(self._memory, {**self._known, **self._used})

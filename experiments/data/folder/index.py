@@ -44,17 +44,15 @@ def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dic
     source = Source(dataset)
     if missing := source.missing():
         raise SuiteError("\n".join(missing))
-    tables = {name: source.table(name) for name in source.splits}
-    train = tables["train"]
-    _check_training_split(train, source.root, dataset.num_categories)
-    tables = {name: with_categories_of(table, train, f"dataset.splits.{name}") for name, table in tables.items()}
     data.path.mkdir(parents=True, exist_ok=True)
-    inspector, images = Inspector(data.inspected, workers), {}
-    try:
+    with Inspector(data.inspected, workers) as inspector:
+        tables = {name: source.table(name, inspector) for name in source.splits}
+        train = tables["train"]
+        _check_training_split(train, source.root, dataset.num_categories)
+        tables = {name: with_categories_of(table, train, f"dataset.splits.{name}") for name, table in tables.items()}
+        images = {}
         for name, table in tables.items():
             tables[name], images[name] = source.checked_images(name, table, inspector)
-    finally:
-        inspector.remember()
     refuse_shared({name: source.image_files(name, table) for name, table in tables.items()})
     splits, entries = cut_splits(dataset, tables), {}
     for name, split in splits.items():

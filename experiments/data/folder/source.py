@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.download.catalogue import remedy
-from experiments.data.folder.images import Inspected, Inspector, files_below, inspect
+from experiments.data.folder.images import Inspected, Inspector, files_below
 from experiments.data.formats import Part, format_named, paths_of
 from experiments.data.formats.table import Table, first_repeated, part_of
 from suite.blocks import FolderData
@@ -76,8 +76,12 @@ class Source:
         folder = self.images(split)
         return [folder / image["file_name"] for image in table["images"]]
 
-    def table(self, split: str) -> Table:
+    def table(self, split: str, inspector: Inspector) -> Table:
         """A split's annotations, with as many images as the suite says.
+
+        Args:
+            split: its name.
+            inspector: looks at the images whose size the annotations do not say.
 
         Raises:
             SuiteError: they cannot be used, or are of another number of images.
@@ -88,7 +92,7 @@ class Source:
             image = files["images"] / name
             if not image.is_file():
                 raise SuiteError(self._missing(image, f"{split}.images"))
-            found = inspect(image)
+            found = inspector.look(image)
             if not found.width:
                 raise SuiteError(f"{image}: {found.damage}, and the annotations do not say its size")
             return found.width, found.height

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.config import resolve_config, set_classes
 from experiments.data.datasets import build_training_set, dataset_classes
 from suite.errors import SuiteError
-from suite.files import digest, read_json
+from suite.files import digest
 from suite.layout import DataFolder
 from suite.suite import Suite
 
@@ -27,7 +27,7 @@ def left_out_of_training(suite: Suite, data: DataFolder) -> dict[str, dict[str, 
     """
     found: dict[str, dict[str, int]] = {}
     for dataset, file in _training_sets(suite, data):
-        table = read_json(data.path / file)
+        table = dataset.coco.dataset
         counts = _images_left_out(dataset, table, file)
         if not _compare_boxes(dataset, table, file):
             raise SuiteError(f"{data.path / file}: no box to learn from is left by mmdet's data set: {counts}")

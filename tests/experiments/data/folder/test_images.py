@@ -113,9 +113,8 @@ def test_a_file_is_looked_at_once_until_it_changes(picture, tmp_path, monkeypatc
     monkeypatch.setattr(folder_images, "inspect", lambda *words: looked.append(words) or original(*words))
 
     def run(whole=False):
-        inspector = Inspector(tmp_path / "memory.json", workers=2)
-        (found,) = inspector([tmp_path / "a.png"], [whole], "test")
-        inspector.remember()
+        with Inspector(tmp_path / "memory.json", workers=2) as inspector:
+            (found,) = inspector([tmp_path / "a.png"], [whole], "test")
         return found
 
     assert run() == run() == Inspected(WIDTH, HEIGHT)
