@@ -12,6 +12,7 @@ import torch
 
 from experiments.config import config_hash, resolve_config, set_classes
 from experiments.data.datasets import build_split, dataset_classes
+from experiments.data.names import composed
 from suite.errors import SuiteError
 from suite.files import sha256
 from suite.layout import DataFolder
@@ -66,7 +67,7 @@ def open_checkpoint(
     set_classes(cfg, classes)
     dataset = build_split(cfg, data, split)
     model = load_model(cfg, checkpoint)
-    _require_classes(checkpoint, [*model.CLASSES], classes)  # type: ignore[misc]
+    _require_classes(checkpoint, [*map(composed, model.CLASSES)], classes)  # type: ignore[misc]
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Opened(cfg, hashed, model.to(device), dataset, checkpoint)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from experiments.data.download.catalogue import remedy
 from experiments.data.folder.images import Inspected, Inspector, files_below
 from experiments.data.formats import Part, format_named, paths_of
 from experiments.data.formats.table import Table, first_repeated, part_of
+from experiments.data.names import Names, composed, path_on_disk
 from suite.blocks import FolderData
 from suite.errors import SuiteError
 
@@ -38,23 +38,22 @@ class Source:
     """The folder of a data set.
 
     Attributes:
-        root: the folder, with `~` and `$VARIABLES` replaced.
+        root: the folder, with `~` and `$VARIABLES` replaced, by its name on disk.
         splits: the splits with files of their own.
     """
 
     def __init__(self, dataset: FolderData) -> None:
-        """Looks at no file.
+        """Looks into no file.
 
         Raises:
             SuiteError: a split does not fit the format; names the key.
         """
         self._dataset = dataset
         self._format = format_named(dataset.format)
-        self.root = Path(os.path.expandvars(dataset.root)).expanduser()
+        self.root = path_on_disk(Path(os.path.expandvars(dataset.root)).expanduser())
         self.splits = [name for name, split in dataset.splits.items() if split.origin is None]
-        self._paths = {
-            name: paths_of(dataset.splits[name], self._format, f"dataset.splits.{name}") for name in self.splits
-        }
+        self._paths = {name: self._paths_on_disk(name) for name in self.splits}
+        self._names_of: dict[str, Names] = {}
 
     def missing(self) -> list[str]:
         """What of the folder is not there, a message for each; only names are looked at, not images."""
@@ -69,7 +68,7 @@ class Source:
 
     def images(self, split: str) -> Path:
         """Folder of a split's images."""
-        return self.root / self._paths[split]["images"]
+        return self._paths[split]["images"]
 
     def image_files(self, split: str, table: Table) -> list[Path]:
         """The image files of a table of a split."""
@@ -89,9 +88,10 @@ class Source:
         files = {part.key: path for part, path in self._parts(split)}
 
         def image_size(name: str) -> tuple[int, int]:
-            image = files["images"] / name
-            if not image.is_file():
-                raise SuiteError(self._missing(image, f"{split}.images"))
+            on_disk = self._names(split).find(name)
+            if on_disk is None:
+                raise SuiteError(self._missing(files["images"] / name, f"{split}.images"))
+            image = files["images"] / on_disk
             found = inspector.look(image)
             if not found.width:
                 raise SuiteError(f"{image}: {found.damage}, and the annotations do not say its size")
@@ -119,10 +119,9 @@ class Source:
         Raises:
             SuiteError: an image is missing or damaged, all of which are named, or not as large as the annotations say.
         """
-        folder, found = self.images(split), Images()
-        there = set(files_below(folder))
-        table = _with_names_on_disk(table, there, folder)
-        lost = {entry["file_name"]: "it is missing" for entry in table["images"] if entry["file_name"] not in there}
+        folder, found, names = self.images(split), Images(), self._names(split)
+        table = _with_names_on_disk(table, names, folder)
+        lost = {entry["file_name"]: "it is missing" for entry in table["images"] if not names.find(entry["file_name"])}
         entries = [entry for entry in table["images"] if entry["file_name"] not in lost]
         if lost and (not entries or self._dataset.on_damaged == "stop"):
             first = folder / next(iter(lost))
@@ -147,7 +146,21 @@ class Source:
 
     def _parts(self, split: str) -> list[tuple[Part, Path]]:
         paths = self._paths[split]
-        return [(part, self.root / paths[part.key]) for part in self._format.PARTS if part.key in paths]
+        return [(part, paths[part.key]) for part in self._format.PARTS if part.key in paths]
+
+    def _paths_on_disk(self, split: str) -> dict[str, Path]:
+        paths = paths_of(self._dataset.splits[split], self._format, f"dataset.splits.{split}")
+        return {key: path_on_disk(self.root / path) for key, path in paths.items()}
+
+    def _names(self, split: str) -> Names:
+        """The files of a split's images by their path from the folder, however the annotations write it.
+
+        They may have `\\` or `./` in it, start at the root of the disk, or have accents in Unicode's other form.
+        """
+        folder = self.images(split)
+        if split not in self._names_of:
+            self._names_of[split] = Names(files_below(folder), lambda name: _plain_name(name, folder))
+        return self._names_of[split]
 
     def _missing(self, path: Path, key: str) -> str:
         return f"{path} (dataset.splits.{key}) is missing. {self._remedy(path)}"
@@ -161,26 +174,17 @@ class Source:
         return f"{remedy(self._dataset.download, below, self.root)}. {elsewhere}"
 
 
-def _with_names_on_disk(table: Table, there: set[str], folder: Path) -> Table:
-    """The table with every image by its path from the folder, however the annotations write it.
-
-    They may have `\\` or `./` in it, start at the root of the disk, or have accents in Unicode's other form.
-    """
-    plain = {_plain_name(name, folder): name for name in there}
-
-    def on_disk(name: str) -> str:
-        return name if name in there else plain.get(_plain_name(name, folder), name)
-
-    images = [{**image, "file_name": on_disk(image["file_name"])} for image in table["images"]]
+def _with_names_on_disk(table: Table, names: Names, folder: Path) -> Table:
+    """The table with the names that its images have on disk; of those that are not there, as they are."""
+    images = [{**image, "file_name": names.find(image["file_name"]) or image["file_name"]} for image in table["images"]]
     if (twice := first_repeated(image["file_name"] for image in images)) is not None:
         raise SuiteError(f"{folder / twice}: two images of the annotations are this file")
     return {**table, "images": images}
 
 
 def _plain_name(name: str, folder: Path) -> str:
-    path = posixpath.normpath(unicodedata.normalize("NFC", name.replace("\\", "/")))
-    root = unicodedata.normalize("NFC", folder.absolute().as_posix())
-    return path.removeprefix(f"{root}/")
+    path = posixpath.normpath(composed(name.replace("\\", "/")))
+    return path.removeprefix(f"{composed(folder.absolute().as_posix())}/")
 
 
 def _listing(folder: Path, damaged: dict[str, str], count: int, split: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from experiments.data.formats import ImageSize, Part
 from experiments.data.formats.table import Table, checked
 from experiments.data.formats.values import flag, is_number
+from experiments.data.names import composed
 from suite.errors import SuiteError
 
 TITLE = "COCO"
@@ -26,7 +27,7 @@ def read(files: Mapping[str, Path], *, image_size: ImageSize, masks: bool = Fals
     path = files["annotations"]
     data = _contents(path)
     categories = [
-        {"id": _need(c, "id", int, path, "category"), "name": _need(c, "name", str, path, "category")}
+        {"id": _need(c, "id", int, path, "category"), "name": composed(_need(c, "name", str, path, "category"))}
         for c in data["categories"]
     ]
     images = [_image(entry, path, image_size) for entry in data["images"]]

@@ -2,7 +2,8 @@
 
 Of a split, `annotations` is the folder of the XML files (default: Annotations), `images` the folder of the images
 (default: JPEGImages), and `list` a file with the names of the split's images, one a line and without suffix; without a
-list every XML file counts. An image belongs to the XML file of its name, whatever the XML says.
+list every XML file counts. An image belongs to the XML file of its name, whatever the XML says; accents may be written
+in either of Unicode's ways in the list, in the name of the XML file and in that of the image.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 from experiments.data.formats import ImageSize, Part
 from experiments.data.formats.table import Table, checked, first_repeated
 from experiments.data.formats.values import flag
+from experiments.data.names import Names, composed
 from suite.errors import SuiteError
 
 TITLE = "Pascal VOC"
@@ -45,8 +48,10 @@ def read(files: Mapping[str, Path], *, image_size: ImageSize, masks: bool = Fals
     nor counted. Image ids count from 1 in the order of the list, or of the names; categories are sorted by name.
     """
     folder = files["annotations"]
-    stems = _listed(files["list"]) if "list" in files else sorted(file.stem for file in folder.glob("*.xml"))
-    images_by_stem = _files_by_stem(files["images"], set(stems))
+    there = sorted(file.stem for file in folder.glob("*.xml"))
+    names = Names(there)
+    stems = [names.find(stem) or stem for stem in _listed(files["list"])] if "list" in files else there
+    images_by_stem = _files_by_stem(files["images"], stems)
     images, objects = [], []
     for image_id, stem in enumerate(stems, 1):
         path = folder / f"{stem}.xml"
@@ -66,19 +71,23 @@ def _listed(path: Path) -> list[str]:
         names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path} is not UTF-8 ({error}): convert it") from None
-    if twice := first_repeated(names):
+    if twice := first_repeated(map(composed, names)):
         raise SuiteError(f"{path} lists '{twice}' twice")
     return names
 
 
 def _files_by_stem(folder: Path, stems: Collection[str]) -> dict[str, str]:
     """The images of the stems in a folder; refuses two of one stem, as its XML file could mean either."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    names = sorted(path.name for path in found if path.stem in stems)
-    if twice := first_repeated(Path(name).stem for name in names):
-        both = [name for name in names if Path(name).stem == twice]
-        raise SuiteError(f"{folder}: {' and '.join(both)}: which of them belongs to {twice}.xml? Move the others away")
-    return {Path(name).stem: name for name in names}
+    names, found = Names(stems), defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES and (stem := names.find(path.stem)) is not None:
+            found[stem].append(path.name)
+    for stem, files in found.items():
+        if len(files) > 1:
+            raise SuiteError(
+                f"{folder}: {' and '.join(files)}: which of them belongs to {stem}.xml? Move the others away"
+            )
+    return {stem: file for stem, (file,) in found.items()}
 
 
 def _parsed(path: Path) -> ElementTree.Element:
@@ -108,7 +117,7 @@ def _whole(text: str) -> int:
 
 
 def _object(element: ElementTree.Element, image_id: int, path: Path) -> _Object:
-    name = (element.findtext("name") or "").strip()
+    name = composed((element.findtext("name") or "").strip())
     try:
         x1, y1, x2, y2 = (float(element.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
     except ValueError:

@@ -231,13 +231,16 @@ def test_a_file_without_its_end_that_training_sees_whole_is_counted(copy, tmp_pa
     assert (train["without_end"], train["skipped"], train["images"]) == (["000.png"], {}, 24)
 
 
+@pytest.mark.parametrize("has_sizes", [True, False])
 @pytest.mark.parametrize("written", ["./{}", ".\\{}", "x/../{}", "{root}/{}", "{nfd}"])
-def test_other_ways_to_write_a_name_find_the_file(copy, tmp_path, written):
+def test_other_ways_to_write_a_name_find_the_file(copy, tmp_path, written, has_sizes):
     expected = index(coco_block(copy), tmp_path / "a")["fingerprint"]
     data = read(copy / "train.json")
     for image in data["images"]:
         name, nfd = image["file_name"], unicodedata.normalize("NFD", image["file_name"])
         image["file_name"] = written.format(name, root=copy / "images/train", nfd=nfd)
+        if not has_sizes:
+            del image["width"], image["height"]
     change(copy / "train.json", **data)
     found = index(coco_block(copy), tmp_path / "b")
     assert found["splits"]["train"]["sha256"] == read(tmp_path / "a/dataset.json")["splits"]["train"]["sha256"]

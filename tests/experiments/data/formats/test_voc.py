@@ -1,6 +1,7 @@
 """Pascal VOC's XML files and lists."""
 
 import shutil
+import unicodedata
 
 import pytest
 
@@ -71,6 +72,56 @@ def test_the_xml_file_of_a_skipped_image_is_skipped(voc, tmp_path):
     (folder / "JPEGImages/000008.JPG").unlink()
     train = index(voc_block(folder, on_damaged="skip"), tmp_path / "out")["splits"]["train"]
     assert train["skipped"] == {"000008.jpg": "it is missing"}
+
+
+def in_form(form, folder, *parts):
+    """Renames what lies in parts of a data set to a form of Unicode; returns how many names have changed."""
+    count = 0
+    for path in [path for part in parts for path in (folder / part).iterdir()]:
+        count += path.name != (name := unicodedata.normalize(form, path.name))
+        path.rename(path.with_name(name))
+    return count
+
+
+@pytest.mark.parametrize("parts", [["Annotations"], ["JPEGImages"], ["Annotations", "JPEGImages"], ["ImageSets/Main"]])
+@pytest.mark.parametrize("has_list", [True, False])
+def test_list_files_and_images_may_differ_in_the_form_of_their_accents(voc, tmp_path, parts, has_list):
+    folder = shutil.copytree(voc, tmp_path / "copy")
+    if parts == ["ImageSets/Main"]:
+        for path in (folder / parts[0]).iterdir():
+            path.write_text(unicodedata.normalize("NFD", path.read_text("utf-8")), "utf-8")
+    else:
+        assert in_form("NFD", folder, *parts) > 0
+    split = {"list": "ImageSets/Main/train.txt"} if has_list else {}
+    block = {"splits": {"train": split, "tune": {"from": "train", "take": 4}, "val": {"from": "train", "take": 3}}}
+    expected = index(voc_block(voc, **block), tmp_path / "a")
+    found = index(voc_block(folder, **block), tmp_path / "b")
+    for key in ("images", "annotations", "crowds"):  # in all: which ones are cut follows from their file names
+        assert len({sum(split[key] for split in one["splits"].values()) for one in (found, expected)}) == 1
+    names = [image["file_name"] for image in read(tmp_path / "b/train.json")["images"]]
+    assert all((tmp_path / "b/train" / name).is_file() for name in names)
+
+
+def test_two_forms_of_one_name_are_one_image_of_a_list_and_one_class(voc, tmp_path):
+    folder = shutil.copytree(voc, tmp_path / "copy")
+    for path in sorted((folder / "Annotations").glob("*.xml"))[::2]:
+        path.write_text(unicodedata.normalize("NFD", path.read_text("utf-8")), "utf-8")
+    expected = index(voc_block(voc), tmp_path / "a")
+    found = index(voc_block(folder), tmp_path / "b")
+    assert found["categories"] == expected["categories"] and found["fingerprint"] == expected["fingerprint"]
+    append(folder / "ImageSets/Main/train.txt", unicodedata.normalize("NFD", "été 9") + "\n")
+    with pytest.raises(SuiteError, match="train.txt lists 'été 9' twice"):
+        index(voc_block(folder), tmp_path / "c")
+
+
+def test_a_suite_may_write_a_folder_in_the_other_form(voc, tmp_path):
+    folder = shutil.copytree(voc, tmp_path / unicodedata.normalize("NFD", "Käfer"))
+    (folder / "JPEGImages").rename(folder / unicodedata.normalize("NFD", "Bilder é"))
+    splits = {name: {**entry} for name, entry in voc_block(voc)["splits"].items()}
+    for name in ("train", "val"):
+        splits[name]["images"] = "Bilder é"
+    found = index(voc_block(tmp_path / "Käfer", splits=splits), tmp_path / "out")
+    assert found["fingerprint"] == index(voc_block(voc), tmp_path / "expected")["fingerprint"]
 
 
 def append(path, text):
