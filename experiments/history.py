@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from suite.errors import SuiteError
 from suite.files import atomic
 
 VALIDATION = "val/"  # what the names of validation metrics begin with
@@ -28,15 +29,32 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics.jsonl; a last line torn by a kill is left out; no file, no rows."""
+    """Rows of a metrics.jsonl; half a last line, which a kill leaves, is left out; no file, no rows.
+
+    Raises:
+        SuiteError: another line is damaged; names file and line.
+    """
     rows = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        row = _row(line)
+        if row is not None:
+            rows.append(row)
+        elif number < len(lines) or line.endswith(b"\n"):
+            raise SuiteError(
+                f"{path}, line {number}: damaged; restore the file from a backup, or take that line out: "
+                "the curve then lacks this step, the weights lack nothing"
+            )
     return rows
+
+
+def _row(line: bytes) -> dict[str, float] | None:
+    """The row that a line holds; None if it holds none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "step" in row else None
 
 
 def validation_of(row: dict[str, float]) -> dict[str, float]:

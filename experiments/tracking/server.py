@@ -31,7 +31,7 @@ def unusable(wandb: Path) -> str | None:
     """
     if reason := remembered(wandb):
         return reason
-    if reason := _probe():
+    if reason := probe():
         remember(wandb, reason)
     return reason
 
@@ -61,8 +61,8 @@ def forget(wandb: Path) -> None:
     (wandb / MEMORY).unlink(missing_ok=True)
 
 
-def _probe() -> str | None:
-    """Why the server does not answer; None if it does, be it with an error."""
+def probe() -> str | None:
+    """Why the server does not answer now; None if it does, be it with an error. Takes `PROBE_SECONDS` at most."""
     url = _address()._replace(netloc=_place(), path=f"{_address().path.rstrip('/')}/healthz").geturl()
     late = f"{_place()}: no answer within {PROBE_SECONDS} s"
     found: list[str | None] = [late]

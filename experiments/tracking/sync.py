@@ -216,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         "(`python -m sweeps.summary` writes those of a sweep's winner and default)"
                     )
             runs = sound_runs(options.results)
+        _require_server(runs)
         sent = upload(runs, options.project, options.entity, options.timeout)
         edges = 0
         if any(not (run / LINEAGE).is_file() for run in runs):
@@ -230,6 +231,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"{len(sent)} runs uploaded, {len(runs) - len(sent)} were there, {edges} lineage edges added")
     return 0
+
+
+def _require_server(runs: Sequence[Path]) -> None:
+    """Asks W&B's server whether it answers, if there is anything to send to it. Raises `SyncError`."""
+    waiting = [run for run in runs if not (is_uploaded(run) and (run / LINEAGE).is_file())]
+    if waiting and (reason := server.probe()):
+        raise SyncError(
+            f"{reason}. {len(waiting)} of {len(runs)} runs wait for their upload; nothing is lost: call it again when "
+            "the server answers (WANDB_BASE_URL names another one)"
+        )
 
 
 def damaged_lines(results: Path) -> list[str]:

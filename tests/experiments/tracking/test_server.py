@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from experiments.tracking import runs, server
+from experiments.tracking import runs, server, sync
 from experiments.tracking.live import Live
 from experiments.tracking.offline import offline_runs
 from suite.layout import RunFolder
@@ -57,7 +57,7 @@ def refused(monkeypatch):
 def asked(monkeypatch):
     """How long the server was asked, each time."""
     seconds = []
-    probe = server._probe
+    probe = server.probe
 
     def timed():
         started = time.monotonic()
@@ -65,7 +65,7 @@ def asked(monkeypatch):
         seconds.append(time.monotonic() - started)
         return reason
 
-    monkeypatch.setattr(server, "_probe", timed)
+    monkeypatch.setattr(server, "probe", timed)
     forbid_uploads(monkeypatch)
     return seconds
 
@@ -111,7 +111,7 @@ def test_a_training_is_not_held_up_and_its_stages_know(suite, request, monkeypat
     assert time.monotonic() - started < 40  # five seconds, and the start of a process on a busy machine
     output = capfd.readouterr().err
     assert output.count("Weights & Biases:") == 1 and "this training is not shown live (127.0.0.1:" in output
-    monkeypatch.setattr(server, "_probe", lambda: 1 / 0)
+    monkeypatch.setattr(server, "probe", lambda: 1 / 0)
     forbid_uploads(monkeypatch)
     with Live(suite, "faster_rcnn", 1, **show) as shown:
         assert shown.failed
@@ -202,3 +202,26 @@ def test_processes_of_one_workflow_run_knock_once(suite, hole):
         lines += done.stderr.splitlines()
     assert ["not asked again" in line for line in lines] == [False, True, True]
     assert len(hole) == 1
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("refused", "Connection refused"), ("hole", "no answer within 5 s")])
+def test_make_sync_asks_first_and_ends_in_one_line(suite, request, monkeypatch, fault, reason, capsys):
+    """Also where a stage found the server silent a moment ago: who calls it wants to know how it is now."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    Case(suite, "data").log()
+    Case(suite, "training").log()
+    request.getfixturevalue(fault)
+    monkeypatch.setattr(sync, "upload", lambda *_: 1 / 0)
+    started = time.monotonic()
+    capsys.readouterr()
+    assert sync.main(["--results", str(suite.layout.root.parent)]) == 1
+    assert time.monotonic() - started < 8
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: 127.0.0.1:") and f"{reason}. 2 of 2 runs wait for their upload; nothing is" in line
+
+
+def test_make_sync_asks_no_server_where_nothing_waits(suite, monkeypatch, capsys):
+    suite.layout.root.parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(server, "probe", lambda: 1 / 0)
+    assert sync.main(["--results", str(suite.layout.root.parent)]) == 0
+    assert capsys.readouterr().out == "0 runs uploaded, 0 were there, 0 lineage edges added\n"

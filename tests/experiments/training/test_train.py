@@ -303,3 +303,23 @@ def test_a_torn_metrics_line_is_dropped_and_later_rows_are_replaced(tmp_path):
     log = MetricsLog(path, resume_step=1)
     log.append(2, 1.0, {"loss": 0.5, "val/APl": None})
     assert read_metrics(path) == [{"step": 1, "epoch": 0.5}, {"step": 2, "epoch": 1.0, "loss": 0.5}]
+
+
+@pytest.mark.parametrize("damage", ['{"step": 2, "ep', "\0\0\0", "", "12", '{"epoch": 1.0}'])
+def test_a_damaged_metrics_line_with_others_behind_it_is_an_error_that_changes_nothing(tmp_path, damage):
+    path = tmp_path / "metrics.jsonl"
+    text = f'{{"step": 1, "epoch": 0.5}}\n{damage}\n{{"step": 3, "epoch": 1.5}}\n'
+    path.write_text(text)
+    for read in (read_metrics, lambda path: MetricsLog(path, resume_step=1)):
+        with pytest.raises(SuiteError, match=r"metrics\.jsonl, line 2: damaged; .* or take that line out"):
+            read(path)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("tail", [b'{"step": 2, "ep', b"\0" * 64, b'{"step": 2, "\xc3'])
+def test_what_a_kill_leaves_at_the_end_of_the_metrics_is_left_out(tmp_path, tail):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1, "epoch": 0.5}\n' + tail)
+    assert read_metrics(path) == [{"step": 1, "epoch": 0.5}]
+    path.write_bytes(b'{"step": 1, "epoch": 0.5}')
+    assert read_metrics(path) == [{"step": 1, "epoch": 0.5}], "it lacks its line end alone"
