@@ -57,7 +57,7 @@ def read(files: Mapping[str, Path], *, image_size: ImageSize, masks: bool = Fals
         path = folder / f"{stem}.xml"
         root = _parsed(path)
         file_name = images_by_stem.get(stem, f"{stem}{SUFFIXES[0]}")  # of the usual name, if it is missing
-        width, height = _size(root) or (image_size(file_name) if stem in images_by_stem else (0, 0))
+        width, height = _size(root, path) or (image_size(file_name) if stem in images_by_stem else (0, 0))
         images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
         objects += [_object(element, image_id, path) for element in root.iter("object")]
     classes = {name: number for number, name in enumerate(sorted({found.name for found in objects}), 1)}
@@ -106,30 +106,42 @@ def _parsed(path: Path) -> ElementTree.Element:
         raise SuiteError(f"{path}: its encoding '{encoding}' is not known: write it as UTF-8") from None
 
 
-def _size(root: ElementTree.Element) -> tuple[int, int] | None:
-    """(width, height) in pixels; None unless the file says both."""
-    width, height = (_whole(root.findtext(f"size/{key}") or "") for key in ("width", "height"))
+def _text(element: ElementTree.Element, key: str, path: Path) -> str:
+    """What the element says under a key, "" if nothing; refuses two answers, and elements in place of text."""
+    found = element.findall(key)
+    texts = sorted({(child.text or "").strip() for child in found})
+    if len(texts) > 1 or any(len(child) for child in found):
+        raise SuiteError(f"{path}: <{key.rpartition('/')[2]}> of an <{element.tag}> must be one text, found {texts}")
+    return texts[0] if texts else ""
+
+
+def _size(root: ElementTree.Element, path: Path) -> tuple[int, int] | None:
+    """(width, height) in pixels; None unless the file says both: some files say nothing or 0."""
+    sides = []
+    for key in ("width", "height"):
+        text = _text(root, f"size/{key}", path)
+        if not re.fullmatch(r"([0-9]{1,9}(\.0*)?)?", text):
+            raise SuiteError(f"{path}: {key} is '{text}', expected pixels; with 0 the image's own size counts")
+        sides.append(int(float(text or 0)))
+    width, height = sides
     return (width, height) if width and height else None
 
 
-def _whole(text: str) -> int:
-    return int(float(text)) if text.strip().replace(".", "", 1).isdigit() else 0
-
-
 def _object(element: ElementTree.Element, image_id: int, path: Path) -> _Object:
-    name = composed((element.findtext("name") or "").strip())
+    name = composed(_text(element, "name", path))
+    sides = [_text(element, f"bndbox/{key}", path) for key in ("xmin", "ymin", "xmax", "ymax")]
+    difficult = _text(element, "difficult", path)
     try:
-        x1, y1, x2, y2 = (float(element.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = map(float, sides)
     except ValueError:
         raise SuiteError(f"{path}: object '{name}' has no bndbox of four numbers") from None
     if not name or not all(map(math.isfinite, (x1, y1, x2, y2))):
         corners = [x1, y1, x2, y2]
         raise SuiteError(f"{path}: an object needs a name and finite coordinates, found '{name}' at {corners}")
     try:
-        difficult = flag(element.findtext("difficult"))
+        return _Object(image_id, name, (x1, y1, x2, y2), flag(difficult))
     except ValueError as error:
         raise SuiteError(f"{path}: object '{name}': difficult is {error}") from None
-    return _Object(image_id, name, (x1, y1, x2, y2), difficult)
 
 
 def _annotation(found: _Object, number: int, classes: Mapping[str, int]) -> dict[str, Any]:

@@ -160,3 +160,52 @@ def test_what_is_wrong_in_a_voc_folder_is_named(voc, tmp_path, damage, message):
     damage(shutil.copytree(voc, tmp_path / "copy"))
     with pytest.raises(SuiteError, match=message):
         index(voc_block(tmp_path / "copy"), tmp_path / "out")
+
+
+BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+
+
+def own_size(name):
+    return (30, 20)
+
+
+def table_of(tmp_path, text):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a.xml").write_text(f"<annotation>{text}</annotation>", "utf-8")
+    return voc_format.read({"annotations": tmp_path, "images": tmp_path}, image_size=own_size)
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [("", (30, 20)), ("0", (30, 20)), ("0.0", (30, 20)), ("50", (50, 40)), ("50.0", (50, 40))]
+)
+def test_without_a_size_in_the_file_the_images_own_counts(tmp_path, width, expected):
+    (image,) = table_of(tmp_path, f"<size><width>{width}</width><height>40</height></size>")["images"]
+    assert (image["width"], image["height"]) == expected
+
+
+@pytest.mark.parametrize("width", ["-1", "1e9", "nan", "²", "True", "50.5", "1 2", "9" * 20])
+def test_a_size_that_is_no_number_of_pixels_is_refused(tmp_path, width):
+    with pytest.raises(SuiteError, match=f"a.xml: width is '{width}', expected pixels"):
+        table_of(tmp_path, f"<size><width>{width}</width><height>40</height></size>")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"<object><name>cat</name><name>dog</name>{BOX}</object>", r"<name> of an <object> must .* \['cat', 'dog'\]"),
+        (
+            f"<object><name>cat</name>{BOX.replace('</xmax>', '</xmax><xmax>7</xmax>')}</object>",
+            "<xmax> of an <object>",
+        ),
+        (f"<object><name>cat</name><difficult><b>1</b></difficult>{BOX}</object>", "<difficult> of an <object>"),
+        ("<size><width>50</width></size><size><width>51</width></size>", "<width> of an <annotation>"),
+    ],
+)
+def test_two_answers_to_one_question_are_refused(tmp_path, text, message):
+    with pytest.raises(SuiteError, match=message):
+        table_of(tmp_path, text)
+
+
+def test_the_same_answer_twice_is_one(tmp_path):
+    found = table_of(tmp_path, f"<object><name>cat</name><name> cat </name>{BOX}</object>")
+    assert [c["name"] for c in found["categories"]] == ["cat"]
