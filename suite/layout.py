@@ -15,6 +15,7 @@ from suite.settings import GUIDES, PARTS
 
 RECORD = "wandb_run.json"
 SUITE_FILE = "suite.yaml"
+KEPT = ".result"  # undeclared folder beside a stage's outputs: see `suite.kept`
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class RunFolder(Folder):
     def checkpoint(self) -> Path:
         """The final weights."""
         return self.path / "checkpoint.pth"
+
+    @property
+    def kept(self) -> RunFolder:
+        """The outputs that are kept."""
+        return RunFolder(kept(self.checkpoint).parent)
 
     @property
     def run(self) -> Path:
@@ -140,7 +146,7 @@ class EvaluationFolder(Folder):
 
     def foreign(self) -> list[str]:
         """Names of what lies here and is no part of an evaluation."""
-        own = {p.name for p in (self.index, self.detections, self.diagnostics, self.record, self.lock)}
+        own = {p.name for p in (self.index, self.detections, self.diagnostics, self.record, self.lock)} | {KEPT}
         there = sorted(self.path.iterdir()) if self.path.is_dir() else []
         return [p.name for p in there if p.name not in own and self.setting_of(p) is None and not is_partial(p)]
 
@@ -319,6 +325,16 @@ class Layout:
         return self.root / SUITE_FILE
 
     @property
+    def lock(self) -> Path:
+        """Held by the Snakemake that works on these results (`workflow.lock`)."""
+        return self.root / ".lock"
+
+    @property
+    def snakemake(self) -> Path:
+        """Folder of Snakemake's records of these results (`workflow.records`)."""
+        return self.root / ".snakemake"
+
+    @property
     def data(self) -> DataFolder:
         """The images."""
         return DataFolder(self.root / "data")
@@ -393,6 +409,11 @@ class Layout:
     def relative(self, path: Path) -> str:
         """A file's path below the root, as reports and provenance name it."""
         return path.relative_to(self.root).as_posix()
+
+
+def kept(declared: Path) -> Path:
+    """Where an output is written, and outlives the file that the workflow declares: see `suite.kept`."""
+    return declared.parent / KEPT / declared.name
 
 
 def is_partial(path: Path) -> bool:

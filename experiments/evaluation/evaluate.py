@@ -2,7 +2,7 @@
 
 Writes, per setting, `<setting>.json` (average precision) and `<setting>.matches.json.gz` (what a bootstrap resamples),
 once `detections.json.gz`, for an IoU-Net `diagnostics.json` (what `experiments.evaluation.diagnostics` gathers), and
-last of all `evaluation.json`: when it is there, the rest is whole.
+last of all `evaluation.json`: when it is there, the rest is whole. A second link of it is kept (`suite.kept`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from experiments.models import Opened, open_checkpoint
 from experiments.runtime import hardware, prepare_process
 from suite import provenance
 from suite.errors import SuiteError, exits_on_error
-from suite.files import folder_lock, sha256, write_json
-from suite.layout import DataFolder, EvaluationFolder, is_partial
+from suite.files import folder_lock, read_json, sha256, write_json
+from suite.kept import forget, publish
+from suite.layout import DataFolder, EvaluationFolder, is_partial, kept
 from suite.settings import Setting
 from suite.suite import Suite, load_suite
 
@@ -52,7 +53,7 @@ def evaluate(
         split: the images.
         checkpoint: of the run.
         data: the suite's images.
-        out: folder of the files; an evaluation that is there is replaced.
+        out: folder of the files; an evaluation that is there is replaced, unless it is this very one.
         threads: of torch.
         changes: what the run's config differs in; see `experiments.config.resolve_config`.
         settings: evaluate these in place of the variant's, without diagnostics.
@@ -69,9 +70,21 @@ def evaluate(
     prepare_process(threads)
     with folder_lock(out.path):
         opened = open_checkpoint(suite, variant, checkpoint, data, split, changes=changes)
-        out.index.unlink(missing_ok=True)  # it says that the rest is whole, which ends here
         diagnostics = _diagnostics(suite, opened) if settings is None else None
         settings = suite.settings(variant) if settings is None else settings
+        place = {"suite": suite.name, "variant": name or variant, "seed": seed, "split": split}
+        origin = {
+            "checkpoint_sha256": sha256(checkpoint),
+            "config_hash": opened.config_hash,
+            "git_commit": provenance.git_state()["git_commit"],
+            "dataset_fingerprint": dataset_fingerprint(data),
+        }
+        done = _done(out, settings, {**place, **origin}, has_diagnostics=diagnostics is not None)
+        if done is not None:
+            print(f"{out.path} is already evaluated: nothing to do", flush=True)
+            publish(out.index)
+            return done
+        forget(out.index)  # they say that the rest is whole, which ends here
         started = time.monotonic()
         detections = detect(
             opened.model,
@@ -83,13 +96,6 @@ def evaluate(
             diagnostics=diagnostics,
         )
         seconds = round(time.monotonic() - started, 1)
-        place = {"suite": suite.name, "variant": name or variant, "seed": seed, "split": split}
-        origin = {
-            "checkpoint_sha256": sha256(checkpoint),
-            "config_hash": opened.config_hash,
-            "git_commit": provenance.git_state()["git_commit"],
-            "dataset_fingerprint": dataset_fingerprint(data),
-        }
         results = {
             setting.name: _write_setting(out, setting, detections[setting.name], opened, place, origin, seconds)
             for setting in settings
@@ -103,8 +109,32 @@ def evaluate(
         _drop_others(out, results)
         machine = {"versions": provenance.versions(), "hardware": hardware()}
         ap = {setting: result["metrics"]["AP"] for setting, result in results.items()}
-        write_json(out.index, {**place, **origin, **machine, "seconds": seconds, "AP": ap})
+        write_json(kept(out.index), {**place, **origin, **machine, "seconds": seconds, "AP": ap})
+        publish(out.index)
         return results
+
+
+def _done(
+    out: EvaluationFolder, settings: Sequence[Setting], expected: Mapping[str, Any], *, has_diagnostics: bool
+) -> dict[str, dict[str, Any]] | None:
+    """What a whole evaluation of this very checkpoint, by this very commit, found in these settings; None without one.
+
+    Args:
+        out: its folder.
+        settings: that it is of.
+        expected: what each of its files says of its origin.
+        has_diagnostics: whether they belong to it.
+    """
+    try:
+        index = read_json(kept(out.index))
+        results = {setting.name: read_json(out.setting(setting.name)) for setting in settings}
+    except (OSError, SuiteError):
+        return None
+    rest = [out.detections, *(out.matches(name) for name in results), *([out.diagnostics] if has_diagnostics else [])]
+    is_whole = list(index.get("AP", {})) == list(results) and all(path.is_file() for path in rest)
+    is_same = all(file.items() >= expected.items() for file in (index, *results.values()))
+    are_same = all(results[setting.name]["setting"] == _described(setting) for setting in settings)
+    return results if is_whole and is_same and are_same else None
 
 
 def _diagnostics(suite: Suite, opened: Opened) -> Diagnostics | None:
@@ -130,14 +160,7 @@ def _write_setting(
     evaluation = evaluate_detections(dataset.coco, found, dataset.img_ids)
     result = {
         **place,
-        "setting": {
-            "name": setting.name,
-            "iou_branch": setting.guide is not None,
-            "guide": setting.guide,
-            "step_size": None if setting.step_size is None else setting.step_size.actual,
-            "num_steps": setting.num_steps,
-            "part": setting.part,
-        },
+        "setting": _described(setting),
         "metrics": evaluation.metrics,
         "per_class": evaluation.per_class,
         "images": len(dataset),
@@ -150,6 +173,18 @@ def _write_setting(
     ap = evaluation.metrics["AP"]
     print(f"{setting.name:>18}: AP {'undefined' if ap is None else f'{100 * ap:.1f}'}", flush=True)
     return result
+
+
+def _described(setting: Setting) -> dict[str, Any]:
+    """A setting as its file says it."""
+    return {
+        "name": setting.name,
+        "iou_branch": setting.guide is not None,
+        "guide": setting.guide,
+        "step_size": None if setting.step_size is None else setting.step_size.actual,
+        "num_steps": setting.num_steps,
+        "part": setting.part,
+    }
 
 
 def _drop_others(out: EvaluationFolder, settings: Mapping[str, Any]) -> None:

@@ -6,12 +6,16 @@ slows the machine down slows all of them: only the ratios compare between machin
 
 No evaluation runs in reduced precision, so what that costs in AP is measured here: on the whole reported split, of the
 timed checkpoint.
+
+A second link of the file is kept (`suite.kept`): nothing is timed twice, and what was timed is logged once.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,8 +35,9 @@ from experiments.speed.rows import IOUNET, REFINED, VARIANTS, TimedSetting, time
 from suite import provenance
 from suite.blocks import Speed
 from suite.errors import SuiteError, exits_on_error
-from suite.files import sha256, write_json
-from suite.layout import DataFolder
+from suite.files import folder_lock, read_json, sha256, write_json
+from suite.kept import forget, publish
+from suite.layout import DataFolder, kept
 from suite.suite import Suite, load_suite
 
 TOLERANCE = 1e-3  # pixels, and score: of what is timed against what is evaluated
@@ -64,36 +69,54 @@ def time_inference(
     if device == "cuda" and not torch.cuda.is_available():
         raise SuiteError("speed.device is 'cuda', but torch sees no GPU here: choose 'cpu'")
     prepare_process(speed.threads)
-    opened = {
-        variant: open_checkpoint(suite, variant, checkpoints[variant], data, suite.report_split, device=device)
-        for variant in VARIANTS
-    }
-    _require_dtype(opened[IOUNET], speed)
-    detectors = {row.key: Detector(opened[row.variant].model, row.setting, row.fc_dtype) for row in rows}
-    dataset = opened[IOUNET].dataset
-    batch_sizes = sorted({1, min(suite.inference.batch_size, len(dataset))})
-    with torch.no_grad():
-        blocks = [_time_block(suite, rows, detectors, opened[IOUNET], data, size, device) for size in batch_sizes]
-    workers = opened[IOUNET].cfg.data.workers_per_gpu
-    result = {
-        "suite": suite.name,
-        "device": device,
-        "split": suite.report_split,
-        "seed": suite.seeds[0],
-        "threads": speed.threads,
-        "blocks": blocks,
-        "reduced_precision": _cost_of_precision(rows, detectors, dataset, batch_sizes[-1], workers),
-        "checkpoints": {
-            variant: {"sha256": sha256(own.checkpoint), "config_hash": own.config_hash}
-            for variant, own in opened.items()
-        },
-        "dataset_fingerprint": dataset_fingerprint(data),
-        **provenance.git_state(),
-        "versions": provenance.versions(),
-        "hardware": hardware(),
-    }
-    write_json(out, result)
-    return result
+    with folder_lock(out.parent):
+        opened = {
+            variant: open_checkpoint(suite, variant, checkpoints[variant], data, suite.report_split, device=device)
+            for variant in VARIANTS
+        }
+        _require_dtype(opened[IOUNET], speed)
+        dataset = opened[IOUNET].dataset
+        batch_sizes = sorted({1, min(suite.inference.batch_size, len(dataset))})
+        identity = {
+            "suite": suite.name,
+            "device": device,
+            "split": suite.report_split,
+            "seed": suite.seeds[0],
+            "threads": speed.threads,
+            "timed": {"rounds": speed.rounds, "images": speed.images, "rows": [asdict(row) for row in rows]},
+            "checkpoints": {
+                variant: {"sha256": sha256(own.checkpoint), "config_hash": own.config_hash}
+                for variant, own in opened.items()
+            },
+            "dataset_fingerprint": dataset_fingerprint(data),
+            **provenance.git_state(),
+            "versions": provenance.versions(),
+            "hardware": hardware(),
+        }
+        done = _done(out, identity)
+        if done is not None:
+            print(f"{out} is already timed: nothing to do", flush=True)
+            publish(out)
+            return done
+        forget(out)
+        detectors = {row.key: Detector(opened[row.variant].model, row.setting, row.fc_dtype) for row in rows}
+        with torch.no_grad():
+            blocks = [_time_block(suite, rows, detectors, opened[IOUNET], data, size, device) for size in batch_sizes]
+        workers = opened[IOUNET].cfg.data.workers_per_gpu
+        reduced = _cost_of_precision(rows, detectors, dataset, batch_sizes[-1], workers)
+        result = {**identity, "blocks": blocks, "reduced_precision": reduced}
+        write_json(kept(out), result)
+        publish(out)
+        return result
+
+
+def _done(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was timed of these very checkpoints by this very commit on this machine; None if nothing was."""
+    try:
+        found = read_json(kept(out))
+    except (OSError, SuiteError):
+        return None
+    return found if found.items() >= json.loads(json.dumps(identity)).items() else None
 
 
 def _require_dtype(opened: Opened, speed: Speed) -> None:

@@ -2,7 +2,8 @@
 
 The run's folder holds, undeclared to Snakemake, metrics.jsonl and the last two epochs' states; a killed training
 continues from them, and ends with the weights that the uninterrupted one would have. When it is done they give way
-to checkpoint.pth (weights), history.csv (curves) and run.json (where it all comes from).
+to checkpoint.pth (weights), history.csv (curves) and run.json (where it all comes from). They are kept twice: a
+Snakemake that did not see the training end deletes them (`suite.kept`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from experiments.training.runner import (
 from experiments.training.start import build_training_loader, start
 from suite import provenance
 from suite.files import atomic, read_json, sha256, write_json
+from suite.kept import forget, publish
 from suite.layout import DataFolder, RunFolder
 from suite.suite import PRETRAINING, Suite
 
@@ -125,13 +127,25 @@ class Training:
         return not live.failed
 
     def is_done(self) -> bool:
-        """Whether the folder holds the whole result of this very training (a waiting process finds it so)."""
+        """Whether the whole result of this very training is there, or was kept; its outputs are there then."""
+        if self.is_result(self.folder.kept):
+            self.publish()
+            return True
+        return self.is_result(self.folder)
+
+    def is_result(self, folder: RunFolder) -> bool:
+        """Whether a folder holds the whole result of this very training."""
         try:
-            run = read_json(self.folder.run)
+            run = read_json(folder.run)
             found = {"training_hash": run["config_hash"], "seed": run["seed"], "ranks": run["ranks"], **run["inputs"]}
-            return found == self.identity and sha256(self.folder.checkpoint) == run["checkpoint"]["sha256"]
+            is_whole = folder.history.is_file() and sha256(folder.checkpoint) == run["checkpoint"]["sha256"]
+            return found == self.identity and is_whole
         except (OSError, ValueError, KeyError):
             return False
+
+    def publish(self) -> None:
+        """Puts the kept result where the workflow declares it; what says that it is whole comes last."""
+        publish(self.folder.checkpoint, self.folder.history, self.folder.run)
 
     def last_state(self) -> dict[str, Any] | None:
         """The newest whole state of this very training; states of another one are dropped."""
@@ -220,11 +234,13 @@ class Training:
         """Writes weights, curves and, last, where they come from; then drops the states."""
         trained = Path(self.cfg.data.train.ann_file).stem
         place = {"suite": self.suite.name, "variant": self.variant, "seed": self.seed}
-        with atomic(self.folder.checkpoint) as part:
+        kept = self.folder.kept
+        forget(*self.folder.outputs)
+        with atomic(kept.checkpoint) as part:
             weights = {key: value.cpu() for key, value in model.state_dict().items()}
             save({"meta": {"classes": list(dataset.CLASSES), **place, **self.identity}, "state_dict": weights}, part)
-        write_history(self.folder.history, read_metrics(self.folder.metrics))
-        checkpoint = {"bytes": self.folder.checkpoint.stat().st_size, "sha256": sha256(self.folder.checkpoint)}
+        write_history(kept.history, read_metrics(self.folder.metrics))
+        checkpoint = {"bytes": kept.checkpoint.stat().st_size, "sha256": sha256(kept.checkpoint)}
         run = {
             **place,
             "config_hash": self.identity["training_hash"],
@@ -242,7 +258,8 @@ class Training:
             "mapped": {**self.cfg.mapped.to_dict(), **fitted},
             "trained_on": {"split": trained, "images": len(dataset), "seen": seen_splits(self.data, trained)},
         }
-        write_json(self.folder.run, run)
+        write_json(kept.run, run)
+        self.publish()
         for state in self.folder.states():
             state.unlink(missing_ok=True)
         self.logger.info(f"done in {run['wall_time_s']:.0f} s: {self.folder.checkpoint}")

@@ -100,7 +100,7 @@ def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, mon
     )
     settings = ["off", "rank", "rank_refine0.25"]
     expected = {f"{s}.json" for s in settings} | {f"{s}.matches.json.gz" for s in settings}
-    expected |= {"detections.json.gz", "diagnostics.json", "evaluation.json", ".lock"}
+    expected |= {"detections.json.gz", "diagnostics.json", "evaluation.json", ".lock", ".result"}
     assert {path.name for path in tmp_path.iterdir()} == expected
     detections = read_json(tmp_path / "detections.json.gz")
     assert len(detections["images"]) == 12
@@ -113,6 +113,44 @@ def test_files_of_an_evaluation(tiny_suite, tiny_data, checkpoint, tmp_path, mon
     assert diagnostics["checkpoint_sha256"] == record["checkpoint_sha256"]
     assert (diagnostics["variant"], diagnostics["seed"], diagnostics["split"]) == ("samp1000_lw5.0", 0, "val")
     assert diagnostics["images"] == 12
+
+
+def test_an_evaluation_whose_index_snakemake_deleted_is_not_repeated(
+    tiny_suite, tiny_data, checkpoint, tmp_path, monkeypatch
+):
+    """But one of another checkpoint, commit or setting is, and one that lacks a file."""
+    out = EvaluationFolder(tmp_path / "out")
+    passes = []
+
+    def counted(*args, **kwargs):
+        passes.append(args)
+        return detect(*args, **kwargs)
+
+    def again(suite=tiny_suite, checkpoint=checkpoint, **kwargs):
+        before = len(passes)
+        place = {"checkpoint": checkpoint, "data": DataFolder(tiny_data), "out": out}
+        found = evaluate(suite, "samp1000_lw5.0", 0, "val", **place, **kwargs)
+        assert out.index.is_file()
+        return found, len(passes) - before
+
+    monkeypatch.setattr("experiments.evaluation.evaluate.detect", counted)
+    first, repeated = again()
+    assert repeated == 1
+    index = out.index.read_bytes()
+    out.index.unlink()
+    assert again() == (json.loads(json.dumps(first)), 0)
+    assert out.index.read_bytes() == index
+    out.matches("rank").unlink()
+    assert again()[1] == 1
+    other = tmp_path / "other.pth"
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({**state, "meta": {**state["meta"], "seed": 1}}, other)
+    assert again(checkpoint=other)[1] == 1
+    assert again(checkpoint=other)[1] == 0
+    fewer = tiny_suite.changed(inference={**tiny_suite.raw["inference"], "num_steps": 1})
+    assert again(fewer, checkpoint=other)[1] == 1
+    monkeypatch.setattr("suite.provenance.git_state", lambda: {"git_commit": "another", "git_dirty": False})
+    assert again(fewer, checkpoint=other)[1] == 1
 
 
 @pytest.mark.parametrize("name", ["notes.json", "precious.json.gz", "README.md"])

@@ -101,6 +101,24 @@ def test_the_file_of_a_run(quick, checkpoints, tiny_data, tmp_path):
     assert record["checkpoints"]["faster_rcnn"]["sha256"] != record["checkpoints"]["samp1000_lw5.0"]["sha256"]
 
 
+def test_a_timing_whose_file_snakemake_deleted_is_not_repeated(quick, checkpoints, tiny_data, tmp_path, monkeypatch):
+    blocks = []
+
+    def block(suite, rows, detectors, opened, data, batch_size, device):
+        blocks.append(batch_size)
+        return {"batch_size": batch_size, "number": len(blocks)}
+
+    monkeypatch.setattr("experiments.speed.timing._time_block", block)
+    monkeypatch.setattr("experiments.speed.timing._cost_of_precision", lambda *_: None)
+    place = {"device": "cpu", "checkpoints": checkpoints, "data": DataFolder(tiny_data), "out": tmp_path / "cpu.json"}
+    first = time_inference(quick, **place)
+    place["out"].unlink()
+    assert time_inference(quick, **place) == json.loads(place["out"].read_text()) == json.loads(json.dumps(first))
+    assert len(blocks) == 2
+    time_inference(quick.changed(speed={"rounds": 8, "images": 2}), **place)
+    assert len(blocks) == 4
+
+
 def test_nothing_is_timed_that_detects_otherwise_than_the_evaluation(
     quick, checkpoints, tiny_data, tmp_path, monkeypatch
 ):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -126,6 +127,19 @@ def test_a_finished_training_is_not_repeated(finished, tiny_suite, tiny_data):
     assert again.returncode == 0
     assert "already trained" in again.stderr
     assert (finished / "checkpoint.pth").stat().st_mtime_ns == before
+
+
+def test_a_finished_training_whose_outputs_snakemake_deleted_is_not_repeated(finished, tiny_suite, tiny_data):
+    outputs = RunFolder(finished).outputs
+    before = [path.read_bytes() for path in outputs]
+    for path in outputs:
+        path.unlink()
+    started = time.time()
+    again = run(command(tiny_suite, finished.parent, tiny_data, finished))
+    assert again.returncode == 0
+    assert "already trained" in again.stderr
+    assert [path.read_bytes() for path in outputs] == before
+    assert all(path.stat().st_mtime >= started - 1 for path in outputs), "newer than what it was made from"
 
 
 def test_validations_are_handed_over_those_of_a_finished_training_too(finished, tiny_suite, tiny_data):
