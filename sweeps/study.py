@@ -91,7 +91,7 @@ def open_study(search: Search, storage: BaseStorage, identity: dict[str, Any], w
         search: a checked search.
         storage: from `open_storage`.
         identity: what its trials have in common.
-        worker: each has a sampler seed of its own, which also moves on with the study.
+        worker: its number.
 
     Raises:
         SuiteError: a study with other settings is being worked on.
@@ -104,15 +104,7 @@ def open_study(search: Search, storage: BaseStorage, identity: dict[str, Any], w
     study.set_user_attr("identity", identity)
     for label, params in search.points.items():
         study.enqueue_trial(params, user_attrs={"published": label}, skip_if_exists=True)
-    seed = np.random.SeedSequence([options.seed, worker, len(study.get_trials(deepcopy=False))])
-    study.sampler = optuna.samplers.TPESampler(
-        n_startup_trials=options.sampler.startup_trials,
-        n_ei_candidates=options.sampler.candidates,
-        multivariate=True,
-        group=True,  # loss weight and the sampling's amount: the latter has another name in every kind of sampling
-        constant_liar=True,  # a running trial counts as a bad one: two workers do not propose the same
-        seed=int(seed.generate_state(1)[0]),
-    )
+    study.sampler = make_sampler(search, study, worker)
     # Every trial has the same schedule, so AP after an epoch compares across trials. Successive halving and Hyperband
     # want many short trials; with a handful, their brackets are empty.
     study.pruner = optuna.pruners.MedianPruner(
@@ -122,6 +114,26 @@ def open_study(search: Search, storage: BaseStorage, identity: dict[str, Any], w
         n_min_trials=2,
     )
     return study
+
+
+def make_sampler(search: Search, study: optuna.Study, worker: int) -> optuna.samplers.BaseSampler:
+    """The sampler of a worker's next trial.
+
+    Its seed moves on with the points that were begun, each of which counts once however often it failed. So a worker
+    that is killed and started again proposes what it would have proposed.
+    """
+    options = search.options
+    trials = study.get_trials(deepcopy=False)
+    begun = sum(trial.state != TrialState.WAITING and retry_of(trial) is None for trial in trials)
+    seed = np.random.SeedSequence([options.seed, worker, begun])
+    return optuna.samplers.TPESampler(
+        n_startup_trials=options.sampler.startup_trials,
+        n_ei_candidates=options.sampler.candidates,
+        multivariate=True,
+        group=True,  # loss weight and the sampling's amount: the latter has another name in every kind of sampling
+        constant_liar=True,  # a running trial counts as a bad one: two workers do not propose the same
+        seed=int(seed.generate_state(1)[0]),
+    )
 
 
 def _load(name: str, storage: BaseStorage) -> optuna.Study:

@@ -19,6 +19,7 @@ from experiments.data.datasets import dataset_fingerprint
 from suite.errors import SuiteError, exits_on_error
 from suite.files import folder_lock, sha256, write_json
 from suite.suite import load_suite
+from suite.utf8 import ensure_utf8
 from sweeps import study as studies
 from sweeps.database import reports_failures
 from sweeps.objective import run_trial
@@ -97,6 +98,7 @@ def start_trial(search: Search, study: optuna.Study, turn: ExitStack, worker: in
             print(f"trial {trial.number}: {text}", flush=True)
             return run_trial(search, trial, params, worker=worker, threads=threads)
 
+        study.sampler = studies.make_sampler(search, study, worker)
         study.optimize(objective, n_trials=1)
     ended = study.trials[numbers[0]]
     value = "" if ended.value is None else f", AP {100 * ended.value:.2f}"
@@ -126,4 +128,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    ensure_utf8()
     main()

@@ -81,6 +81,21 @@ def test_all_killed_and_started_again(team, sweep):
     assert {studies.retry_of(trial) for trial in study.trials} == {None, 0, 1}
 
 
+def test_a_worker_that_is_started_again_proposes_what_it_would_have_proposed(team, suite):
+    def completed(**changes):
+        team.sweep = Search(with_sweep(suite, sampler={"startup_trials": 9}, **changes))
+        if changes:
+            team.hang.set()
+            team.start(0)
+            kill(team.wait_for_running(1)[0].user_attrs["pid"])
+            team.hang.clear()
+        team.wait(team.start(0))
+        trials = load_study(team.sweep).trials
+        return sorted(sorted(trial.params.items()) for trial in trials if trial.state == TrialState.COMPLETE)
+
+    assert completed(name="killed") == completed()
+
+
 def test_a_trial_is_tried_again_once_only(team, sweep, suite):
     team.sweep = Search(with_sweep(suite, trials=1, published=[]))
     for _ in range(2):
