@@ -46,5 +46,5 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.report.output,
+        rules.report.input,
     localrule: True

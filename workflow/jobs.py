@@ -19,6 +19,7 @@ from suite.files import atomic, digest
 from suite.settings import Setting
 from suite.suite import Suite
 from sweeps.space import Search
+from workflow.lock import hold_results
 
 ABLATION = ("faster_rcnn", "samp1000_lw5.0")  # the variants that the ablation compares
 
@@ -52,6 +53,11 @@ class Jobs:
 
             database()  # a value that cannot be used shows before the trainings
         self.recorded = RecordedParams(suite, self.search)
+
+    def begin(self) -> None:
+        """Holds the results for this process, and writes what the commands read. Raises `SuiteError`."""
+        self._held = hold_results(self.layout.lock)  # until the process ends
+        self.write_suite()
 
     def write_suite(self) -> None:
         """Writes `suite_file` unless it is there with the same contents."""

@@ -1,6 +1,8 @@
 """Files, commands and parameters of the rules; and that results of the first release stay up to date."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -148,23 +150,61 @@ def dry(tmp_path):
     return Dry(tmp_path)
 
 
-def test_results_of_the_first_release_are_not_made_again(dry, tiny):
-    """first_release.smk leaves what Snakemake recorded then; all that is listed now are the report and targets."""
-    place = ["--snakefile", "tests/workflow/first_release.smk", "--directory", str(dry.folder)]
+@pytest.fixture(scope="module")
+def first_release(tmp_path_factory):
+    """Results as first_release.smk leaves them, with what Snakemake recorded then in the working directory."""
+    folder = tmp_path_factory.mktemp("first_release")
+    place = ["--snakefile", "tests/workflow/first_release.smk", "--directory", str(folder)]
     made = subprocess.run([*SNAKEMAKE, "all", *place, "--cores", "2"], capture_output=True, text=True, cwd=ROOT)
     assert made.returncode == 0, made.stdout + made.stderr
-    files = [ROOT / "tests/workflow" / name for name in ("tiny.yaml", "tiny_sweep.yaml")]
-    code, output = dry.run(*files)
+    return folder
+
+
+FILES = [ROOT / "tests/workflow" / name for name in ("tiny.yaml", "tiny_sweep.yaml")]
+REPORT = {"build_report", "all"}
+
+
+def test_results_of_the_first_release_are_not_made_again(first_release, dry):
+    """Nor when they are copied: what Snakemake recorded goes with them, and no time of a file decides."""
+    Dry(first_release).run(*FILES)  # takes over what was recorded
+    shutil.copytree(first_release / "results", dry.folder / "results", copy_function=shutil.copyfile)
+    files = sorted(path for path in dry.folder.rglob("results/tiny/*/**/*") if path.is_file())
+    for seconds, path in enumerate(reversed(files)):
+        os.utime(path, (seconds, seconds))
+    code, output = dry.run(*FILES)
     assert code == 0, output
-    assert dry.rules(output) == {"report", "all"}
+    assert dry.rules(output) == REPORT
     changed = dry.folder / "changed.yaml"
     for text, rules in {
-        "resources: {gpus: 2}": {"pretraining", "train", "evaluate", "speed", "sweep_worker", "sweep", "report", "all"},
-        "inference: {step_sizes: {rank: [1]}}": {"evaluate", "sweep", "speed", "report", "all"},
-        "sweep: {trials: 4}": {"sweep_worker", "sweep", "report", "all"},
+        "resources: {gpus: 2}": {"pretraining", "train", "evaluate", "speed", "sweep_worker", "sweep"},
+        "inference: {step_sizes: {rank: [1]}}": {"evaluate", "sweep", "speed"},
+        "sweep: {trials: 4}": {"sweep_worker", "sweep"},
     }.items():
         changed.write_text(text)
-        assert dry.rules(dry.run(*files, changed)[1]) == rules, text
+        assert dry.rules(dry.run(*FILES, changed)[1]) == rules | REPORT, text
+
+
+def test_a_seed_more_is_noticed_although_nothing_is_recorded(first_release, dry):
+    shutil.copytree(first_release / "results", dry.folder / "results")
+    shutil.rmtree(dry.folder / "results/tiny/.snakemake", ignore_errors=True)
+    report = Jobs(load_suite("tests/workflow/tiny.yaml")).layout.report
+    for name in ("README.md", "provenance.json", "index.html", "tables/main.csv", "figures/improvement.png"):
+        path = dry.folder / report.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    ablation = dry.folder / Jobs(load_suite("tests/workflow/tiny.yaml")).layout.ablation.readme
+    ablation.parent.mkdir()
+    ablation.touch()
+    assert "Nothing to be done" in dry.run(*FILES)[1]
+    seed = dry.folder / "seed.yaml"
+    seed.write_text("seeds: [0, 1]")
+    for target in ("all", "report"):
+        code, output = dry.run(*FILES, seed, arguments=(target,))
+        assert code == 0, output
+        assert dry.rules(output) == {"train", "evaluate", "build_report", target}
+    assert dry.rules(dry.run(*FILES, seed, arguments=("ablation",))[1]) == {
+        *("train", "evaluate", "build_ablation", "ablation"),
+    }
 
 
 @pytest.mark.parametrize(

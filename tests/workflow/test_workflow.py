@@ -40,10 +40,10 @@ class Workspace:
     def command(self, *arguments):
         return [str(SNAKEMAKE), *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)]
 
-    def snakemake(self, *arguments):
+    def snakemake(self, *arguments, suite="tiny.yaml"):
         """Runs `snakemake ARGUMENTS` on the tiny suite; the configfile last, as it swallows the words after it."""
         done = subprocess.run(
-            [*self.command(*arguments), "--configfile", str(self.folder / "tiny.yaml")],
+            [*self.command(*arguments), "--configfile", str(self.folder / suite)],
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
@@ -225,17 +225,28 @@ def test_a_typo_in_the_suite_is_an_error_that_names_it(finished):
     assert "'sedes' was unexpected" in done.stdout + done.stderr
 
 
-def test_two_at_once_are_refused(finished):
+def test_two_at_once_are_refused_on_one_suite_and_not_on_two(finished, tmp_path):
     (finished.folder / "tiny_iounet.py").write_text(
         (finished.folder / "tiny_iounet.py").read_text() + "seed_of_test = 1\n"
     )
+    other = finished.folder / "other.yaml"
+    other.write_text((finished.folder / "tiny.yaml").read_text().replace("suite: tiny", "suite: other"))
+    here, elsewhere = finished.folder, tmp_path
     process = finished.start("all", "--cores")
     try:
         # the first is at work, and has the rest of a training, an evaluation and a report before it
         finished.wait_for(process, finished.run_folder("samp1000_lw5.0") / "epoch_1.pth")
-        code, output = finished.snakemake("all", "--cores")
-        assert code != 0
-        assert "another snakemake is at work in" in output
+        for folder, results in ((here, "results"), (elsewhere, finished.results.parent)):
+            code, output = finished.snakemake(
+                "all", "--cores", "--directory", str(folder), "--config", f"results={results}"
+            )
+            assert code != 0
+            assert f"another snakemake is at work on {finished.results} (process {process.pid} on host" in output
+            assert process.poll() is None
+        code, output = finished.snakemake("data", "--cores", suite="other.yaml")
+        assert code == 0, output
+        assert (finished.folder / "results/other/data/dataset.json").is_file()
+        assert process.poll() is None
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,11 +1,17 @@
 """What every job shares, and the suite's images: made here, or in a folder, checked and indexed."""
 
+from workflow.records import keep_records_in
+
+keep_records_in(layout.snakemake, layout.root)
 for lacking in jobs.missing():
     logger.warning(f"not there yet: {lacking}")
 
 
-onstart:
-    jobs.write_suite()  # what the commands read; a dry run leaves it alone
+onstart:  # not of a dry run, nor of what only looks, nor of a job on a cluster
+    try:
+        jobs.begin()
+    except SuiteError as error:
+        raise WorkflowError(str(error)) from None
 
 
 # of this machine; on a cluster, which has no such number, as many as a training's

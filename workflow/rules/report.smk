@@ -1,12 +1,16 @@
-"""The report: what the evaluations say, beside the paper and the published reproduction."""
+"""The report: what the evaluations say, beside the paper and the published reproduction.
+
+The targets ask for the results themselves, too: to Snakemake, a missing result is none where a report that was made
+without it is newer than all that is there, and nothing recorded says what it was made of.
+"""
 
 
 localrules:
-    ablation,
-    report,
+    build_ablation,
+    build_report,
 
 
-rule report:
+rule build_report:
     input:
         jobs.evaluations(suite.variants),
         jobs.runs(suite.variants),
@@ -52,7 +56,7 @@ rule report:
         " && python -m experiments track {params.folder:q} --suite {params.suite:q}) > {log:q} 2>&1"
 
 
-rule ablation:
+rule build_ablation:
     input:
         jobs.evaluations(jobs.ablation_variants),
         jobs.runs(jobs.ablation_variants),
@@ -74,3 +78,17 @@ rule ablation:
     shell:
         "python -m reports.build --only ablation --suite {params.suite:q} --results {params.results:q}"
         " --out {params.folder:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        rules.build_report.input,
+        rules.build_report.output,
+    localrule: True
+
+
+rule ablation:
+    input:
+        rules.build_ablation.input,
+        rules.build_ablation.output,
+    localrule: True

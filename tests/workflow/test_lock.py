@@ -1,0 +1,63 @@
+"""One Snakemake at a time on the results of a suite."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from suite.errors import SuiteError
+from workflow.lock import hold_results
+
+HOLD = "import sys, time; from pathlib import Path; from workflow.lock import hold_results; \
+held = hold_results(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def lock(tmp_path):
+    return tmp_path / "results/tiny/.lock"
+
+
+@pytest.fixture
+def holder(lock):
+    """Another process that holds the results."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_is_told_who_the_first_is_and_what_to_do(lock, holder):
+    with pytest.raises(SuiteError, match=r"another snakemake is at work on .*results/tiny \(process (\d+)") as error:
+        hold_results(lock)
+    assert f"process {holder.pid} on host {os.uname().nodename}, started in {os.getcwd()}" in str(error.value)
+    assert "--config results=FOLDER" in str(error.value)
+
+
+def test_the_kernel_frees_the_results_of_a_killed_one(lock, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    hold_results(lock).close()
+
+
+def test_a_holder_that_has_not_said_who_it_is(lock, holder):
+    lock.write_text("{")
+    with pytest.raises(SuiteError, match="it has not said who it is"):
+        hold_results(lock)
+
+
+def test_results_of_another_suite_are_free(lock, holder):
+    hold_results(lock.parents[1] / "other/.lock").close()
+
+
+def test_a_job_that_outlives_its_snakemake_does_not_hold_the_results(lock):
+    held = hold_results(lock)
+    job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], close_fds=False)
+    held.close()
+    try:
+        hold_results(lock).close()
+    finally:
+        job.kill()
+        job.wait()
