@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify reference test test-slow test-slurm coco bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify reference test test-slow test-slurm test-kill coco bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -29,7 +29,7 @@ reference: env ## train and evaluate seeds 0 to 9, and record their figures as t
 	python -m reports.verify --record --suite results/shapes/suite.yaml --results results/shapes
 
 test: env ## all tests but those marked slow
-	pytest -m "not slow"
+	pytest -m "not slow and not kill"
 
 test-slow: env ## the tests marked slow
 	pytest -m slow
@@ -39,6 +39,9 @@ coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; 
 
 test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (root; apt-get install slurm-wlm munge)
 	pytest -rs tests/workflow/test_slurm.py
+
+test-kill: env ## 20 kills at random points of the tiny suite; the results must be those of a run without any (half an hour)
+	pytest -s -m kill tests/workflow/test_kill.py
 
 bench: env ## Precise RoI Pooling and a training iteration beside their peers: ratios, side by side in one process
 	python -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool.json
