@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import math
 from collections.abc import Hashable, Iterator, Mapping
@@ -18,6 +19,7 @@ from suite.settings import GUIDES
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 SHOWN_AS = "suite/schema.yaml"
+MOST_ENTRIES = 100_000
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -38,19 +40,48 @@ def read_yaml(path: Path) -> Any:
     """The contents of a YAML file, as plain data.
 
     Raises:
-        SuiteError: not UTF-8, not YAML, a duplicate key, or what `require_plain` refuses.
+        SuiteError: no file that can be read, not UTF-8, not YAML, a duplicate key, aliases (`*name`) that make it
+            endless or huge, or what `require_plain` refuses.
         FileNotFoundError: no such file.
     """
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+        _require_small(data)
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path} is not UTF-8 ({error}): convert it") from None
     except yaml.YAMLError as error:
         raise SuiteError(f"{path} is not valid YAML: {error}") from None
+    except RecursionError:
+        raise SuiteError(f"{path} is nested too deeply") from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SuiteError(f"{path} cannot be read: {error.strerror}") from None
     except SuiteError as error:
         raise SuiteError(f"{path}: {error}") from None
     require_plain(data, str(path))
     return data
+
+
+def _require_small(data: Any) -> None:
+    """Refuses aliases that make a small file endless or huge once each stands for what it names."""
+    sizes: dict[int, int] = {}
+    unfinished: set[int] = set()
+
+    def size(value: Any) -> int:
+        if not isinstance(value, dict | list):
+            return 1
+        key = id(value)
+        if key in unfinished:
+            raise SuiteError("a block refers to itself by an alias (*name)")
+        if key not in sizes:
+            unfinished.add(key)
+            sizes[key] = 1 + sum(map(size, value.values() if isinstance(value, dict) else value))
+            unfinished.remove(key)
+        return sizes[key]
+
+    if size(data) > MOST_ENTRIES:
+        raise SuiteError(f"too large: more than {MOST_ENTRIES} entries once its aliases (*name) are replaced")
 
 
 def require_plain(value: Any, source: str, where: str = "") -> None:
@@ -107,8 +138,9 @@ def laid_over(data: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+@functools.cache
 def read_schema() -> dict[str, Any]:
-    """The schema: keys, types, limits, defaults and descriptions."""
+    """The schema: keys, types, limits, defaults and descriptions. Not to be changed: it is read once."""
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     schema["$defs"]["guide"]["enum"] = list(GUIDES)
     return schema
@@ -164,4 +196,12 @@ def _set_defaults(validator: Any, properties: Any, instance: Any, schema: Any) -
     yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
 
 
-_DefaultsValidator = validators.extend(Draft202012Validator, {"properties": _set_defaults})
+def _is_integer(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)  # not 1.0, of which names of files would be made
+
+
+_DefaultsValidator = validators.extend(
+    Draft202012Validator,
+    {"properties": _set_defaults},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)

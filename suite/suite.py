@@ -6,6 +6,7 @@ are relative to the project's root.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,15 @@ class Suite:
     def trained(self) -> tuple[str, ...]:
         """All that is trained: the variants, and 'pretraining' if there is one."""
         return (*self.variants, *([PRETRAINING] if self.pretraining is not None else []))
+
+    @property
+    def training_splits(self) -> tuple[str, ...]:
+        """The splits that can be trained on: those of the suite, and what is left of one that another is cut from."""
+        names = list(self.dataset.splits)
+        if isinstance(self.dataset, FolderData):
+            cut = {name: split.origin for name, split in self.dataset.splits.items() if split.origin is not None}
+            names += [self.dataset.without(origin, name) for name, origin in cut.items()]
+        return tuple(dict.fromkeys(names))
 
     @property
     def text(self) -> str:
@@ -305,11 +315,24 @@ def _check_folder(suite: Suite, source: str) -> None:
                 raise SuiteError(
                     f"{where}.held_out: the reported split must be held out `always`, not from sweeps only"
                 )
+            rest = suite.dataset.without(split.origin, name)
+            if rest != split.origin and rest in splits:
+                raise SuiteError(f"{source}: dataset.splits.{rest}: `{name}` needs this name for what it is cut from")
             if split.take > 1 and split.take != int(split.take):
                 raise SuiteError(f"{where}.take is {split.take:g}: give a number of images, or a share below 1")
 
 
 def _check_splits(suite: Suite, source: str) -> None:
+    trained = suite.training.split
+    if trained is not None and trained not in suite.training_splits:
+        raise SuiteError(
+            f"{source}: training.split is '{trained}', but there are only {', '.join(suite.training_splits)}"
+        )
+    if trained == suite.report_split:
+        raise SuiteError(
+            f"{source}: training.split and report_split are both '{trained}'; "
+            "nothing may be reported on images that were trained on: use two splits"
+        )
     for key, split in {"report_split": suite.report_split, "validation.split": suite.validation.split}.items():
         if split not in suite.dataset.splits:
             raise SuiteError(f"{source}: {key} is '{split}', but dataset.splits has no such split")
@@ -323,8 +346,11 @@ def _check_splits(suite: Suite, source: str) -> None:
 def _check_configs(suite: Suite, source: str) -> None:
     named = {name: suite.variant(name).config for name in suite.trained}
     named |= {name: entry.config for name, entry in suite.untrained.items()}
+    for name in suite.untrained:
+        if name in suite.variants:
+            raise SuiteError(f"{source}: untrained.{name} is among the variants, too: it is either trained or not")
     for name, config in named.items():
-        if not (ROOT / config).is_file():
+        if not os.path.isfile(ROOT / config):  # unlike Path.is_file, it takes a name of any length
             raise SuiteError(f"{source}: the config of '{name}' does not exist: {config}")
 
 

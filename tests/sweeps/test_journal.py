@@ -29,6 +29,7 @@ TAILS = {
     "bytes of no encoding": b"\xff\xfe{",
     "half a line with its end": HALF + b"\n",
     "half a line that a record has joined": HALF + LINES[1],
+    "two halves": HALF + HALF,
     "two lines": HALF + LINES[1] + b"\0\0",
     "JSON that is no record": b"12\n",
 }
@@ -181,7 +182,8 @@ def test_workers_that_append_while_others_leave_torn_ends_lose_no_record(path):
     mend(path)
     found = {json.loads(line)["worker_id"] for line in path.read_bytes().splitlines()}
     assert found == {f"{worker}-{number}" for worker in range(3) for number in range(5)}
-    assert len(copies(path)) == 15
+    kept = b"".join(path.with_name(name).read_bytes() for name in copies(path))
+    assert kept == HALF * 15, "two that were left one after the other are cut off together"
 
 
 @pytest.mark.parametrize("tail", [HALF, b"\0" * 64], ids=["half a line", "NULs"])
