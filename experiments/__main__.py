@@ -6,11 +6,11 @@ A stage ends with its files. What has finished is tracked here, as a step after 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from experiments.finished import Finished
+from suite.utf8 import ensure_utf8
 
 COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it does
     "data": ("experiments.data.command", "make the images of a suite, or check and index those in a folder"),
@@ -50,6 +50,5 @@ def usage() -> str:
 
 
 if __name__ == "__main__":
-    if sys.getfilesystemencoding() != "utf-8":  # names of files and classes are UTF-8, whatever the locale
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})
+    ensure_utf8()
     sys.exit(main())

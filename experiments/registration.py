@@ -16,6 +16,7 @@ from experiments.data.shapes.dataset import fingerprint
 from suite.blocks import GeneratedData
 from suite.files import digest
 from suite.suite import PRETRAINING, Suite, load_suite
+from suite.utf8 import ensure_utf8
 
 
 def recipe(suite: Suite) -> dict[str, Any]:
@@ -48,4 +49,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    ensure_utf8()
     main()

@@ -22,6 +22,7 @@ from reports.writing import check_replaceable, replace_folder, write_report
 from suite.errors import SuiteError
 from suite.layout import ReportFolder
 from suite.suite import load_suite
+from suite.utf8 import ensure_utf8
 
 
 def build(
@@ -105,4 +106,5 @@ def _count(number: int, name: str) -> str:
 
 
 if __name__ == "__main__":
+    ensure_utf8()
     raise SystemExit(main())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from reports.statistics import Term, estimate
+from suite.utf8 import ensure_utf8
 
 Floats = NDArray[np.float64]
 VARIANTS = 6  # of the suite
@@ -142,4 +143,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    ensure_utf8()
     main()

@@ -21,6 +21,7 @@ from reports.results.collect import collect
 from reports.tables.table import format_number
 from suite.errors import SuiteError
 from suite.suite import load_suite
+from suite.utf8 import ensure_utf8
 
 PASSED, FAILED, UNDECIDABLE = 0, 1, 2
 
@@ -78,4 +79,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    ensure_utf8()
     raise SystemExit(main())

@@ -25,6 +25,7 @@ from suite.files import atomic, write_json
 from suite.search import PARAMETERS, SAMPLINGS
 from suite.settings import Setting
 from suite.suite import load_suite
+from suite.utf8 import ensure_utf8
 from sweeps import study as studies
 from sweeps.database import reports_failures
 from sweeps.importance import importance, variance_shares
@@ -194,4 +195,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    ensure_utf8()
     main()

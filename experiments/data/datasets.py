@@ -84,9 +84,9 @@ def _built(config: dict[str, Any], annotations: Path) -> Any:
 
     try:
         return build_dataset(config)
-    except Exception:
+    except Exception as error:  # whatever mmdet's classes make of their arguments
         _read(annotations)  # mmdet names no file
-        raise
+        raise SuiteError(f"no data set can be made of {annotations} as the config says: {error}") from error
 
 
 def _manifest(data: DataFolder) -> Any:
@@ -99,7 +99,7 @@ def _read(path: Path) -> Any:
     try:
         return read_json(path)
     except SuiteError as error:
-        raise SuiteError(f"{error}: delete it, and make or check the data again (snakemake data)") from None
+        raise SuiteError(f"{error}: move it away, and make or check the data again (snakemake data)") from None
 
 
 def _require_file(annotations: Path) -> None:

@@ -57,7 +57,8 @@ def _take_over(model: torch.nn.Module, pretraining: Path) -> None:
     wrong += [k for k in expected.keys() & parts.keys() if expected[k].shape != parts[k].shape]
     if wrong:
         raise SuiteError(
-            f"{pretraining} does not fit the model: {wrong[0]} differs. Its config changed: delete it and run again"
+            f"{pretraining} does not fit the model: {wrong[0]} differs. Its config changed: move it away, and the "
+            "pretraining is done again"
         )
     model.load_state_dict(parts, strict=False)
 

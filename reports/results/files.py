@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise ReportError(f"{path}: cannot be read ({error})") from None
     except SuiteError as error:
-        raise ReportError(f"{error}; delete it and evaluate again") from None
+        raise ReportError(f"{error}; move it away and run the suite again") from None
 
 
 def read_table(path: Path, columns: Iterable[str], remedy: str, **options: Any) -> pd.DataFrame:

@@ -2,17 +2,21 @@
 
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from reports.build import build, main
 from reports.document.blocks import Report
 from reports.document.html import inline_html
 from reports.errors import ReportError
 from reports.tables.table import Cell, cells_of, format_number
+from tests.locales import in_locale
 from tests.reports.synthetic import write_record, write_suite
 
 
@@ -184,6 +188,18 @@ def test_inline_markup():
     )
     assert inline_html("[a [b]](x/y.json?a&b)") == '<a href="x/y.json?a&amp;b">a [b]</a>'
     assert inline_html("+ BCE loss, max1000_lw5.0_periou50") == "+ BCE loss, max1000_lw5.0_periou50"
+
+
+@pytest.mark.parametrize("name", ["C", "ISO-8859"])
+def test_a_locale_that_is_not_utf8_changes_nothing(copy, name):
+    data = yaml.safe_load((copy / "shapes.yaml").read_text(encoding="utf-8")) | {"title": "Größe ☃ 報告"}
+    (copy / "shapes.yaml").write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    words = ["--suite", str(copy / "shapes.yaml"), "--results", str(copy / "results/shapes"), "--only", "models"]
+    command = [sys.executable, "-m", "reports.build", *words, "--out", str(copy / "報告"), "--resamples", "0"]
+    done = subprocess.run(command, capture_output=True, env=in_locale(name))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == f"{copy}/報告/README.md: 1 table, 0 figures\n"
+    assert (copy / "報告/README.md").read_bytes().startswith("# Größe ☃ 報告\n".encode())
 
 
 @pytest.mark.usefixtures("undrawn")

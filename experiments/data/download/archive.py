@@ -35,4 +35,4 @@ def unpack(archive: Path, names: tuple[str, ...], folder: Path) -> None:
                 (staging / name).rename(folder / name)
                 shutil.rmtree(staging)
     except (zipfile.BadZipFile, zipfile.zlib.error, EOFError) as error:  # type: ignore[attr-defined]
-        raise DownloadError(f"{archive}: damaged archive ({error}): delete it and run again") from None
+        raise DownloadError(f"{archive}: damaged archive ({error}): move it away and run again") from None

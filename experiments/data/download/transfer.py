@@ -45,7 +45,7 @@ def fetch(file: RemoteFile, folder: Path, *, pause: float = 1.0) -> Path:
             return path
         raise DownloadError(
             f"{path} is there, but it is not the file that {file.url} should be ({path.stat().st_size} bytes, expected "
-            f"{file.bytes}, sha256 {file.sha256}): move or delete it, then run again"
+            f"{file.bytes}, sha256 {file.sha256}): move it away, then run again"
         )
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{file.name}.part")

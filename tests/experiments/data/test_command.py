@@ -17,6 +17,7 @@ from experiments.finished import Finished
 from suite.suite import ROOT, load_suite
 from tests.experiments.data.folders import coco_block, suite
 from tests.experiments.training.stopping import children, wait_until_ended
+from tests.locales import in_locale
 
 
 def test_the_command_says_what_it_found_and_what_it_dropped(coco, tmp_path, capsys):
@@ -56,7 +57,8 @@ def test_the_suites_own_folder_is_the_default_and_is_handed_on_to_be_tracked(coc
         assert (finished.path / "dataset.json").is_file()
 
 
-def test_a_locale_that_is_not_utf8_changes_nothing(copy, tmp_path):
+@pytest.mark.parametrize("name", ["C", "ISO-8859"])
+def test_a_locale_that_is_not_utf8_changes_nothing(copy, tmp_path, name):
     data = json.loads((copy / "train.json").read_text())
     data["categories"][0]["name"] = "Größe ☃"
     (copy / "train.json").write_text(json.dumps(data))
@@ -64,8 +66,7 @@ def test_a_locale_that_is_not_utf8_changes_nothing(copy, tmp_path):
     file = tmp_path / "suite.yaml"
     file.write_text(yaml.safe_dump(suite(coco_block(copy), title="Zählung ☃"), allow_unicode=True), encoding="utf-8")
     command = [sys.executable, "-m", "experiments", "data", "--suite", str(file), "--out", str(tmp_path / "out")]
-    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run(command, capture_output=True, env={**os.environ, **locale})
+    done = subprocess.run(command, capture_output=True, env=in_locale(name))
     assert done.returncode == 0, done.stderr
     assert "3 classes: square, Größe ☃, " in done.stdout.decode()
     assert "Größe ☃" in json.loads((tmp_path / "out/dataset.json").read_bytes())["categories"]

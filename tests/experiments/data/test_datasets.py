@@ -11,7 +11,7 @@ from suite.layout import DataFolder
 @pytest.mark.parametrize("size", [0, 1, 200])
 def test_a_file_that_was_cut_short_is_named(tiny_suite, tmp_path, size):
     data, cfg = DataFolder(tmp_path), resolve_config(tiny_suite, "faster_rcnn")
-    again = "delete it, and make or check the data again"
+    again = "move it away, and make or check the data again"
     for path, read in (
         (data.manifest, lambda: dataset_classes(data)),
         (data.annotations("train"), lambda: build_training_set(cfg, data)),

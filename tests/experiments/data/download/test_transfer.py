@@ -81,6 +81,6 @@ def test_no_such_file_on_the_server_is_not_tried_again(serve, tmp_path):
 
 def test_another_file_of_that_name_is_left_alone(serve, tmp_path):
     (tmp_path / "data.bin").write_bytes(b"mine")
-    with pytest.raises(DownloadError, match=r"data.bin is there, but it is not the file .* move or delete it"):
+    with pytest.raises(DownloadError, match=r"data.bin is there, but it is not the file .* move it away"):
         fetch(serve().file(), tmp_path)
     assert (tmp_path / "data.bin").read_bytes() == b"mine"
