@@ -27,6 +27,9 @@ def keep_records_in(folder: Path, root: Path) -> None:
     """
 
     class Records(FilePersistence):
+        _metadata_path: str
+        _incomplete_path: str
+
         def __init__(self, *args: Any, path: Path | None = None, **kwargs: Any) -> None:
             super().__init__(*args, path=path, **kwargs)
             if path is not None:  # a cluster's job without a common file system is told where

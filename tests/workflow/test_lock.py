@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from suite.errors import SuiteError
 from workflow.lock import hold_results
 
+ROOT = Path(__file__).resolve().parents[2]
 HOLD = "import sys, time; from pathlib import Path; from workflow.lock import hold_results; \
 held = hold_results(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
 
@@ -61,3 +63,27 @@ def test_a_job_that_outlives_its_snakemake_does_not_hold_the_results(lock):
     finally:
         job.kill()
         job.wait()
+
+
+@pytest.mark.parametrize("looking", ["-n", "--summary", "--dag", "--unlock"])
+def test_snakemake_is_refused_to_work_and_may_look(lock, holder, tmp_path, looking):
+    def snakemake(*arguments):
+        command = [
+            sys.executable,
+            str(ROOT / "environment/snakemake"),
+            "data",
+            *arguments,
+            "--directory",
+            str(tmp_path),
+        ]
+        command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "tests/workflow/tiny.yaml"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        return done.returncode, done.stdout + done.stderr
+
+    if looking == "-n":
+        code, output = snakemake("--cores", "1")
+        assert code != 0
+        assert f"another snakemake is at work on {lock.parent} (process {holder.pid}" in output
+        assert "Traceback" not in output
+        assert not (tmp_path / "results/tiny/suite.yaml").exists()
+    assert snakemake(looking)[0] == 0
