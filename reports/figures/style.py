@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from reports.figures.fonts import write_in_installed_fonts
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -97,11 +100,13 @@ def panels(columns: int, width: float = 9.0, height: float = 3.5) -> tuple[Figur
 
 def save(figure: Figure, stem: Path, dpi: int, svg: bool = True) -> list[Path]:
     """Write `stem`.png and, if asked for, `stem`.svg, without timestamps: the same data give the same bytes."""
-    png = stem.with_name(stem.name + ".png")
-    with styled():
-        figure.savefig(png, dpi=dpi, metadata={"Software": None})
-        if not svg:
-            return [png]
-        vector = stem.with_name(stem.name + ".svg")
-        figure.savefig(vector, dpi=dpi, metadata={"Date": None, "Creator": None})
-    return [png, vector]
+    metadata: dict[str, dict[str, None]] = {"png": {"Software": None}}
+    if svg:
+        metadata["svg"] = {"Date": None, "Creator": None}
+    written = []
+    for suffix, own in metadata.items():
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        with styled():
+            write_in_installed_fonts(figure, partial(figure.savefig, path, dpi=dpi, metadata=own))
+        written.append(path)
+    return written
