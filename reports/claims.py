@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from reports.errors import ReportError
-from reports.results.sides import Side
+from reports.results.sides import BASELINE, IOUNET, Side
 from suite.files import digest
 
 FILE = Path(__file__).parent / "claims.yaml"
@@ -56,6 +56,14 @@ class Claim:
     def is_published(self) -> bool:
         """Whether a source reports it: only such claims are of the family that is judged together."""
         return bool(self.published)
+
+    @property
+    def variants(self) -> list[str]:
+        """The variants that it is about, each once."""
+        if self.kind == "ratio":  # the speed table's rows are of these two
+            return [BASELINE.variant, IOUNET]
+        sides = [side.variant for pair in self.pairs for side in pair]
+        return list(dict.fromkeys(sides or [self.variant]))
 
     @property
     def sign(self) -> float:

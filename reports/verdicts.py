@@ -11,6 +11,7 @@ import numpy as np
 
 from reports.claims import LEAST_TOLERANCE, Claim
 from reports.comparison import difference, mean_difference
+from reports.results.blank import blank_variants
 from reports.results.collect import Results
 from reports.results.files import need
 from reports.results.published import Published
@@ -130,7 +131,11 @@ def judge_claims(
         The verdicts, and the claims left out with the reason.
     """
     verdicts, left_out = [], []
+    blank = blank_variants(results)
     for claim in claims:
+        if nothing := [variant for variant in claim.variants if variant in blank]:
+            left_out.append((claim, f"{' and '.join(nothing)} found nothing, AP is 0"))
+            continue
         try:
             effects = _EFFECTS[claim.kind](results, published, claim)
         except NotInSuite as reason:

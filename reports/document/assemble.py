@@ -10,9 +10,10 @@ from reports.context import Context
 from reports.document.blocks import Bullets, Heading, Paragraph, Report
 from reports.document.facts import scale_statement
 from reports.document.sections import PARTS, SECTIONS, TABLES, Section
-from reports.errors import ReportError
+from reports.errors import NothingToShow, ReportError
 from reports.figures.catalogue import FIGURES
 from reports.figures.figure import Illustration
+from reports.results.blank import blank_notes
 from reports.results.collect import Results
 from reports.results.published import Published
 from reports.results.search import load_search
@@ -68,6 +69,8 @@ def assemble(
     if results.suite.description:
         report.add(Paragraph(results.suite.description))
     report.add(Paragraph(scale_statement(results, published), aside=True))
+    if only is not None and (notes := blank_notes(results)):  # the whole report has them in its first section
+        report.add(Bullets(notes))
     for section in sections:
         _add_section(report, section, tables, left_out)
     if left_out:
@@ -115,9 +118,9 @@ def _add_section(report: Report, section: Section, tables: Mapping[str, Table], 
 
 
 def _attempt(name: str, make: Callable[[], Made], left_out: list[str]) -> Made | None:
-    """What `make` makes; None, and a line in `left_out`, where the suite lacks what it needs."""
+    """What `make` makes; None, and a line in `left_out`, where the suite lacks what it needs or it would be empty."""
     try:
         return make()
-    except NotInSuite as reason:
+    except (NotInSuite, NothingToShow) as reason:
         left_out.append(f"{name}: {reason}.")
         return None

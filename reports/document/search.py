@@ -19,6 +19,12 @@ FEW = 30  # trials below which a search is called small, whatever it finds
 
 def conclusion(results: Results, search: SearchResults) -> list[str]:
     """What was done, what came out, and what it is worth."""
+    if not search.complete["value"].any():
+        return [
+            _effort(search),
+            "**No trial found anything: AP is 0 in every trial and every setting.** Which one is called best is "
+            "arbitrary. Look at the training logs of the trials, and let them train longer (`sweep.epochs`).",
+        ]
     return [_effort(search), _choice(search), _verdict(search, results.resamples), _worth(results, search)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from reports.context import Context
 from reports.document.facts import uses_adam
+from reports.results.blank import blank_notes
 from reports.results.collect import Results
 from reports.results.published import Published
 from reports.tables.claims import SCOPE, effect_text, interval_text, verdict_text
@@ -24,7 +25,12 @@ def plain_words(verdict: Verdict, published: Mapping[str, Published]) -> str:
 
 
 def summary(context: Context) -> list[str]:
-    """The report's opening lines: a count of verdicts, then the claims by verdict, the first of them in full."""
+    """The report's opening lines: trainings that came to nothing, then the verdicts."""
+    return [*blank_notes(context.results), *_verdicts(context)]
+
+
+def _verdicts(context: Context) -> list[str]:
+    """A count of verdicts, then the claims by verdict, the first of them in full."""
     results, published = context.results, context.published
     verdicts = [verdict for verdict in context.verdicts if verdict.claim.is_published]
     if not verdicts:

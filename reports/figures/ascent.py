@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from reports.figures.axes import legend_below, seeds_and_mean, signed_tick
-from reports.figures.diagnosed import change, number_text, shown_seeds, whose
+from reports.figures.diagnosed import change, number_text, require_boxes, shown_rows, shown_seeds, whose
 from reports.figures.figure import Illustration, seeds_note
 from reports.figures.style import GREY, SEQUENCE, panels
 from reports.results.collect import Results
@@ -63,6 +63,7 @@ def draw(data: pd.DataFrame, *, variant: str) -> Figure:
 def make(results: Results) -> Illustration:
     """The figure."""
     data, variant = frame(results), shown_variant(results)
+    require_boxes(results, [ascent["boxes"] for row in shown_rows(results) for ascent in row["data"]["ascent"]])
     own = data[(data["variant"] == variant) & (data["step"] == data["step"].max())]
     means = own.groupby(["iou", "step_size"])["change"].mean()
     parts = []

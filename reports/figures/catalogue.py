@@ -23,7 +23,7 @@ from reports.figures import (
     thresholds,
     validation,
 )
-from reports.figures.figure import Illustration
+from reports.figures.figure import Illustration, require_some
 from reports.figures.samples import sheet
 from reports.results.collect import Results
 from reports.results.search import SearchResults
@@ -38,7 +38,8 @@ class FigureEntry:
 
     Attributes:
         title: what a line calls it where it is left out.
-        make: makes the figure. It raises `NotInSuite` and `MissingResult` as a table does.
+        make: makes the figure. It raises `NotInSuite` and `MissingResult` as a table does, and `NothingToShow` where
+            it would be empty.
         table: key of the table that it goes with: without it there is no figure. '' = the whole report.
     """
 
@@ -55,6 +56,7 @@ def _of_search(make: Callable[[SearchResults], Illustration]) -> Make:
     def made(context: Context) -> Illustration:
         if context.search is None:
             raise NotInSuite("there is no finished search")
+        require_some(context.search.complete["value"], "AP of every trial is 0")
         return make(context.search)
 
     return made

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.figures.axes import SHADES, colour_bar, legend_below
-from reports.figures.diagnosed import number_text, shown_rows, whose
+from reports.figures.diagnosed import number_text, require_boxes, shown_rows, whose
 from reports.figures.figure import Illustration
 from reports.figures.style import INK, ORANGE, panels
 from reports.results.collect import Results
@@ -67,6 +67,7 @@ def draw(data: pd.DataFrame) -> Figure:
 def make(results: Results) -> Illustration:
     """The figure."""
     data, table = frame(results), correlations(results)
+    require_boxes(results, data["boxes"])
     means = table.groupby(["confidence", "variant"], sort=False)[["pearson", "spearman"]].mean()
     own: Any = means.xs(shown_variant(results), level="variant").T
     text = " and ".join(

@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from numpy.typing import ArrayLike
+
+from reports.figures.figure import require_some
 from reports.results.collect import Results
 from reports.results.diagnostics import rows_of, shown_variant
 from reports.results.sides import POINTS
@@ -31,6 +34,11 @@ def whose(results: Results) -> str:
     seeds = ", ".join(str(row["seed"]) for row in rows)
     stale = " †" if any(row["stale"] for row in rows) else ""
     return f"`{shown_variant(results)}`, seed{'s' if len(rows) > 1 else ''} {seeds}{stale}"
+
+
+def require_boxes(results: Results, boxes: ArrayLike) -> None:
+    """Refuses to draw where there is no positive box. Raises `NothingToShow`."""
+    require_some(boxes, f"`{shown_variant(results)}` has no box whose IoU with an object of its class is 0.5 or more")
 
 
 def change(value: float | None, start: float | None) -> float | None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from reports.errors import NothingToShow
+
+NO_AP = "AP of this run is 0 throughout"  # why a figure of it is left out
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,12 @@ class Illustration:
     draw: Callable[[], Figure]
     frame: pd.DataFrame | None = None
     raster: bool = False
+
+
+def require_some(values: ArrayLike, why: str) -> None:
+    """Refuses to draw what is 0 or undefined throughout. Raises `NothingToShow` with the reason."""
+    if not np.nan_to_num(np.asarray(values, dtype=float)).any():
+        raise NothingToShow(why)
 
 
 def seeds_note(seeds: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from reports.comparison import difference
 from reports.figures.axes import half_widths, plain_texts, signed_tick
-from reports.figures.figure import Illustration, whiskers_note
+from reports.figures.figure import NO_AP, Illustration, require_some, whiskers_note
 from reports.figures.style import BLUE, GREY, INK, MARKERS, ORANGE, panels
 from reports.results.collect import Results
 from reports.results.published import Published
@@ -28,7 +28,10 @@ def frame(results: Results, published: Mapping[str, Published]) -> pd.DataFrame:
     Raises:
         NotInSuite: the suite lacks one of the two models.
         MissingResult: an evaluation file is missing.
+        NothingToShow: neither model found anything.
     """
+    sides = (FIRST_VERSION, BASELINE)
+    require_some([list(side.per_seed(results, "AP").values()) for side in sides], NO_AP)
     records = [
         {
             "source": source.name,

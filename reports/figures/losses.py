@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from reports.figures.axes import lines_by_variant, log_ticks, plain_tick, variant_legend
-from reports.figures.figure import Illustration, seeds_note
+from reports.figures.figure import Illustration, require_some, seeds_note
 from reports.figures.style import palette_of, panels
 from reports.results.collect import Results
 from suite.errors import NotInSuite
@@ -28,6 +28,7 @@ def frame(results: Results) -> pd.DataFrame:
 
     Raises:
         NotInSuite: the histories record no loss.
+        NothingToShow: it is 0 throughout.
     """
     histories = results.histories
     if "loss" not in histories:
@@ -44,6 +45,7 @@ def frame(results: Results) -> pd.DataFrame:
     tidy = tidy.assign(bin=((tidy["step"] - 1).clip(lower=0) * POINTS_OF_A_CURVE // steps).clip(upper=last))
     means = tidy.groupby(["variant", "seed", "bin"], sort=False).mean().reset_index()
     long = means.melt(["variant", "seed", "step"], list(series), "series", "value")
+    require_some(long.loc[long["series"] == "detection", "value"], "the losses are 0 throughout")
     return long.dropna(subset="value").reset_index(drop=True)
 
 

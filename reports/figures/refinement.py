@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.axes import lines_by_variant, signed_tick, variant_legend
-from reports.figures.diagnosed import change, number_text, shown_rows, shown_seeds, whose
+from reports.figures.diagnosed import change, number_text, require_boxes, shown_rows, shown_seeds, whose
 from reports.figures.figure import Illustration, seeds_note
 from reports.figures.style import FAINT, GREY, ORANGE, SKY, palette_of, panels
 from reports.results.collect import Results
@@ -97,6 +97,7 @@ def make(results: Results) -> Illustration:
     """The figure."""
     data, variants = frame(results), list(results.suite.variants)
     rows = [row["data"] for row in shown_rows(results)]
+    require_boxes(results, [row["refinement"]["boxes"] for row in rows])
     shares = {
         name: 100 * float(np.mean([row["refinement"]["by_step"][name][-1] or 0.0 for row in rows]))
         for name in ("gained", "unchanged", "lost")

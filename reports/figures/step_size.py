@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter
 
 from reports.errors import MissingResult
 from reports.figures.axes import half_widths, ring, variant_legend
-from reports.figures.figure import Illustration, whiskers_note
+from reports.figures.figure import NO_AP, Illustration, require_some, whiskers_note
 from reports.figures.style import MARKERS, colours, panels
 from reports.results.collect import Results
 from reports.results.files import need, read_json
@@ -31,6 +31,7 @@ def frame(results: Results, published: Mapping[str, Published]) -> pd.DataFrame:
     Raises:
         NotInSuite: the suite lacks a published variant, or the NMS guide.
         MissingResult: an evaluation file is missing.
+        NothingToShow: no variant found anything.
     """
     source = published["reproduction"]
     table = source.table("lambda")
@@ -47,6 +48,7 @@ def frame(results: Results, published: Mapping[str, Published]) -> pd.DataFrame:
             own = {"source": THIS_RUN, "variant": variant, "step_size": step.actual}
             records.append({**own, "AP": mean.mean, "half_width": mean.half_width})
     data = pd.DataFrame(records)
+    require_some(data.loc[data["source"] == THIS_RUN, "AP"], NO_AP)
     return data.assign(best=data["AP"] == data.groupby(["source", "variant"])["AP"].transform("max"))
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.figures.axes import legend_below, plain_tick, seeds_and_mean
-from reports.figures.diagnosed import shown_rows, shown_seeds, whose
+from reports.figures.diagnosed import require_boxes, shown_rows, shown_seeds, whose
 from reports.figures.figure import Illustration, seeds_note
 from reports.figures.style import BLUE, GREY, ORANGE, panels
 from reports.results.collect import Results
@@ -69,6 +69,7 @@ def make(results: Results) -> Illustration:
     """The figure."""
     data, variant = frame(results), shown_variant(results)
     own = data[data["variant"] == variant]
+    require_boxes(results, own["boxes"])
     strict = own[own["true_iou"] >= STRICT - 1e-6].groupby("nms")["boxes"].sum() / own["seed"].nunique()
     every = own.groupby("nms")["boxes"].sum() / own["seed"].nunique()
     text = (

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from reports.comparison import difference, metric_values
 from reports.figures.axes import half_widths, legend_below, signed_tick
-from reports.figures.figure import Illustration, whiskers_note
+from reports.figures.figure import NO_AP, Illustration, require_some, whiskers_note
 from reports.figures.style import BLUE, INK, MARKERS, ORANGE, SKY, panels
 from reports.results.collect import Results
 from reports.results.sides import ABLATION, BASELINE, IOUNET, PAPER_STEP
@@ -30,6 +30,7 @@ def frame(results: Results) -> pd.DataFrame:
     Raises:
         NotInSuite: the suite lacks a step's variant or setting.
         MissingResult: a matches file is missing.
+        NothingToShow: no step found anything.
     """
     first = results.matches(BASELINE.variant, results.suite.seeds[0], BASELINE.setting(results))
     records = []
@@ -49,7 +50,9 @@ def frame(results: Results) -> pd.DataFrame:
                     "difference_half_width": gain.half_width if gain and gain.decides else None,
                 }
             )
-    return pd.DataFrame(records)
+    data = pd.DataFrame(records)
+    require_some(data["AP"], NO_AP)
+    return data
 
 
 def draw(data: pd.DataFrame) -> Figure:

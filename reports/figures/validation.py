@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.axes import lines_by_variant, variant_legend
-from reports.figures.figure import Illustration, seeds_note
+from reports.figures.figure import Illustration, require_some, seeds_note
 from reports.figures.style import palette_of, panels
 from reports.results.collect import Results
 from reports.results.sides import POINTS
@@ -23,6 +23,7 @@ def frame(results: Results) -> pd.DataFrame:
 
     Raises:
         NotInSuite: the histories record none of the metrics.
+        NothingToShow: they are 0 in every epoch.
     """
     histories = results.histories
     columns = {metric: f"val/{metric}" for metric in METRICS if f"val/{metric}" in histories}
@@ -32,6 +33,7 @@ def frame(results: Results) -> pd.DataFrame:
         histories[["variant", "seed", "epoch"]].assign(metric=metric, value=POINTS * histories[column])
         for metric, column in columns.items()
     )
+    require_some(long["value"], "AP is 0 or undefined after every epoch of every training")
     return long.dropna(subset="value").reset_index(drop=True)
 
 

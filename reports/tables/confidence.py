@@ -55,13 +55,14 @@ def premise(results: Results) -> list[str]:
     """Whether the paper's premise holds in this run: a plain sentence where it does not."""
     if results.diagnostics.empty:
         return []
-    lines = []
+    lines, known = [], 0
     for population, label in POPULATIONS.items():
         failing = []
         for variant in dict.fromkeys(results.diagnostics["variant"]):
             blocks = [row["data"][population] for row in rows_of(results, variant) if population in row["data"]]
             means = [[block[key]["pearson"] for block in blocks] for key in ("class_score", "predicted_iou")]
             if blocks and not any(None in values for values in means):
+                known += 1
                 score, predicted = (sum(values) / len(values) for values in means)
                 if score >= predicted:
                     failing.append(f"`{variant}` ({score:.2f} against {predicted:.2f})")
@@ -70,6 +71,8 @@ def premise(results: Results) -> list[str]:
                 f"**The paper's premise fails {label}:** the class score goes with the true IoU as well as the "
                 f"predicted IoU does, or better, for {', '.join(failing)} (Pearson)."
             )
+    if not known:
+        return ["Whether the paper's premise holds cannot be told: no IoU-Net has boxes near objects."]
     return lines or [
         "The paper's premise holds: the predicted IoU goes better with the true IoU than the class score does, for "
         "every variant (Pearson), before NMS and after."

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -235,22 +235,25 @@ def make_results(
     variants: tuple[str, ...] = VARIANTS,
     seeds: tuple[int, ...] = (0, 1, 2),
     seed: int = 0,
+    blank: Collection[tuple[str, int]] = (),
 ) -> Path:
-    """Everything a report reads, for the suite of `write_suite`."""
+    """Everything a report reads, for the suite of `write_suite`; the trainings in `blank` came to nothing."""
     coco = make_dataset(root, images, np.random.default_rng(seed))
     for variant in variants:
         for number in seeds:
-            run = make_run(root, variant, number)
+            is_blank = (variant, number) in blank
+            run = make_run(root, variant, number, is_blank)
             # the same noise in every setting of a checkpoint: differences are then paired, as in life
             files = {
-                name: make_evaluation(root, coco, run, name, guide, step, seed)
+                name: make_evaluation(root, coco, run, name, guide, step, seed, is_blank)
                 for name, guide, step in settings_of(variant)
             }
             folder = root / "evaluations" / variant / f"seed{number}" / "val"
             write_json(folder / "detections.json.gz", {"images": coco.getImgIds(), "settings": files})
             write_record(folder / "wandb_run.json", f"val{number}{variant[:4]}", is_logged=variant != "faster_rcnn")
             if variant != "faster_rcnn":
-                write_json(folder / "diagnostics.json", make_diagnostics(run))
+                diagnostics = make_diagnostics(run)
+                write_json(folder / "diagnostics.json", without_boxes(diagnostics) if is_blank else diagnostics)
     write_json(root / "speed" / "cpu.json", make_speed())
     write_record(root / "speed" / "cpu.wandb_run.json", "speed0")
     return root
@@ -268,7 +271,7 @@ def _rois(variant: str) -> dict[str, Any]:
     return {**most, "sample_num": {"published": 1000, "actual": 250}}
 
 
-def make_run(root: Path, variant: str, seed: int) -> dict[str, Any]:
+def make_run(root: Path, variant: str, seed: int, is_blank: bool = False) -> dict[str, Any]:
     folder = root / "runs" / variant / f"seed{seed}"
     iounet = variant != "faster_rcnn"
     run = {
@@ -303,18 +306,28 @@ def make_run(root: Path, variant: str, seed: int) -> dict[str, Any]:
         lines.append(f"{step},{(step - 1) // 50 + 1},{total:.5f},{shares},0.003,{time:.5f},,")
         if step % 50 == 0:
             ap = 0.5 + 0.001 * step + 0.01 * iounet + rng.normal(0, 0.004)
-            lines.append(f"{step},{step // 50},,,,,,{ap:.5f},{ap - 0.3:.5f}")
+            values = (0.0, 0.0) if is_blank else (ap, ap - 0.3)
+            lines.append(f"{step},{step // 50},,,,,,{values[0]:.5f},{values[1]:.5f}")
     (folder / "history.csv").write_text("\n".join(lines) + "\n")
     return run
 
 
 def make_evaluation(
-    root: Path, coco: COCO, run: dict[str, Any], name: str, guide: str | None, step: float | None, seed: int
+    root: Path,
+    coco: COCO,
+    run: dict[str, Any],
+    name: str,
+    guide: str | None,
+    step: float | None,
+    seed: int,
+    is_blank: bool = False,
 ) -> dict[str, Any]:
     """Write one setting's files; returns its columns for detections.json.gz."""
     variant, number = run["variant"], run["seed"]
     rng = np.random.default_rng([seed, number])
     found = random_detections(coco, rng, noise_of(variant, guide, step))
+    if is_blank:  # one speck in a corner
+        found = [{**found[0], "bbox": [0.0, 0.0, 1.0, 1.0], "score": 0.06}]
     evaluation = evaluate(coco, found)
     precision = evaluation.eval["precision"]
     metrics = {"AP": mean_precision(precision[:, :, :, 0, -1])}
@@ -466,3 +479,16 @@ def make_diagnostics(run: dict[str, Any]) -> dict[str, Any]:
         "checkpoint_sha256": run["checkpoint"]["sha256"],
         "dataset_fingerprint": FINGERPRINT,
     }
+
+
+def without_boxes(diagnostics: Any, key: str = "") -> Any:
+    """Diagnostics of a checkpoint that has no positive box: no counts, and no means."""
+    if isinstance(diagnostics, dict):
+        return {name: without_boxes(value, name) for name, value in diagnostics.items()}
+    if isinstance(diagnostics, list) and key not in ("edges", "true_iou_edges"):
+        return [without_boxes(value, key) for value in diagnostics]
+    if key in ("boxes", "histogram", "no_nms", "regular", "guided", "steps"):
+        return 0
+    if key in ("pearson", "spearman", "true_iou", "gained", "lost", "unchanged", "change", "predicted", "true"):
+        return None
+    return diagnostics

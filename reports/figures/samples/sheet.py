@@ -14,7 +14,7 @@ from matplotlib.patheffects import Normal, Stroke, withStroke
 from numpy.typing import NDArray
 
 from reports.figures.axes import plain_texts
-from reports.figures.figure import Illustration
+from reports.figures.figure import Illustration, require_some
 from reports.figures.samples.choose import SCORE_SHOWN, STRICT, Boxes, Sample, Sheet, load_sheet
 from reports.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from reports.results.collect import Results
@@ -149,6 +149,10 @@ def make(results: Results) -> Illustration:
             f"adds one ({ids[1]})"
         )
     shown = [*sheet.typical, *sheet.failures]
+    require_some(
+        [len(side.labels) for sample in shown for side in (sample.baseline, sample.iounet)],
+        f"on the images shown neither model has a detection with a score of {SCORE_SHOWN:g} or more",
+    )
     alt = (
         f"{len(shown)} images, each with ground truth, Faster R-CNN detections and IoU-Net detections. "
         f"Objects in them: {sum(len(s.truth.labels) for s in shown)}; detections drawn: Faster R-CNN "
