@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.supported import require_supported
+from experiments.supported import require_branch, require_split, require_supported
 from suite.blocks import Training
 from suite.errors import SuiteError
 from suite.settings import Setting, StepSize
@@ -33,8 +35,10 @@ def resolve_config(suite: Suite, variant: str, changes: Mapping[str, Any] | None
     where = f"variant '{variant}', {entry.config}"
     cfg = _read(ROOT / entry.config, where)
     require_supported(cfg, where)
+    require_branch(cfg, entry.family, entry.has_iou_branch, where)
     if variant != PRETRAINING:
         apply_training(cfg, suite.training)
+    require_split(cfg, suite.training_splits, suite.report_split, where)
     cfg.merge_from_dict(dict(changes or {}))
     mapped: dict[str, dict[str, float]] = {}
     if entry.has_iou_branch:
@@ -58,7 +62,17 @@ def _read(path: Path, where: str) -> Any:
     try:
         return Config.fromfile(str(path), import_custom_modules=False)
     except Exception as error:  # a config is a program: whatever it raises
+        _free(error)
         raise SuiteError(f"{where} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _free(error: Exception) -> None:
+    """Frees what an error's frames hold: mmcv's temporary files, which cannot be closed without saying a lot."""
+    told, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = told
 
 
 def training_hash(cfg: Any) -> str:
@@ -93,8 +107,11 @@ def apply_training(cfg: Any, training: Training) -> None:
     if training.epochs is not None:
         published, cfg.runner.max_epochs = cfg.runner.max_epochs, training.epochs
         if "step" in cfg.lr_config:
-            steps = [round(step * training.epochs / published) for step in cfg.lr_config.step]
-            cfg.lr_config.step = sorted({max(1, step) for step in steps})
+            own = cfg.lr_config.step  # a number: after every so many epochs
+            steps = [
+                max(1, round(step * training.epochs / published)) for step in (own if isinstance(own, list) else [own])
+            ]
+            cfg.lr_config.step = sorted(set(steps)) if isinstance(own, list) else steps[0]
     if training.images_per_gpu is not None:
         cfg.data.samples_per_gpu = training.images_per_gpu
     if training.split is not None:

@@ -67,7 +67,8 @@ def open_checkpoint(
     set_classes(cfg, classes)
     dataset = build_split(cfg, data, split)
     model = load_model(cfg, checkpoint)
-    _require_classes(checkpoint, [*map(composed, model.CLASSES)], classes)  # type: ignore[misc]
+    own: Any = model.CLASSES
+    _require_classes(checkpoint, [composed(name) for name in own], classes)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Opened(cfg, hashed, model.to(device), dataset, checkpoint)
 
@@ -82,14 +83,20 @@ def build_model(cfg: Any, initialize: bool = False) -> Any:
         initialize: draw the initial weights, the same ones for either layout.
 
     Raises:
-        SuiteError: `channels_last` on a CPU with mmcv's own RoIAlign, which takes every map for a contiguous one.
+        SuiteError: mmdet cannot build it; or `channels_last` on a CPU with mmcv's own RoIAlign, which takes every map
+            for a contiguous one.
     """
     from mmcv.utils import import_modules_from_strings
     from mmdet.models import build_detector
 
-    if cfg.get("custom_imports"):
-        import_modules_from_strings(**cfg.custom_imports)
-    model = build_detector(copy.deepcopy(cfg.model))
+    try:
+        if cfg.get("custom_imports"):
+            import_modules_from_strings(**cfg.custom_imports)
+        model = build_detector(copy.deepcopy(cfg.model))
+    except Exception as error:  # whatever a class makes of its arguments
+        where = getattr(cfg, "filename", None) or "the config"
+        imports = f" (custom_imports = {cfg.custom_imports})" if isinstance(error, ImportError) else ""
+        raise SuiteError(f"{where}: its model cannot be built: {type(error).__name__}: {error}{imports}") from error
     if initialize:
         model.init_weights()  # before the layout is changed: random numbers are written in the order of memory
     if cfg.get("channels_last"):

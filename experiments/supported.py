@@ -5,10 +5,12 @@ A key that changes nothing here, but would change what mmdet trains, would be a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from suite.errors import SuiteError
+from suite.settings import GUIDES
 
 
 def _is_nothing(value: Any) -> bool:
@@ -38,8 +40,10 @@ WITHOUT_EFFECT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "momentum_config": (_is_nothing, "remove it; `lr_config` with policy OneCycle moves the momentum itself"),
     "seed": (lambda value: value is None, "the suite's `seeds` are trained"),
 }
+RUNNER_KEYS = {"type", "max_epochs"}
 REQUIRED = ("model", "data", "optimizer", "lr_config", "runner")
 RUNNER = "EpochBasedRunner"
+LOG_INTERVAL = 50  # iterations, mmdet's
 WRAPPERS = ("RepeatDataset", "ClassBalancedDataset", "ConcatDataset", "MultiImageMixDataset")
 
 
@@ -61,6 +65,10 @@ def require_supported(cfg: Any, where: str) -> None:
             raise SuiteError(f"{where}: {key} = {cfg[key]!r:.80} has no effect here: {remedy}")
     if (kind := cfg.runner.get("type", RUNNER)) != RUNNER:
         raise SuiteError(f"{where}: runner.type = {kind!r} is not supported: set it to {RUNNER!r}")
+    if foreign := sorted(cfg.runner.keys() - RUNNER_KEYS):
+        raise SuiteError(
+            f"{where}: runner.{foreign[0]} has no effect here: remove it, max_epochs says how long to train"
+        )
     epochs = cfg.runner.get("max_epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise SuiteError(f"{where}: runner.max_epochs is {epochs!r}, expected 1 or more")
@@ -74,3 +82,93 @@ def require_supported(cfg: Any, where: str) -> None:
     for name in ("backbone", "roi_head"):
         if not isinstance(cfg.model.get(name), Mapping):
             raise SuiteError(f"{where}: model.{name} is {cfg.model.get(name)!r}: only two-stage detectors are trained")
+    for name in ("train_cfg", "test_cfg"):
+        if not (isinstance(part := cfg.model.get(name), Mapping) and part.get("rcnn")):
+            raise SuiteError(
+                f"{where}: model.{name} has no `rcnn`, which says how the second stage works: {part!r:.80}"
+            )
+    _require_numbers(cfg, where)
+    _require_schedule(cfg, where)
+
+
+def require_branch(cfg: Any, family: str, has_branch: bool, where: str) -> None:
+    """Refuses a config whose IoU branch is not what the suite's `family` says. Raises `SuiteError`, naming the key."""
+    if bool(cfg.model.roi_head.get("iou_head")) != has_branch:
+        found = "no iou_head" if has_branch else "an iou_head"
+        raise SuiteError(f"{where}: its family is '{family}' in the suite, but model.roi_head has {found}")
+    if not has_branch:
+        return
+    for key in ("iou_head.loss_iou", "roi_generator"):
+        node = cfg.model.roi_head
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if not isinstance(node, Mapping):
+            raise SuiteError(f"{where}: model.roi_head.{key} is {node!r}, expected a dict(…)")
+    place = "model.test_cfg.rcnn.iou"
+    iou = cfg.model.test_cfg.rcnn.get("iou")
+    nms = iou.get("nms") if isinstance(iou, Mapping) else None
+    if not isinstance(nms, Mapping) or nms.get("guide") not in GUIDES:
+        raise SuiteError(f"{where}: {place} is {iou!r:.120}: it needs nms=dict(guide=…), one of {', '.join(GUIDES)}")
+    if (refine := iou.get("refine")) and not _is_positive(refine.get("lamb")):
+        raise SuiteError(f"{where}: {place}.refine.lamb is {refine.get('lamb')!r}, expected a number above 0")
+
+
+def require_split(cfg: Any, splits: Collection[str], reported: str, where: str) -> None:
+    """Refuses to train on files that are no split of the suite, or on the one that is reported. Raises `SuiteError`."""
+    files = tuple(cfg.data.train.get(key) for key in ("ann_file", "img_prefix"))
+    split = str(files[0]).removesuffix(".json")
+    if split not in splits or files != (f"{split}.json", f"{split}/"):
+        raise SuiteError(
+            f"{where}: data.train has ann_file = {files[0]!r} and img_prefix = {files[1]!r}: set them to "
+            f"'<split>.json' and '<split>/', with one of the suite's splits: {', '.join(splits)}"
+        )
+    if split == reported:
+        raise SuiteError(
+            f"{where}: data.train is split '{split}', which is the suite's report_split: nothing may be reported on "
+            "images that were trained on"
+        )
+
+
+def _require_numbers(cfg: Any, where: str) -> None:
+    """Whole numbers that mmdet would stumble over in a training. `log_interval` gets mmdet's value if it has none."""
+    cfg.setdefault("log_interval", (cfg.get("log_config") or {}).get("interval", LOG_INTERVAL))
+    found = {"log_interval": (cfg.log_interval, 1)}
+    found |= {
+        f"data.{key}": (cfg.data.get(key), least) for key, least in {"samples_per_gpu": 1, "workers_per_gpu": 0}.items()
+    }
+    scaling = cfg.get("auto_scale_lr") or {}
+    if scaling.get("enable"):
+        found["auto_scale_lr.base_batch_size"] = (scaling.get("base_batch_size"), 1)
+    for key, (value, least) in found.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise SuiteError(f"{where}: {key} is {value!r}, expected a whole number, {least} or more")
+
+
+def _require_schedule(cfg: Any, where: str) -> None:
+    """Makes optimizer and hooks of the config once, so that what they refuse shows before the data are read."""
+    from mmcv.runner import HOOKS, build_optimizer
+    from torch import zeros
+    from torch.nn import ParameterList
+
+    if not _is_positive(cfg.optimizer.get("lr")):
+        raise SuiteError(f"{where}: optimizer.lr is {cfg.optimizer.get('lr')!r}, expected a number above 0")
+    policy = str(cfg.lr_config.get("policy"))
+    name = (policy.title() if policy == policy.lower() else policy) + "LrUpdaterHook"  # as mmcv's runner names it
+    schedule = {key: value for key, value in cfg.lr_config.items() if key != "policy"}
+    made: dict[str, Callable[[], Any]] = {
+        "optimizer": lambda: build_optimizer(ParameterList([zeros(1)]), cfg.optimizer),
+        "lr_config": lambda: HOOKS.build({**schedule, "type": name}),
+        "optimizer_config": lambda: HOOKS.build({"type": "OptimizerHook", **cfg.optimizer_config}),
+    }
+    for key, make in made.items():
+        try:
+            make()
+        except Exception as error:  # whatever a class makes of its arguments
+            reason = f"{type(error).__name__}: {error}"
+            raise SuiteError(f"{where}: {key} = {dict(cfg[key])!r:.200} cannot be used: {reason}") from None
+    if cfg.get("precision") == "fp16" and (foreign := sorted(cfg.optimizer_config.keys() - {"grad_clip"})):
+        raise SuiteError(f"{where}: optimizer_config.{foreign[0]} has no effect with precision = 'fp16': remove it")
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

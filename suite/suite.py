@@ -52,7 +52,7 @@ class Suite:
         name: YAML: `suite`.
         results: folder that holds every suite's results.
         pretraining: the shared start of all variants; None = each starts from its config's weights.
-        untrained: name to a config that belongs to the suite but is not trained.
+        untrained: name to a config that belongs to the suite but is not trained; none of the variants.
         report_split: the split that every reported number is computed on.
         raw: the checked YAML with its defaults, as plain data.
     """
@@ -231,7 +231,9 @@ def _typed(raw: Mapping[str, Any]) -> Suite:
         pretraining=None if pretraining is None else Variant(family=BASELINE, **pretraining),
         seeds=tuple(raw["seeds"]),
         variants=MappingProxyType({name: Variant(**entry) for name, entry in raw["variants"].items()}),
-        untrained=MappingProxyType({name: Untrained(**entry) for name, entry in raw["untrained"].items()}),
+        untrained=MappingProxyType(
+            {name: Untrained(**entry) for name, entry in raw["untrained"].items() if name not in raw["variants"]}
+        ),
         scale=scale,
         validation=Validation(**raw["validation"]),
         resources=Resources(**raw["resources"]),
@@ -346,9 +348,6 @@ def _check_splits(suite: Suite, source: str) -> None:
 def _check_configs(suite: Suite, source: str) -> None:
     named = {name: suite.variant(name).config for name in suite.trained}
     named |= {name: entry.config for name, entry in suite.untrained.items()}
-    for name in suite.untrained:
-        if name in suite.variants:
-            raise SuiteError(f"{source}: untrained.{name} is among the variants, too: it is either trained or not")
     for name, config in named.items():
         if not os.path.isfile(ROOT / config):  # unlike Path.is_file, it takes a name of any length
             raise SuiteError(f"{source}: the config of '{name}' does not exist: {config}")

@@ -95,7 +95,7 @@ class IoURoIHead(StandardRoIHead):
         self.iou_sampler: Any = None
         if self.train_cfg:
             for key in ("bbox_assigner", "bbox_sampler", "iou_assigner", "iou_sampler"):
-                if key not in self.train_cfg:
+                if self.train_cfg.get(key) is None:
                     raise ValueError(f"train_cfg.rcnn.{key} is missing: IoURoIHead needs it for training")
             self.bbox_assigner = build_assigner(self.train_cfg.bbox_assigner)
             self.bbox_sampler = build_sampler(self.train_cfg.bbox_sampler, context=self)

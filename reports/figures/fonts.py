@@ -47,7 +47,7 @@ def covering(characters: Collection[str]) -> list[str]:
     _notice_new_fonts()
     has: dict[str, set[str]] = {}
     faces = font_manager.fontManager.ttflist
-    for face in sorted(faces, key=lambda f: (f.name != PREFERRED, f.name, f.style != "normal", abs(f.weight - 400))):
+    for face in sorted(faces, key=lambda f: (f.name != PREFERRED, f.name, f.style != "normal", f.weight != 400)):
         if face.name not in has and not face.name.startswith(PLACEHOLDERS):  # its regular face speaks for the family
             has[face.name] = _characters_of(face, characters)
     left, families = set(characters), []
