@@ -31,7 +31,8 @@ def write_in_installed_fonts(figure: Figure, write: Callable[[], None]) -> None:
     lacking = _written_without(write)
     if lacking and (families := covering(lacking)):
         for text in figure.findobj(Text):
-            text.set_fontfamily([*text.get_fontfamily(), *families])
+            if lacking & set(text.get_text()):
+                text.set_fontfamily([*text.get_fontfamily(), *families])
         lacking = _written_without(write)
     if untold := sorted(lacking - _told):
         _told.update(untold)

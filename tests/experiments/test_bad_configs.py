@@ -90,7 +90,7 @@ GOOD = [
     ("baseline", ""),
     (
         "baseline",
-        "optimizer = dict(_delete_=True, type='AdamW', lr=0.1, weight_decay=0.1, paramwise_cfg=dict(norm_decay_mult=0))",
+        "optimizer = dict(_delete_=True, type='AdamW', lr=1, weight_decay=1, paramwise_cfg=dict(norm_decay_mult=0))",
     ),
     ("baseline", "optimizer_config = dict(_delete_=True, grad_clip=dict(max_norm=35, norm_type=2))"),
     ("baseline", "optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4)"),
