@@ -24,14 +24,14 @@ import yaml
 
 from experiments.tracking.offline import damage, offline_runs, read_run
 from suite.files import sha256
-from suite.layout import Layout
+from suite.layout import Layout, RunFolder
 from tests.experiments.training.stopping import children
 from tests.workflow.test_workflow import CONFIGS, ENVIRONMENT, ROOT, SNAKEMAKE
 
 pytestmark = pytest.mark.kill
 SEED, KILLS, SECONDS = 12, 20, 1800
-NEXT = 15  # files to come, among which a kill's is drawn
-FEW = 6  # with no more to come a round is left alone
+NEXT = 25  # files to come, among which a kill's is drawn
+FEW = 9  # with no more to come a round is left alone
 # Files that are no points: the many that come in one moment, and those whose names are drawn
 PASSED_OVER = re.compile(
     r"data/\w+/|wandb/(?!\.locks/\w+__)|report/(tables|figures)/|logs/|.*\.(part|lock)$|\.snakemake"
@@ -121,8 +121,10 @@ class Round:
     def found(self) -> dict[str, object]:
         """What must not depend on kills."""
         root = self.layout.root
-        weights = {self.layout.relative(path): sha256(path) for path in sorted(root.rglob("*/checkpoint.pth"))}
-        verdicts = json.loads(self.layout.report.verdicts.read_text())
+        trained = [self.layout.pretraining, *self.layout.runs(), *map(RunFolder, root.glob("sweep/trials/*"))]
+        weights = {self.layout.relative(run.path): sha256(run.checkpoint) for run in trained}
+        path = self.layout.report.verdicts
+        verdicts = json.loads(path.read_text()) if path.is_file() else []  # where trainings this short find nothing
         timed = {verdict["claim"] for verdict in verdicts if verdict["kind"] == "ratio"}
         tables = {path.name: stable(path, timed) for path in sorted(self.layout.report.tables.glob("*.csv"))}
         judged = [
@@ -195,33 +197,24 @@ def different(expected: dict[str, object], found: dict[str, object]) -> list[str
 
 
 def test_results_survive_kills_at_random_points(tmp_path):
-    rng, kills, equal, failed = random.Random(SEED), 0, 0, []
-    reference = Round(tmp_path / "reference")
     began = time.monotonic()
+    reference = Round(tmp_path / "reference")
     points = reference.points()
-    expected = reference.found()
     print(f"\nundisturbed: {time.monotonic() - began:.0f} s, {len(points)} points", flush=True)
-    number = 0
+    assert not kill_in_rounds(tmp_path, points, reference.found())
+
+
+def kill_in_rounds(folder: Path, points: list[str], expected: dict[str, object]) -> list[str]:
+    """Kills `KILLS` times, and says so. Returns what then differs from the expected results."""
+    rng, kills, equal, failed, number = random.Random(SEED), 0, 0, [], 0
+    began = time.monotonic()
     while kills < KILLS:
         number += 1
         assert number <= KILLS, "rounds end before they are killed"
-        current, own = Round(tmp_path / f"round{number}"), 0
+        current, own = Round(folder / f"round{number}"), 0
         try:
-            while kills + own < KILLS:
-                left = [point for point in points if not (current.layout.root / point).exists()]
-                if len(left) < FEW:
-                    break
-                point, delay = rng.choice(left[:NEXT]), rng.uniform(0, 2)
-                process = current.start()
-                if not current.wait_for(process, point):
-                    break
-                time.sleep(delay)
-                current.wait_for_second_try(process)
-                if process.poll() is not None:
-                    break
+            while kills + own < KILLS and kill_once(current, points, rng, kills + own + 1):
                 own += 1
-                victim = kill(process, rng, alone=(kills + own) % 2 == 1)
-                print(f"{kills + own:>3}  round {number}, {delay:.1f} s after {point}: {victim}", flush=True)
             process = current.start()
             assert process.wait(SECONDS) == 0, current.tail()
             problems = different(expected, current.found())
@@ -232,6 +225,24 @@ def test_results_survive_kills_at_random_points(tmp_path):
         kills += own
         equal += 0 if problems else own
         failed += [f"round {number}, {own} kills: {problem}" for problem in problems]
-        print(f"     round {number}: {'; '.join(problems) or 'equal'}", flush=True)
+        print(f"     {current.folder.name}: {'; '.join(problems) or 'equal'}", flush=True)
     print(f"{equal} of {kills} kills, {time.monotonic() - began:.0f} s", *failed, sep="\n", flush=True)
-    assert not failed
+    return failed
+
+
+def kill_once(current: Round, points: list[str], rng: random.Random, number: int) -> bool:
+    """Starts a round's command and kills it, and says where; False if it was too near its end to be killed."""
+    left = [point for point in points if not (current.layout.root / point).exists()]
+    if len(left) < FEW:
+        return False
+    point, delay = rng.choice(left[:NEXT]), rng.uniform(0, 2)
+    process = current.start()
+    if not current.wait_for(process, point):
+        return False
+    time.sleep(delay)
+    current.wait_for_second_try(process)
+    if process.poll() is not None:
+        return False
+    victim = kill(process, rng, alone=number % 2 == 1)
+    print(f"{number:>3}  {current.folder.name}, {delay:.1f} s after {point}: {victim}", flush=True)
+    return True
