@@ -164,11 +164,11 @@ def test_trials_train_without_the_images_that_decide():
 def test_a_study_of_this_recipe_goes_on():
     """Else its trials would be set aside, and trained again in other folders."""
     search = Search(load_suite("experiments/shapes.yaml"))
-    assert search.fingerprint() == "c42a8278969c6add"
-    assert search.trial_folder({}).path.as_posix() == "results/shapes/sweep/trials/fb760fc0a60dc804_seed0"
+    assert search.fingerprint() == "04267f0b858f3cc2"
+    assert search.trial_folder({}).path.as_posix() == "results/shapes/sweep/trials/fc485c9533ce1f14_seed0"
     steps = ("", "_refine0.15", "_refine0.3", "_refine0.6", "_refine0.9")
     assert search.identity() == {
-        "base": "fb760fc0a60dc804",
+        "base": "fc485c9533ce1f14",
         "space": {"loss_weight": [1, 20], "per_img": [250, 2000], "per_iou": [10, 100]},
         "epochs": 2,
         "seed": 0,

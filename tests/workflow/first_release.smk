@@ -4,17 +4,17 @@ SUITE = "results/tiny/suite.yaml"
 TRAIN = "python -m experiments.gpus 1 python -m experiments.train"
 START = ["results/tiny/data/dataset.json", "results/tiny/pretraining/checkpoint.pth"]
 TRAININGS = {
-    "faster_rcnn": "a19596401406375e",
-    "samp1000_lw5.0": "674674bed996feca",
-    "periou": "41c808b6a3b866ab",
+    "faster_rcnn": "30f0f007719f2a25",
+    "samp1000_lw5.0": "5a0b20729e26bdef",
+    "periou": "c895ceedf84157f4",
 }
 OFF = "Setting(guide=None, step_size=None, num_steps=0)"
 RANK = "Setting(guide='rank', step_size=None, num_steps=0)"
 REFINED = "Setting(guide='rank', step_size=0.25, num_steps=2)"
 EVALUATIONS = {
-    "faster_rcnn": ["31ef5d4e0283ccb4", OFF],
-    "samp1000_lw5.0": ["6c927be8ce12bde3", OFF, RANK, REFINED],
-    "periou": ["a302f600509a6967", OFF, RANK, REFINED],
+    "faster_rcnn": ["8d2de7a0bd49c957", OFF],
+    "samp1000_lw5.0": ["b550d3fa54eacd05", OFF, RANK, REFINED],
+    "periou": ["b9d3bd88b2166c8d", OFF, RANK, REFINED],
 }
 RUN = "results/tiny/runs/{variant}/seed0"
 SWEEP = "sweep.json trials.csv curves.csv profiles.csv importance.json best.json best.py best_variant.py best.yaml"
@@ -36,7 +36,7 @@ rule data:
     params:
         suite=SUITE,
         module="experiments.shapes",
-        fingerprint="63a87c6044b9ddaf3b6238b6ab2a82a14e1028e1d0f3f504eed51c05a80ad7da",
+        fingerprint="0bd1afdcfbe606aeba75695274e9a7353c965e4ba22d032089d52e6982ec0263",
     shell:
         "touch {output}"
 
@@ -51,7 +51,7 @@ rule pretraining:
     params:
         start=TRAIN,
         suite=SUITE,
-        config="fabb2482dcf5fc10",
+        config="5bbbebc803e5ef69",
         seed=0,
     shell:
         "touch {output}"
@@ -94,8 +94,8 @@ rule speed:
     params:
         suite=SUITE,
         content=[
-            "31ef5d4e0283ccb4",
-            "6c927be8ce12bde3",
+            "8d2de7a0bd49c957",
+            "b550d3fa54eacd05",
             f"Row(key='faster_rcnn', variant='faster_rcnn', setting={OFF}, fc_dtype=None)",
             f"Row(key='branch_off', variant='samp1000_lw5.0', setting={OFF}, fc_dtype=None)",
             f"Row(key='nms', variant='samp1000_lw5.0', setting={RANK}, fc_dtype=None)",
@@ -114,7 +114,7 @@ rule sweep_worker:
         "results/tiny/sweep/workers/{worker}.json",
     params:
         suite=SUITE,
-        content="f641549eeae61cd2",
+        content="8e23a2f0e0a4f202",
     shell:
         "touch {output}"
 

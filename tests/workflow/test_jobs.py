@@ -31,19 +31,19 @@ def test_what_snakemake_recorded_of_the_tests_suite(tiny):
     recorded = Jobs(tiny.changed(sweep=SWEEP)).recorded
     assert recorded.data() == {
         "maker": "experiments.shapes",
-        "fingerprint": "63a87c6044b9ddaf3b6238b6ab2a82a14e1028e1d0f3f504eed51c05a80ad7da",
+        "fingerprint": "0bd1afdcfbe606aeba75695274e9a7353c965e4ba22d032089d52e6982ec0263",
     }
     assert recorded.command() == COMMAND
     hashes = {variant: recorded.training(variant) for variant in tiny.trained}
     assert hashes == {
-        "faster_rcnn": "a19596401406375e",
-        "samp1000_lw5.0": "674674bed996feca",
-        "pretraining": "fabb2482dcf5fc10",
+        "faster_rcnn": "30f0f007719f2a25",
+        "samp1000_lw5.0": "5a0b20729e26bdef",
+        "pretraining": "5bbbebc803e5ef69",
     }
     assert recorded.pretraining_seed() == 0
-    assert recorded.evaluation("faster_rcnn") == ["31ef5d4e0283ccb4", OFF]
+    assert recorded.evaluation("faster_rcnn") == ["8d2de7a0bd49c957", OFF]
     refined = "Setting(guide='rank', step_size=0.25, num_steps=2)"
-    assert recorded.evaluation("samp1000_lw5.0") == ["6c927be8ce12bde3", OFF, RANK, refined]
+    assert recorded.evaluation("samp1000_lw5.0") == ["b550d3fa54eacd05", OFF, RANK, refined]
     assert recorded.sweep() == recorded.evaluation("samp1000_lw5.0")
     rows = [
         f"Row(key='faster_rcnn', variant='faster_rcnn', setting={OFF}, fc_dtype=None)",
@@ -53,15 +53,15 @@ def test_what_snakemake_recorded_of_the_tests_suite(tiny):
         f"Row(key='refine_bfloat16', variant='samp1000_lw5.0', setting={refined}, fc_dtype='bfloat16')",
     ]
     timed = "{'rounds': 2, 'images': 2, 'device': 'cpu', 'threads': 1, 'fc_dtype': 'bfloat16'}"
-    assert recorded.speed() == ["31ef5d4e0283ccb4", "6c927be8ce12bde3", *rows, timed]
+    assert recorded.speed() == ["8d2de7a0bd49c957", "b550d3fa54eacd05", *rows, timed]
 
 
 def test_what_snakemake_recorded_of_the_embedded_suites():
     shapes = Jobs(load_suite("experiments/shapes.yaml")).recorded
-    assert shapes.sweep_worker() == "c42a8278969c6add"
-    assert shapes.training("max1000_lw10.0_periou50") == "7d2f4d6fec8da84f"
+    assert shapes.sweep_worker() == "04267f0b858f3cc2"
+    assert shapes.training("max1000_lw10.0_periou50") == "63830964278fd59e"
     own = shapes.evaluation("samp1000_lw5.0")
-    assert own[0] == "a2739befb5dff2d7"
+    assert own[0] == "bf727450d15101c6"
     assert own[3:9] == [
         f"Setting(guide='rank', step_size={step}, num_steps=5)" for step in (0.15, 0.3, 0.6, 0.9, 1.5, 3.0)
     ]

@@ -2,7 +2,7 @@
 
 from experiments.configs._base_.parts import bbox_head, proposals, rcnn_training, roi_align, rpn_head, rpn_training
 
-classes = ("circle", "square", "triangle", "star", "cross", "ring")
+classes = ("circle", "triangle", "cross", "bar", "ring")
 num_classes = len(classes)
 channels = 32
 strides = [4, 8, 16]
@@ -32,7 +32,7 @@ model = dict(
     ),
     train_cfg=dict(rpn=rpn_training(64), rpn_proposal=proposals(300, 150, 0.7), rcnn=rcnn_training(64)),
     test_cfg=dict(
-        rpn=proposals(400, 200, 0.9),
+        rpn=proposals(400, 200, 0.7),
         rcnn=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
     ),
 )

@@ -9,4 +9,4 @@ _base_ = ["base.py"]
 custom_imports = dict(imports=["iounet"], allow_failed_imports=False)
 channels = 32
 threshold_half = assigner(0.5)
-model = iou_branch(channels, [4, 8, 16], hidden=128, num_classes=6, num=64)
+model = iou_branch(channels, [4, 8, 16], hidden=128, num_classes=5, num=64)

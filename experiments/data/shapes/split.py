@@ -28,7 +28,7 @@ from suite.errors import SuiteError
 from suite.files import digest, read_json, write_json
 from suite.layout import DataFolder
 
-VERSION = 3  # of the generated data: raise it with every change that moves a box or changes how an image looks
+VERSION = 4  # of the generated data: raise it with every change that moves a box or changes how an image looks
 CHUNK = 32  # images a worker makes at a time
 
 Progress = Callable[[int, int], None]  # images done, images in all

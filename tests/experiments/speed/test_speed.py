@@ -26,7 +26,7 @@ from suite.suite import load_suite
 def checkpoints(tiny_suite, tmp_path_factory):
     """Random weights of both variants: they detect much."""
     folder = tmp_path_factory.mktemp("weights")
-    classes = ["circle", "square", "triangle", "star", "cross", "ring"]
+    classes = ["circle", "triangle", "cross", "bar", "ring"]
     paths = {}
     for variant in VARIANTS:
         torch.manual_seed(0)

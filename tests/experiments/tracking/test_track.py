@@ -336,7 +336,7 @@ def test_an_evaluation_of_a_sweeps_trial_needs_its_config_and_has_no_checkpoint_
     assert (run["config"]["variant"], run["config"]["entry"]["family"]) == (VARIANT, "iounet")
     assert run["config"]["mmdet"]["model"]["roi_head"]["iou_head"]["loss_iou"]["loss_weight"] == 7.0
     assert run["config"]["mmdet"]["model"]["roi_head"]["bbox_head"]["num_classes"] == 2
-    assert config.model.roi_head.bbox_head.num_classes == 6, "the caller's config is left as it is"
+    assert config.model.roi_head.bbox_head.num_classes == 5, "the caller's config is left as it is"
     assert track(suite) == 1, "the data alone"
     with pytest.raises(SystemExit, match="is part of a sweep"):
         main([str(folder.path)])
