@@ -167,8 +167,8 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def kill(process: subprocess.Popen, rng: random.Random, *, alone: bool) -> str:
-    """Kills one process, Snakemake or another, or all. Returns which."""
+def kill(current: Round, process: subprocess.Popen, rng: random.Random, *, alone: bool) -> str:
+    """Kills one process, Snakemake or another, or all, those of an earlier Snakemake too. Returns which."""
     everyone = tree(process.pid)
     victims = [rng.choice([everyone[0], rng.choice(everyone)])] if alone else everyone
     command = ""
@@ -177,6 +177,8 @@ def kill(process: subprocess.Popen, rng: random.Random, *, alone: bool) -> str:
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
+    if not alone:
+        current.stop()
     process.wait(SECONDS)  # a Snakemake whose job was killed does what is left to do
     if not alone:
         return f"all {len(victims)} processes"
@@ -243,6 +245,6 @@ def kill_once(current: Round, points: list[str], rng: random.Random, number: int
     current.wait_for_second_try(process)
     if process.poll() is not None:
         return False
-    victim = kill(process, rng, alone=number % 2 == 1)
+    victim = kill(current, process, rng, alone=number % 2 == 1)
     print(f"{number:>3}  {current.folder.name}, {delay:.1f} s after {point}: {victim}", flush=True)
     return True
