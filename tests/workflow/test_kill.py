@@ -34,7 +34,7 @@ NEXT = 25  # files to come, among which a kill's is drawn
 FEW = 9  # with no more to come a round is left alone
 # Files that are no points: the many that come in one moment, and those whose names are drawn
 PASSED_OVER = re.compile(
-    r"data/\w+/|wandb/(?!\.locks/\w+__)|report/(tables|figures)/|logs/|.*\.(part|lock)$|\.snakemake"
+    r"data/[^/]+/|wandb/(?!\.locks/\w+__)|report/(tables|figures)/|logs/|.*\.(part|lock)$|\.snakemake"
 )
 # What a time or a kill may change: columns of the report's tables, and keys of its verdicts
 VOLATILE = ("trial", "time", "W&B run", "wall time", "FPS", "latency", "quartiles", "ratio", "adds, ms", "seconds per")
