@@ -65,25 +65,29 @@ def test_a_job_that_outlives_its_snakemake_does_not_hold_the_results(lock):
         job.wait()
 
 
-@pytest.mark.parametrize("looking", ["-n", "--summary", "--dag", "--unlock"])
-def test_snakemake_is_refused_to_work_and_may_look(lock, holder, tmp_path, looking):
-    def snakemake(*arguments):
-        command = [
-            sys.executable,
-            str(ROOT / "environment/snakemake"),
-            "data",
-            *arguments,
-            "--directory",
-            str(tmp_path),
-        ]
-        command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "tests/workflow/tiny.yaml"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        return done.returncode, done.stdout + done.stderr
+def snakemake(folder, *arguments):
+    """The launcher with the tiny suite, its results below `folder`. Returns its exit status and what it said."""
+    place = ["--directory", str(folder), "--snakefile", str(ROOT / "Snakefile")]
+    command = [sys.executable, str(ROOT / "environment/snakemake"), *arguments, *place]
+    done = subprocess.run(
+        [*command, "--configfile", "tests/workflow/tiny.yaml"], capture_output=True, text=True, cwd=ROOT
+    )
+    return done.returncode, done.stdout + done.stderr
 
-    if looking == "-n":
-        code, output = snakemake("--cores", "1")
-        assert code != 0
-        assert f"another snakemake is at work on {lock.parent} (process {holder.pid}" in output
-        assert "Traceback" not in output
-        assert not (tmp_path / "results/tiny/suite.yaml").exists()
-    assert snakemake(looking)[0] == 0
+
+def test_who_works_is_refused(lock, holder, tmp_path):
+    code, output = snakemake(tmp_path, "data", "--cores", "1")
+    assert code != 0
+    assert f"another snakemake is at work on {lock.parent} (process {holder.pid}" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "results/tiny/suite.yaml").exists()
+
+
+@pytest.mark.usefixtures("holder")
+@pytest.mark.parametrize(
+    "looking",
+    ["data -n", "-np data", "--cores 2 data -n", "data --dag", "data --rulegraph", "--summary", "--unlock"],
+)
+def test_who_looks_is_let_through(tmp_path, looking):
+    code, output = snakemake(tmp_path, *looking.split())
+    assert code == 0, output
