@@ -161,7 +161,7 @@ def _message(error: ValidationError) -> str:
     else:
         low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
         if low is not None and high is not None:
-            hints.append(f"expected {low:g} to {high:g}")
+            hints.append(f"expected {low} to {high}")
         if error.validator in ("pattern", "not") and "description" in schema:
             hints.append(schema["description"])
         elif example := _example(error):

@@ -39,7 +39,7 @@ def test_the_claims_are_the_registered_ones():
         {"seeds": [0, 1]},
         {"scale": {"rois": 0.2}},
         {"inference": {"step_sizes": {"rank": [0.5]}}},
-        {"report_split": "train"},
+        {"report_split": "tune", "validation": {"split": "val", "images": 100}},
     ],
 )
 def test_whatever_decides_results_changes_the_recipe(suite, changes):

@@ -15,7 +15,10 @@ from tests.experiments.data.shapes.blocks import BLOCK, generated_data
             r"dataset\.image_size: 'big' is not of type 'integer'; expected 32 to 1024; for example image_size: 96",
         ),
         ({"image_size": True}, r"dataset\.image_size"),
-        ({"seed": -1}, r"dataset\.seed: -1 is less than the minimum of 0; for example seed: 0"),
+        (
+            {"seed": -1},
+            r"dataset\.seed: -1 is less than the minimum of 0; expected 0 to 4294967295; for example seed: 0",
+        ),
         (
             {"objects": [5, 2]},
             r"dataset\.objects: expected two integers, the smaller first, got \[5, 2\]; for example objects: \[2, 5\]",
