@@ -37,7 +37,19 @@ PASSED_OVER = re.compile(
     r"data/[^/]+/|wandb/(?!\.locks/\w+__)|report/(tables|figures)/|logs/|.*\.(part|lock)$|\.snakemake"
 )
 # What a time or a kill may change: columns of the report's tables, and keys of its verdicts
-VOLATILE = ("trial", "time", "W&B run", "wall time", "FPS", "latency", "quartiles", "ratio", "adds, ms", "seconds per")
+VOLATILE = (
+    "trial",
+    "from",
+    "time",
+    "W&B run",
+    "wall time",
+    "FPS",
+    "latency",
+    "quartiles",
+    "ratio",
+    "adds, ms",
+    "seconds per",
+)
 SWEEP = {
     "base": "samp1000_lw5.0",
     "published": ["periou"],

@@ -373,7 +373,7 @@ def test_what_cannot_be_logged_is_told_and_logged_when_it_can(suite, capsys):
     folder = suite.layout.run(VARIANT, 3)
     folder.metrics.write_text(json.dumps({"loss": 1.0}) + "\n")
     assert track(suite) == 0
-    assert "this stage goes untracked (KeyError: 'step')" in capsys.readouterr().err
+    assert f"this stage goes untracked (SuiteError: {folder.metrics}, line 1" in capsys.readouterr().err
     claimed = read_json(stage.record)
     folder.metrics.unlink()
     tracked.write_log(folder.metrics, HISTORY)
