@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from reports.build import build
+from reports.errors import NothingToShow
 from reports.figures import ascent, confidence, refinement, survivors
 from reports.figures.style import styled
 from reports.results.collect import collect
@@ -79,7 +80,9 @@ def test_captions_say_what_the_data_say(results):
     assert "true IoU has changed by +0.75 at λ = 0.25 (most) to −1.00 at λ = 2 (least)" in captions["ascent"]
 
 
-def test_a_model_that_finds_nothing(results):
+@pytest.fixture
+def nothing(results):
+    """The diagnostics of a model that finds nothing."""
     data = copy.deepcopy(data_of(results)[0])
     for key in ("class_score", "predicted_iou"):
         part = data["confidence"][key]
@@ -93,15 +96,27 @@ def test_a_model_that_finds_nothing(results):
     refined.update(boxes=0, steps=[0] * 6)
     refined["by_start"]["boxes"], refined["change"]["boxes"] = [0] * 10, [0] * 40
     for curve in data["ascent"]:
-        curve.update(predicted=[None] * 6, true=[None] * 6)
-    row = {"variant": "samp1000_lw5.0", "seed": 0, "stale": "", "data": data}
-    empty = dataclasses.replace(results, diagnostics=pd.DataFrame([row]))
-    for make in FIGURES.values():
-        figure = make(empty)
-        with styled():
-            figure.draw().savefig("/dev/null", format="png", dpi=30)
-        assert "nan" not in figure.caption + figure.alt
-    assert "undefined (Pearson)" in confidence.make(empty).caption
+        curve.update(boxes=0, predicted=[None] * 6, true=[None] * 6)
+    return data
+
+
+def with_diagnostics(results, *seeds):
+    rows = [{"variant": "samp1000_lw5.0", "seed": n, "stale": "", "data": data} for n, data in enumerate(seeds)]
+    return dataclasses.replace(results, diagnostics=pd.DataFrame(rows))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_of_a_model_that_finds_nothing_nothing_is_drawn(results, nothing, name):
+    with pytest.raises(NothingToShow, match="`samp1000_lw5.0` has no box whose IoU with an object"):
+        FIGURES[name](with_diagnostics(results, nothing))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_seed_that_finds_nothing_beside_one_that_does(results, nothing, name):
+    figure = FIGURES[name](with_diagnostics(results, data_of(results)[0], nothing))
+    with styled():
+        figure.draw().savefig("/dev/null", format="png", dpi=30)
+    assert "nan" not in figure.caption + figure.alt
 
 
 def test_diagnostics_of_another_checkpoint_are_marked(copy):
