@@ -16,6 +16,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import optuna
@@ -98,7 +99,8 @@ class Round:
 
     def files(self) -> list[str]:
         """Files and folders that may be a point, as paths below the results."""
-        paths = (self.layout.relative(path) for path in self.layout.root.rglob("*"))
+        tree = os.walk(self.layout.root)  # unlike rglob, it bears with folders that vanish meanwhile
+        paths = (self.layout.relative(Path(folder, name)) for folder, *names in tree for name in chain(*names))
         return sorted(path for path in paths if not PASSED_OVER.match(path))
 
     def points(self) -> list[str]:
