@@ -56,7 +56,9 @@ def test_results_of_another_suite_are_free(lock, holder):
 
 def test_a_job_that_outlives_its_snakemake_does_not_hold_the_results(lock):
     held = hold_results(lock)
-    job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], close_fds=False)
+    work = "import time; print('at work', flush=True); time.sleep(600)"
+    job = subprocess.Popen([sys.executable, "-c", work], close_fds=False, stdout=subprocess.PIPE, text=True)
+    assert job.stdout.readline() == "at work\n"
     held.close()
     try:
         hold_results(lock).close()
