@@ -107,11 +107,10 @@ def apply_training(cfg: Any, training: Training) -> None:
     if training.epochs is not None:
         published, cfg.runner.max_epochs = cfg.runner.max_epochs, training.epochs
         if "step" in cfg.lr_config:
-            own = cfg.lr_config.step  # a number: after every so many epochs
-            steps = [
-                max(1, round(step * training.epochs / published)) for step in (own if isinstance(own, list) else [own])
-            ]
-            cfg.lr_config.step = sorted(set(steps)) if isinstance(own, list) else steps[0]
+            own = cfg.lr_config.step
+            is_list = isinstance(own, list)  # else a number: after every so many epochs
+            steps = {max(1, round(step * training.epochs / published)) for step in (own if is_list else [own])}
+            cfg.lr_config.step = sorted(steps) if is_list else steps.pop()
     if training.images_per_gpu is not None:
         cfg.data.samples_per_gpu = training.images_per_gpu
     if training.split is not None:

@@ -82,8 +82,10 @@ def owner(search: Search, number: int) -> Path:
     return search.folder.owner(f"{search.study}__{number}")
 
 
-def open_study(search: Search, storage: BaseStorage, identity: dict[str, Any], worker: int = 0) -> optuna.Study:
+def open_study(search: Search, storage: BaseStorage, identity: dict[str, Any]) -> optuna.Study:
     """The study, created and with its published points queued if it is new. To be called by who holds it.
+
+    Every trial gets a sampler of its own: see `make_sampler`.
 
     A study that was begun with other settings is kept under a name of its own, and a new one takes its place.
 
@@ -91,7 +93,6 @@ def open_study(search: Search, storage: BaseStorage, identity: dict[str, Any], w
         search: a checked search.
         storage: from `open_storage`.
         identity: what its trials have in common.
-        worker: its number.
 
     Raises:
         SuiteError: a study with other settings is being worked on.
@@ -104,7 +105,6 @@ def open_study(search: Search, storage: BaseStorage, identity: dict[str, Any], w
     study.set_user_attr("identity", identity)
     for label, params in search.points.items():
         study.enqueue_trial(params, user_attrs={"published": label}, skip_if_exists=True)
-    study.sampler = make_sampler(search, study, worker)
     # Every trial has the same schedule, so AP after an epoch compares across trials. Successive halving and Hyperband
     # want many short trials; with a handful, their brackets are empty.
     study.pruner = optuna.pruners.MedianPruner(

@@ -57,7 +57,7 @@ def work(search: Search, worker: int, threads: int = 1) -> list[int]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     identity = identity_of(search)
     with studies.exclusive(search):
-        study = studies.open_study(search, studies.open_storage(search), identity, worker)
+        study = studies.open_study(search, studies.open_storage(search), identity)
     budget = search.options.trials
     done: list[int] = []
     while True:

@@ -173,8 +173,8 @@ def test_a_leftover_of_the_journal_s_lock_is_broken_after_the_grace_period(sweep
     assert states(load_study(sweep)) == ["COMPLETE"] * 5
 
 
-def start_study(sweep, worker=0):
-    return studies.open_study(sweep, studies.open_storage(sweep), workers.identity_of(sweep), worker)
+def start_study(sweep):
+    return studies.open_study(sweep, studies.open_storage(sweep), workers.identity_of(sweep))
 
 
 def test_a_study_with_other_settings_is_kept_under_another_name(sweep, suite, monkeypatch, capsys):
@@ -199,11 +199,12 @@ def test_a_study_that_is_worked_on_is_not_set_aside(team, suite):
 
 
 def test_samplers_and_pruner_are_what_the_suite_says(sweep):
-    first, second = start_study(sweep, 0), start_study(sweep, 1)
-    assert first.pruner._n_startup_trials == 10
-    draws = [study.sampler._rng.rng.random() for study in (first, second)]
+    study = start_study(sweep)
+    assert study.pruner._n_startup_trials == 10
+    draws = [studies.make_sampler(sweep, study, worker)._rng.rng.random() for worker in (0, 1)]
     assert draws[0] != draws[1], "workers must not draw the same"
-    assert start_study(sweep, 1).sampler._rng.rng.random() == draws[1], "a seed, not the clock"
+    again = studies.make_sampler(sweep, start_study(sweep), 1)
+    assert again._rng.rng.random() == draws[1], "a seed, not the clock"
 
 
 def test_another_database_is_refused(sweep, monkeypatch):

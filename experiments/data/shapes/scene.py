@@ -131,9 +131,10 @@ def _rounded(vertices: Array, radius: float) -> Array:
     return np.concatenate(arcs)
 
 
-def _polar(radii: Array | float, count: int) -> Array:
+def _regular(radius: float, count: int) -> Array:
+    """A regular polygon."""
     angles = 2 * math.pi * np.arange(count) / count
-    return np.stack([np.cos(angles), np.sin(angles)], 1) * np.broadcast_to(radii, count)[:, None]
+    return radius * np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
 def _dense(contour: Array, count: int = 144) -> Array:
@@ -153,11 +154,11 @@ def _cross_vertices(arm: float) -> Array:
 # Contours of each class about the origin, by the even-odd rule. The forms are far apart: where two were alike (square,
 # star and cross), how well a training told them was its luck, and moved the AP by more than what is to be measured.
 _OUTLINES: dict[str, list[Array]] = {
-    "circle": [_polar(1.0, 72)],
-    "triangle": [_dense(_rounded(_polar(1.0, 3), 0.10))],
+    "circle": [_regular(1.0, 72)],
+    "triangle": [_dense(_rounded(_regular(1.0, 3), 0.10))],
     "cross": [_dense(_rounded(_cross_vertices(0.3), 0.14))],
     "bar": [_dense(_rounded(np.array([[1, -0.36], [1, 0.36], [-1, 0.36], [-1, -0.36]]), 0.12))],
-    "ring": [_polar(1.0, 72), _polar(0.56, 72)],
+    "ring": [_regular(1.0, 72), _regular(0.56, 72)],
 }
 CATEGORIES = tuple(_OUTLINES)
 
