@@ -24,7 +24,7 @@ verify: env ## run the suite; fail if its figures are not those of the reference
 	snakemake all --cores
 	python -m reports.verify --suite experiments/shapes.yaml --results results/shapes
 
-reference: env ## train and evaluate seeds 0 to 9, and record their figures as the reference of `make verify`
+reference: env ## train and evaluate seeds 0 to 9, and add their figures to the reference of `make verify`
 	snakemake all --cores --until evaluate --configfile experiments/shapes.yaml experiments/reference.yaml
 	python -m reports.verify --record --suite results/shapes/suite.yaml --results results/shapes
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from reports.errors import ReportError
-from reports.reference.trainings import Trainings, figures
-from reports.results.files import SHORT
+from reports.reference.trainings import FEWEST, MAKE_ONE, Trainings, check_recipe, figures
 
 FALSE_ALARM = 0.01  # of a whole run of unchanged code
 LEAST_SPREAD = 0.02  # standard deviation in points that a figure has at least: what another rounding may move
@@ -44,13 +43,12 @@ def compare(run: Trainings, reference: Trainings) -> list[Comparison]:
     variance over trainings, and the chance of a false alarm in the whole run is at most `FALSE_ALARM` (Bonferroni).
 
     Raises:
-        ReportError: the run is of another recipe than the reference, or lacks a figure of it.
+        ReportError: the reference has too few trainings, or the run is of another recipe or lacks a figure of it.
     """
-    _check_recipe(run, reference)
+    check_recipe(run, reference)
+    if reference.number < FEWEST:
+        raise ReportError(f"the reference has {reference.number} trainings of a variant so far; {MAKE_ONE}")
     own, known = figures(run), figures(reference)
-    missing = sorted(set(known) - set(own))
-    if missing:
-        raise ReportError(f"the run lacks {len(missing)} figures of the reference, the first: {' '.join(missing[0])}")
     tail = FALSE_ALARM / (2 * len(known))
     rows = []
     for key, values in known.items():
@@ -58,20 +56,3 @@ def compare(run: Trainings, reference: Trainings) -> list[Comparison]:
         tolerance = stats.t.isf(tail, len(values) - 1) * spread * math.sqrt(1 / len(values) + 1 / len(own[key]))
         rows.append(Comparison(*key, float(own[key].mean()), float(values.mean()), float(tolerance)))
     return rows
-
-
-def _check_recipe(run: Trainings, reference: Trainings) -> None:
-    remedy = "the reference judges its own recipe only: make one of this recipe (CONTRIBUTING.md), or undo the change"
-    if run.suite != reference.suite:
-        raise ReportError(f"the run is of suite {run.suite!r}, the reference of {reference.suite!r}")
-    found, expected = run.recipe.dataset_fingerprint, reference.recipe.dataset_fingerprint
-    if found != expected:
-        raise ReportError(
-            f"the run's images (fingerprint {found[:SHORT]}…) are not the reference's ({expected[:SHORT]}…); {remedy}"
-        )
-    for variant, config in reference.recipe.configs.items():
-        if run.recipe.configs.get(variant) != config:
-            raise ReportError(
-                f"{variant}: the run's config ({run.recipe.configs.get(variant)}) is not the reference's ({config}); "
-                f"{remedy}"
-            )

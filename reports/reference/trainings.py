@@ -1,12 +1,13 @@
-"""What this suite's own trainings score: made once by many of them, kept as data, and read here.
+"""What this suite's own trainings score: kept as data, and read here.
 
-A reference is of one recipe: one dataset draw, one pretraining, one config per variant.
+A reference is of one recipe: one dataset draw, one config per variant. It grows by every whole run of that recipe:
+machines round differently, so that their pretrainings differ, and a run to be judged has a pretraining of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from reports.errors import MissingResult, ReportError
 from reports.results.collect import Results
-from reports.results.files import need, read_json
+from reports.results.files import SHORT, need, read_json
 from reports.results.sides import POINTS
 from suite.files import write_json
 from suite.settings import Setting
@@ -24,6 +25,10 @@ FOLDER = Path(__file__).parent
 OFF = Setting().name
 METRICS = ("AP", "AP50", "AP75", "AP90")
 FEWEST = 10  # trainings of a variant that make a distribution
+MAKE_ONE = (
+    f"run the suite until {FEWEST} trainings of each variant are there, of more seeds or on more machines, and add "
+    "them (`python -m reports.verify --record`)"
+)
 
 Values = Mapping[tuple[str, str, str], NDArray[np.float64]]  # variant, setting, metric -> points, one per training
 
@@ -41,15 +46,20 @@ class Trainings:
     """Figures of some trainings of each variant.
 
     Attributes:
-        seeds: of each variant, in the order of the values.
-        made: what made them: commits, versions, hardware.
+        checkpoints: of each variant, in the order of the values: the start of the file's SHA-256.
+        made: what made them, one entry per run: seeds, commits, versions, hardware, the pretraining's SHA-256.
     """
 
     suite: str
     recipe: Recipe
-    seeds: Mapping[str, tuple[int, ...]]
+    checkpoints: Mapping[str, tuple[str, ...]]
     values: Values
-    made: Mapping[str, Any]
+    made: tuple[Mapping[str, Any], ...]
+
+    @property
+    def number(self) -> int:
+        """Of the variant that has the fewest."""
+        return min(len(own) for own in self.checkpoints.values())
 
 
 def trainings_of(results: Results) -> Trainings:
@@ -69,20 +79,78 @@ def trainings_of(results: Results) -> Trainings:
             configs[variant] = str(rows[0]["config_hash"])
             for metric in METRICS:
                 values[variant, setting.name, metric] = POINTS * np.array([float(row[metric]) for row in rows])
-    runs = [results.run(variant, seed)["data"] for variant in suite.variants for seed in suite.seeds]
+    of_variant = {variant: [results.run(variant, seed)["data"] for seed in suite.seeds] for variant in suite.variants}
+    runs = [run for own in of_variant.values() for run in own]
     if results.dataset is None:
         raise MissingResult(f"{results.layout.data.manifest}: no such file")
     return Trainings(
         suite=suite.name,
         recipe=Recipe(str(results.dataset["fingerprint"]), configs),
-        seeds=dict.fromkeys(suite.variants, suite.seeds),
-        values=values,
-        made={
-            "commits": sorted({str(run["git_commit"]) for run in runs}),
-            "versions": runs[0]["versions"],
-            "hardware": runs[0]["hardware"],
-            "started": min(str(run["started"]) for run in runs),
+        checkpoints={
+            variant: tuple(str(run["checkpoint"]["sha256"])[:SHORT] for run in own)
+            for variant, own in of_variant.items()
         },
+        values=values,
+        made=(
+            {
+                "seeds": list(suite.seeds),
+                "commits": sorted({str(run["git_commit"]) for run in runs}),
+                "versions": runs[0]["versions"],
+                "hardware": runs[0]["hardware"],
+                "started": min(str(run["started"]) for run in runs),
+                "pretrainings": sorted({str(run["inputs"].get("pretraining_sha256", ""))[:SHORT] for run in runs}),
+            },
+        ),
+    )
+
+
+def check_recipe(run: Trainings, reference: Trainings) -> None:
+    """Check that a run's trainings are of the reference's recipe.
+
+    Raises:
+        ReportError: they are not, or lack a figure that the reference has.
+    """
+    remedy = (
+        "the reference judges its own recipe only: delete its file and make one of this recipe (CONTRIBUTING.md), or "
+        "undo the change"
+    )
+    if run.suite != reference.suite:
+        raise ReportError(f"the run is of suite {run.suite!r}, the reference of {reference.suite!r}")
+    found, expected = run.recipe.dataset_fingerprint, reference.recipe.dataset_fingerprint
+    if found != expected:
+        raise ReportError(
+            f"the run's images (fingerprint {found[:SHORT]}…) are not the reference's ({expected[:SHORT]}…); {remedy}"
+        )
+    for variant, config in reference.recipe.configs.items():
+        if run.recipe.configs.get(variant) != config:
+            raise ReportError(
+                f"{variant}: the run's config ({run.recipe.configs.get(variant)}) is not the reference's ({config}); "
+                f"{remedy}"
+            )
+    missing = sorted(set(reference.values) - set(run.values))
+    if missing:
+        raise ReportError(f"the run lacks {len(missing)} figures of the reference, the first: {' '.join(missing[0])}")
+
+
+def joined(reference: Trainings, run: Trainings) -> Trainings:
+    """The reference with those trainings of a run that it does not have yet, told by their checkpoints.
+
+    Raises:
+        ReportError: the run is of another recipe, or lacks a figure of the reference.
+    """
+    check_recipe(run, reference)
+    new = {
+        variant: [i for i, checkpoint in enumerate(run.checkpoints[variant]) if checkpoint not in known]
+        for variant, known in reference.checkpoints.items()
+    }
+    return replace(
+        reference,
+        checkpoints={
+            variant: (*known, *(run.checkpoints[variant][i] for i in new[variant]))
+            for variant, known in reference.checkpoints.items()
+        },
+        values={key: np.append(own, run.values[key][new[key[0]]]) for key, own in reference.values.items()},
+        made=(*reference.made, *run.made) if any(new.values()) else reference.made,
     )
 
 
@@ -97,8 +165,8 @@ def write_trainings(path: Path, trainings: Trainings) -> None:
             "suite": trainings.suite,
             "dataset_fingerprint": trainings.recipe.dataset_fingerprint,
             "config_hashes": dict(trainings.recipe.configs),
-            "seeds": {variant: list(seeds) for variant, seeds in trainings.seeds.items()},
-            "made": dict(trainings.made),
+            "checkpoints": {variant: list(own) for variant, own in trainings.checkpoints.items()},
+            "made": [dict(run) for run in trainings.made],
             "points": figures,
         },
     )
@@ -109,16 +177,13 @@ def read_trainings(path: Path) -> Trainings:
 
     Raises:
         MissingResult: no such file.
-        ReportError: it is damaged, or has too few trainings of a variant.
+        ReportError: it is damaged.
     """
     if not path.exists():
-        raise MissingResult(
-            f"{path}: no such file: there is no reference of this suite yet; run it with {FEWEST} seeds or more and "
-            "write one (`python -m reports.verify --record`)"
-        )
+        raise MissingResult(f"{path}: no such file: there is no reference of this suite yet; {MAKE_ONE}")
     data = read_json(path)
-    keys = ("suite", "dataset_fingerprint", "config_hashes", "seeds", "made", "points")
-    suite, fingerprint, configs, seeds, made, points = (need(data, key, path) for key in keys)
+    keys = ("suite", "dataset_fingerprint", "config_hashes", "checkpoints", "made", "points")
+    suite, fingerprint, configs, checkpoints, made, points = (need(data, key, path) for key in keys)
     values = {
         (variant, setting, metric): np.array(own, dtype=float)
         for variant, settings in points.items()
@@ -126,12 +191,13 @@ def read_trainings(path: Path) -> Trainings:
         for metric, own in metrics.items()
     }
     for (variant, setting, metric), own in values.items():
-        if len(own) != len(seeds.get(variant, ())) or len(own) < FEWEST:
+        if len(own) != len(checkpoints.get(variant, ())):
             raise ReportError(
-                f"{path}: points.{variant}.{setting}.{metric}: {len(own)} values of {len(seeds.get(variant, ()))} "
-                f"seeds; a reference needs {FEWEST} trainings of each variant or more, a value for each"
+                f"{path}: points.{variant}.{setting}.{metric}: {len(own)} values of "
+                f"{len(checkpoints.get(variant, ()))} checkpoints; it needs a value for each"
             )
-    return Trainings(suite, Recipe(fingerprint, configs), {key: tuple(own) for key, own in seeds.items()}, values, made)
+    of_variant = {variant: tuple(own) for variant, own in checkpoints.items()}
+    return Trainings(suite, Recipe(fingerprint, configs), of_variant, values, tuple(made))
 
 
 def figures(trainings: Trainings) -> Values:

@@ -2,10 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from reports.reference import trainings
+from reports.reference import compare
 from reports.results.files import read_json
 from reports.verify import main
 
@@ -13,7 +14,7 @@ from reports.verify import main
 @pytest.fixture
 def arguments(copy, tmp_path, monkeypatch):
     """The synthetic run, and a reference of which it is a part."""
-    monkeypatch.setattr(trainings, "FEWEST", 2)
+    monkeypatch.setattr(compare, "FEWEST", 2)
     reference = tmp_path / "reference.json"
     arguments = [
         "--suite",
@@ -39,6 +40,13 @@ def test_a_figure_outside_fails_and_is_named(arguments, copy, capsys):
         path.write_text(json.dumps(data))
     assert main(arguments) == 1
     assert "samp1000_lw5.0, rank, AP90: " in capsys.readouterr().out
+
+
+def test_a_run_is_recorded_once(arguments, capsys):
+    text = Path(arguments[-1]).read_text()
+    assert main([*arguments, "--record"]) == 0
+    assert Path(arguments[-1]).read_text() == text
+    assert re.search(r"reference.json: (\d) trainings of each variant, 10 are needed", capsys.readouterr().out)
 
 
 def test_what_cannot_be_judged(arguments, copy, capsys):

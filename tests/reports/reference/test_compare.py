@@ -7,7 +7,7 @@ import pytest
 
 from reports.errors import ReportError
 from reports.reference.compare import FALSE_ALARM, compare
-from reports.reference.trainings import METRICS, Recipe, Trainings, read_trainings, write_trainings
+from reports.reference.trainings import METRICS, Recipe, Trainings, joined, read_trainings, write_trainings
 
 VARIANTS = ("faster_rcnn", "samp1000_lw5.0", "samp1000_lw5.0_bce", "max1000_lw5.0_periou30")
 EFFECTS = {"off": 50.0, "none": 0.0, "rank": 1.8, "rank_refine0.15": 2.5}
@@ -25,7 +25,8 @@ def trainings(rng, number, spreads=(1.0, 1.0, 1.0, 1.0), **effects):
                 own = 0.0 if setting == "off" else effect + rng.normal(0, 0.08 * spread, number)
                 values[variant, setting, metric] = level + own
     recipe = Recipe("f" * 64, dict.fromkeys(VARIANTS, "1234"))
-    return Trainings("shapes", recipe, dict.fromkeys(VARIANTS, tuple(range(number))), values, {})
+    checkpoints = {variant: tuple(rng.bytes(6).hex() for _ in range(number)) for variant in VARIANTS}
+    return Trainings("shapes", recipe, checkpoints, values, ({"seeds": list(range(number))},))
 
 
 @pytest.mark.parametrize("spreads", [(1.0, 1.0, 1.0, 1.0), (1.0, 2.0, 1.0, 1.0), (2.0, 1.0, 1.0, 1.0)])
@@ -81,12 +82,38 @@ def test_a_reference_is_what_was_written(tmp_path):
     reference = trainings(np.random.default_rng(4), 10)
     write_trainings(tmp_path / "r.json", reference)
     read = read_trainings(tmp_path / "r.json")
-    assert (read.suite, read.recipe, read.seeds) == (reference.suite, reference.recipe, reference.seeds)
+    for name in ("suite", "recipe", "checkpoints", "made"):
+        assert getattr(read, name) == getattr(reference, name)
     for key, values in reference.values.items():
         np.testing.assert_allclose(read.values[key], values, atol=6e-5)
 
 
-def test_a_reference_needs_ten_trainings(tmp_path):
-    write_trainings(tmp_path / "r.json", trainings(np.random.default_rng(5), 9))
-    with pytest.raises(ReportError, match=r"points\.faster_rcnn\.off\.AP: 9 values of 9 seeds; .* 10 trainings"):
+def test_a_reference_needs_ten_trainings():
+    rng = np.random.default_rng(5)
+    with pytest.raises(ReportError, match="the reference has 9 trainings of a variant so far; run the suite until 10"):
+        compare(trainings(rng, 3), trainings(rng, 9))
+
+
+def test_a_value_is_missing(tmp_path):
+    reference = trainings(np.random.default_rng(6), 10)
+    reference.values["faster_rcnn", "off", "AP"] = np.zeros(9)
+    write_trainings(tmp_path / "r.json", reference)
+    with pytest.raises(ReportError, match=r"points\.faster_rcnn\.off\.AP: 9 values of 10 checkpoints"):
         read_trainings(tmp_path / "r.json")
+
+
+def test_a_reference_grows_by_trainings_that_it_does_not_have():
+    rng = np.random.default_rng(7)
+    first, second = trainings(rng, 3), trainings(rng, 4)
+    both = joined(first, second)
+    assert both.number == 7
+    assert both.made == (*first.made, *second.made)
+    for key, values in both.values.items():
+        np.testing.assert_array_equal(values, [*first.values[key], *second.values[key]])
+    again = joined(both, second)
+    assert (again.checkpoints, again.made) == (both.checkpoints, both.made)
+    more = replace(second, checkpoints={key: ("0" * 12, *own[1:]) for key, own in second.checkpoints.items()})
+    assert joined(both, more).number == 8
+    assert joined(both, more).values["faster_rcnn", "off", "AP"][-1] == second.values["faster_rcnn", "off", "AP"][0]
+    with pytest.raises(ReportError, match="the run is of suite 'coco'"):
+        joined(first, replace(second, suite="coco"))
