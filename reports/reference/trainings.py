@@ -24,6 +24,7 @@ from suite.settings import Setting
 FOLDER = Path(__file__).parent
 OFF = Setting().name
 METRICS = ("AP", "AP50", "AP75", "AP90")
+DECIMALS = 4  # of a figure in points
 FEWEST = 10  # trainings of a variant that make a distribution
 MAKE_ONE = (
     f"run the suite until {FEWEST} trainings of each variant are there, of more seeds or on more machines, and add "
@@ -46,20 +47,18 @@ class Trainings:
     """Figures of some trainings of each variant.
 
     Attributes:
-        checkpoints: of each variant, in the order of the values: the start of the file's SHA-256.
         made: what made them, one entry per run: seeds, commits, versions, hardware, the pretraining's SHA-256.
     """
 
     suite: str
     recipe: Recipe
-    checkpoints: Mapping[str, tuple[str, ...]]
     values: Values
     made: tuple[Mapping[str, Any], ...]
 
     @property
     def number(self) -> int:
         """Of the variant that has the fewest."""
-        return min(len(own) for own in self.checkpoints.values())
+        return min(len(own) for own in self.values.values())
 
 
 def trainings_of(results: Results) -> Trainings:
@@ -79,17 +78,12 @@ def trainings_of(results: Results) -> Trainings:
             configs[variant] = str(rows[0]["config_hash"])
             for metric in METRICS:
                 values[variant, setting.name, metric] = POINTS * np.array([float(row[metric]) for row in rows])
-    of_variant = {variant: [results.run(variant, seed)["data"] for seed in suite.seeds] for variant in suite.variants}
-    runs = [run for own in of_variant.values() for run in own]
+    runs = [results.run(variant, seed)["data"] for variant in suite.variants for seed in suite.seeds]
     if results.dataset is None:
         raise MissingResult(f"{results.layout.data.manifest}: no such file")
     return Trainings(
         suite=suite.name,
         recipe=Recipe(str(results.dataset["fingerprint"]), configs),
-        checkpoints={
-            variant: tuple(str(run["checkpoint"]["sha256"])[:SHORT] for run in own)
-            for variant, own in of_variant.items()
-        },
         values=values,
         made=(
             {
@@ -133,39 +127,38 @@ def check_recipe(run: Trainings, reference: Trainings) -> None:
 
 
 def joined(reference: Trainings, run: Trainings) -> Trainings:
-    """The reference with those trainings of a run that it does not have yet, told by their checkpoints.
+    """The reference with those trainings of a run that it does not have yet: those with other figures.
 
     Raises:
         ReportError: the run is of another recipe, or lacks a figure of the reference.
     """
     check_recipe(run, reference)
-    new = {
-        variant: [i for i, checkpoint in enumerate(run.checkpoints[variant]) if checkpoint not in known]
-        for variant, known in reference.checkpoints.items()
-    }
+    new = {variant: _unknown(variant, reference, run) for variant, _, _ in reference.values}
     return replace(
         reference,
-        checkpoints={
-            variant: (*known, *(run.checkpoints[variant][i] for i in new[variant]))
-            for variant, known in reference.checkpoints.items()
-        },
         values={key: np.append(own, run.values[key][new[key[0]]]) for key, own in reference.values.items()},
         made=(*reference.made, *run.made) if any(new.values()) else reference.made,
     )
 
 
+def _unknown(variant: str, reference: Trainings, run: Trainings) -> list[int]:
+    """Which trainings of a variant the reference does not have."""
+    keys = [key for key in reference.values if key[0] == variant]
+    known, found = (np.stack([one.values[key] for key in keys]).round(DECIMALS).T for one in (reference, run))
+    return [i for i, figures in enumerate(found) if not (figures == known).all(axis=1).any()]
+
+
 def write_trainings(path: Path, trainings: Trainings) -> None:
-    """Write trainings as JSON: values in points with 4 decimals."""
+    """Write trainings as JSON: values in points."""
     figures: dict[str, dict[str, dict[str, list[float]]]] = {}
     for (variant, setting, metric), values in trainings.values.items():
-        figures.setdefault(variant, {}).setdefault(setting, {})[metric] = [round(value, 4) for value in values.tolist()]
+        figures.setdefault(variant, {}).setdefault(setting, {})[metric] = values.round(DECIMALS).tolist()
     write_json(
         path,
         {
             "suite": trainings.suite,
             "dataset_fingerprint": trainings.recipe.dataset_fingerprint,
             "config_hashes": dict(trainings.recipe.configs),
-            "checkpoints": {variant: list(own) for variant, own in trainings.checkpoints.items()},
             "made": [dict(run) for run in trainings.made],
             "points": figures,
         },
@@ -182,8 +175,8 @@ def read_trainings(path: Path) -> Trainings:
     if not path.exists():
         raise MissingResult(f"{path}: no such file: there is no reference of this suite yet; {MAKE_ONE}")
     data = read_json(path)
-    keys = ("suite", "dataset_fingerprint", "config_hashes", "checkpoints", "made", "points")
-    suite, fingerprint, configs, checkpoints, made, points = (need(data, key, path) for key in keys)
+    keys = ("suite", "dataset_fingerprint", "config_hashes", "made", "points")
+    suite, fingerprint, configs, made, points = (need(data, key, path) for key in keys)
     values = {
         (variant, setting, metric): np.array(own, dtype=float)
         for variant, settings in points.items()
@@ -191,13 +184,13 @@ def read_trainings(path: Path) -> Trainings:
         for metric, own in metrics.items()
     }
     for (variant, setting, metric), own in values.items():
-        if len(own) != len(checkpoints.get(variant, ())):
+        expected = len(values.get((variant, OFF, metric), ()))
+        if len(own) != expected:
             raise ReportError(
-                f"{path}: points.{variant}.{setting}.{metric}: {len(own)} values of "
-                f"{len(checkpoints.get(variant, ()))} checkpoints; it needs a value for each"
+                f"{path}: points.{variant}.{setting}.{metric}: {len(own)} values, and {expected} of '{OFF}': it needs "
+                "one for each training"
             )
-    of_variant = {variant: tuple(own) for variant, own in checkpoints.items()}
-    return Trainings(suite, Recipe(fingerprint, configs), of_variant, values, tuple(made))
+    return Trainings(suite, Recipe(fingerprint, configs), values, tuple(made))
 
 
 def figures(trainings: Trainings) -> Values:
