@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pprint
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -128,6 +129,18 @@ def set_classes(cfg: Any, names: Sequence[str]) -> None:
     for split in ("train", "val", "test"):
         cfg.data[split].classes = tuple(names)
     _set_everywhere(cfg.model.roi_head, "num_classes", len(names))
+
+
+def self_contained(cfg: Any, heading: str) -> str:
+    """A resolved config as the text of a config file of mmdet's, for `init_detector` and mmdet's own tools.
+
+    Args:
+        cfg: with the classes of the data; see `set_classes`.
+        heading: its docstring.
+    """
+    parts = {key: value for key, value in cfg._cfg_dict.to_dict().items() if key != "mapped"}
+    lines = [f"{key} = {pprint.pformat(value, width=110, sort_dicts=False)}" for key, value in parts.items()]
+    return "\n".join([f"{heading!r}", "", *lines, ""])
 
 
 def fit_schedule(cfg: Any, gpus: int, iterations: int) -> tuple[dict[str, dict[str, float]], list[str]]:

@@ -112,7 +112,7 @@ def load_model(cfg: Any, checkpoint: Path) -> torch.nn.Module:
     try:
         model.load_state_dict(weights["state_dict"], strict=True)
         meta = weights["meta"]
-        model.CLASSES = meta["CLASSES"] if "CLASSES" in meta else meta["classes"]  # mmdet's name, and this project's
+        model.CLASSES = meta["CLASSES"] if "CLASSES" in meta else meta["classes"]  # mmdet's name, and ours of old
     except (RuntimeError, KeyError, TypeError) as error:
         raise SuiteError(
             f"{checkpoint} does not fit its config: {error}. Evaluate it as the variant that it was trained as; one "

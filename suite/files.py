@@ -43,6 +43,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Writes JSON atomically; gzip where the name ends in .gz, byte for byte the same for the same value."""
     text = json.dumps(value, indent=None if str(path).endswith(".gz") else 1, allow_nan=False)

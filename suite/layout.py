@@ -73,6 +73,11 @@ class RunFolder(Folder):
         return RunFolder(kept(self.checkpoint).parent)
 
     @property
+    def config(self) -> Path:
+        """The weights' detector as a self-contained mmdet config; undeclared, so that older trainings stay whole."""
+        return self.path / "config.py"
+
+    @property
     def run(self) -> Path:
         """Where the weights come from; written last."""
         return self.path / "run.json"

@@ -36,7 +36,7 @@ def training_stage(suite: Suite, folder: RunFolder) -> Stage:
         def fill(tracked: Any) -> None:
             log_rows(tracked, history)
             tracked.summary["wall_time_s"] = run["wall_time_s"]
-            files = [folder.checkpoint]
+            files = [path for path in (folder.checkpoint, folder.config) if path.is_file()]
             log_artifact(tracked, suite, name, "checkpoint", ["best", alias], files=files, metadata=metadata)
 
         return Contents(group=variant, job_type="train", config=config, fill=fill)

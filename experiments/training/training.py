@@ -18,7 +18,14 @@ from typing import Any
 
 import torch
 
-from experiments.config import default_setting, fit_schedule, resolve_config, set_classes, training_hash
+from experiments.config import (
+    default_setting,
+    fit_schedule,
+    resolve_config,
+    self_contained,
+    set_classes,
+    training_hash,
+)
 from experiments.data.datasets import build_split, dataset_classes, dataset_fingerprint, seen_splits
 from experiments.data.weights import backbone_weights
 from experiments.evaluation.inference import detect
@@ -41,7 +48,7 @@ from experiments.training.runner import (
 )
 from experiments.training.start import build_training_loader, start
 from suite import provenance
-from suite.files import atomic, read_json, sha256, write_json
+from suite.files import atomic, read_json, sha256, write_json, write_text
 from suite.kept import forget, publish
 from suite.layout import DataFolder, RunFolder
 from suite.suite import PRETRAINING, Suite
@@ -88,6 +95,8 @@ class Training:
         if self.backbone is not None:
             self.inputs["backbone_sha256"] = sha256(self.backbone)
         hashed = training_hash(self.cfg)
+        set_classes(self.cfg, dataset_classes(data))
+        self.config = self_contained(self.cfg, f"Suite {suite.name}: the detector of checkpoint.pth, {variant}.")
         self.identity = {"training_hash": hashed, "seed": seed, "ranks": ranks.size, **self.inputs}
 
     @property
@@ -103,6 +112,8 @@ class Training:
         """
         if self.ranks.from_first(self.is_done):
             self.logger.info(f"{self.folder.path} is already trained: nothing to do")
+            if self.is_first:
+                write_text(self.folder.config, self.config)
             self.replay_validations()
             return True
         state = self.ranks.from_first(self.last_state)
@@ -110,7 +121,6 @@ class Training:
             self.started = state["meta"]["started"]
         log = MetricsLog(self.folder.metrics, state["meta"]["iter"] if state else 0) if self.is_first else None
         self.replay_validations()
-        set_classes(self.cfg, dataset_classes(self.data))
         model, dataset = start(self.cfg, self.seed, self.data, pretraining=self.pretraining, backbone=self.backbone)
         fitted = self.fit_schedule(dataset)
         config = self.cfg._cfg_dict.to_dict()  # as it is before mmcv makes its hooks of it
@@ -238,7 +248,8 @@ class Training:
         forget(*self.folder.outputs)
         with atomic(kept.checkpoint) as part:
             weights = {key: value.cpu() for key, value in model.state_dict().items()}
-            save({"meta": {"classes": list(dataset.CLASSES), **place, **self.identity}, "state_dict": weights}, part)
+            save({"meta": {"CLASSES": list(dataset.CLASSES), **place, **self.identity}, "state_dict": weights}, part)
+        write_text(self.folder.config, self.config)
         write_history(kept.history, read_metrics(self.folder.metrics))
         checkpoint = {"bytes": kept.checkpoint.stat().st_size, "sha256": sha256(kept.checkpoint)}
         run = {

@@ -1,6 +1,7 @@
 """Training: determinism, a kill and its resume, what is refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from suite.errors import SuiteError
 from suite.layout import DataFolder, RunFolder
 from suite.suite import load_suite
 from tests.experiments.training.stopping import wait_until_one_has_stopped
+from tests.test_readme import BLOCKS
 
 STOPPING = ("tests.experiments.training.stopping", "6")  # of 8 iterations, in the second of two epochs
 
@@ -59,12 +61,35 @@ def finished(tiny_suite, tiny_data, tmp_path_factory):
 
 def test_a_training_leaves_its_declared_files_only(finished):
     names = {path.name for path in finished.iterdir()}
-    assert {"checkpoint.pth", "run.json", "history.csv", "metrics.jsonl", "train.log"} <= names
+    assert {"checkpoint.pth", "config.py", "run.json", "history.csv", "metrics.jsonl", "train.log"} <= names
     assert not list(finished.glob("epoch_*")) and not list(finished.glob("*.part"))
     record = json.loads((finished / "run.json").read_text())
     assert record["epochs"] == 2 and record["iterations"] == 8
     assert record["checkpoint"]["bytes"] == (finished / "checkpoint.pth").stat().st_size
     assert "val/AP50" in (finished / "history.csv").read_text().splitlines()[0]
+
+
+def test_mmdet_opens_it_by_the_config_beside_it(finished, tiny_data):
+    """As the README shows it."""
+    (example,) = [block for block in BLOCKS if "config.py" in block]
+    for shown, own in (("results/shapes/runs/samp1000_lw5.0/seed0", finished), ("results/shapes/data", tiny_data)):
+        assert shown in example
+        example = example.replace(shown, str(own))
+    names = {}
+    exec(example, names)
+    detector, boxes = names["detector"], names["boxes_of_each_class"]
+    assert list(detector.CLASSES) == ["circle", "triangle", "cross", "bar", "ring"]
+    assert [one.shape[1] for one in boxes] == [5] * 5
+    torch.testing.assert_close(dict(detector.state_dict()), weights(finished), rtol=0, atol=0)
+    assert str(tiny_data.parent) not in (finished / "config.py").read_text()
+
+
+def test_a_training_that_is_done_gets_its_config_again(finished, tiny_suite, tiny_data, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run/config.py").unlink()
+    done = run(command(tiny_suite, tmp_path, tiny_data, tmp_path / "run"))
+    assert done.returncode == 0 and "already trained" in done.stderr
+    assert (tmp_path / "run/config.py").read_text() == (finished / "config.py").read_text()
 
 
 def test_equal_weights_are_equal_files(finished, tmp_path):
