@@ -63,6 +63,11 @@ class RunFolder(Folder):
     """A training: results, and what a killed one resumes from."""
 
     @property
+    def name(self) -> str:
+        """Variant and seed, by the names of the folders."""
+        return " ".join(self.path.resolve().parts[-2:])
+
+    @property
     def checkpoint(self) -> Path:
         """The final weights."""
         return self.path / "checkpoint.pth"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("iounet", "suite", "experiments", "sweeps", "workflow", "reports")
+FOLDERS = ("iounet", "suite", "drawing", "experiments", "sweeps", "workflow", "reports")
 FRAMEWORK = ("mmdet", "mmcv")
 
 
@@ -29,10 +29,11 @@ RULES = {
     "iounet": Rule(project=("iounet",), third_party=("mmdet",)),  # __init__.py
     "suite": Rule(project=(), third_party=("yaml", "jsonschema")),
     "suite/images.py": Rule(project=("suite",), third_party=("cv2", "numpy")),  # no other module of the room needs them
-    "experiments": Rule(project=("suite", "iounet"), third_party=None),
+    "drawing": Rule(project=(), third_party=("matplotlib", "numpy")),
+    "experiments": Rule(project=("suite", "iounet", "drawing"), third_party=None),
     "sweeps": Rule(project=("suite", "experiments"), third_party=None, forbidden=FRAMEWORK),
     "workflow": Rule(project=("suite", "experiments", "sweeps"), third_party=None, forbidden=FRAMEWORK),
-    "reports": Rule(project=("suite",), third_party=None, forbidden=(*FRAMEWORK, "torch", "torchvision")),
+    "reports": Rule(project=("suite", "drawing"), third_party=None, forbidden=(*FRAMEWORK, "torch", "torchvision")),
 }
 
 

@@ -15,10 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from reports.figures.fonts import write_in_installed_fonts
+from drawing.colours import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from drawing.fonts import write_in_installed_fonts
 
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 INK, GREY, FAINT = "#222222", "#6B6B6B", "#D9D9D9"
 SEQUENCE = ("#B9CFE4", BLUE, "#3B1F6B", "#D55E00")  # for an ordered series
 DENSITY = ("#E3EEF6", "#8FBCDD", BLUE, "#00263D")  # few to many

@@ -5,12 +5,13 @@ import json
 import pytest
 import yaml
 
+from drawing.colours import OF_CLASSES
 from reports.document.assemble import assemble
 from reports.document.blocks import Heading
 from reports.document.links import Links
 from reports.document.markdown import markdown
 from reports.figures.samples.choose import load_sheet
-from reports.figures.samples.sheet import CLASS_COLOURS, class_colours, draw
+from reports.figures.samples.sheet import class_colours, draw
 from reports.results.collect import collect
 from reports.results.published import load_published
 from suite.suite import load_suite
@@ -109,7 +110,7 @@ def test_other_data_than_the_published_are_not_compared(folder, tmp_path):
 
 def test_the_sheet_names_the_classes_drawn_and_no_others(folder):
     sheet = load_sheet(collect(load_suite(folder / "coco.yaml"), folder / "results"))
-    assert len(sheet.category_names) == 80 > len(CLASS_COLOURS)
+    assert len(sheet.category_names) == 80 > len(OF_CLASSES)
     drawn = {
         c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
     }

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import Normal, Stroke, withStroke
-from numpy.typing import NDArray
+from matplotlib.patheffects import withStroke
 
+from drawing.boxes import DASHED, SOLID, Box, draw_boxes, draw_image, outline
+from drawing.colours import OF_CLASSES, of_class
 from reports.figures.axes import plain_texts
 from reports.figures.figure import Illustration, require_some
 from reports.figures.samples.choose import SCORE_SHOWN, STRICT, Boxes, Sample, Sheet, load_sheet
-from reports.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from reports.results.collect import Results
 from reports.results.sides import PAPER_STEP
 
-SIDE_INCHES, LABEL_POINTS = 2.15, 6.0
+SIDE_INCHES = 2.15
 LEGEND_COLUMNS = 7
-CLASS_COLOURS = (ORANGE, SKY, GREEN, YELLOW, PURPLE, VERMILION, BLUE, "#FFFFFF")
 TITLES = ("Evenly spaced through the split", "Evenly spaced among images with a mistake of IoU-Net")
 ROWS = ("Ground truth", "Faster R-CNN", "Faster R-CNN + IoU-Net")
 
@@ -48,14 +45,13 @@ def draw(sheet: Sheet) -> Figure:
                 box = ((left + column * (side + gap)) / width, y / height, side / width, side / height)
                 axes = figure.add_axes(box)
                 boxes = (sample.truth, sample.baseline, sample.iounet)[row]
-                _draw_image(axes, sample, boxes, colour, f"image {sample.image_id}" if row == 0 else "")
+                _draw_sample(axes, sample, boxes, colour, f"image {sample.image_id}" if row == 0 else "")
     _add_legend(figure, sheet, colour, entries)
     return figure
 
 
 def _add_legend(figure: Figure, sheet: Sheet, colour: Mapping[int, str], columns: int) -> None:
-    outline = [Stroke(linewidth=3.6, foreground="black", alpha=0.75), Normal()]
-    handles = [Line2D([], [], color=colour[category], linewidth=2.2, path_effects=outline) for category in colour]
+    handles = [Line2D([], [], color=colour[category], linewidth=2.2, path_effects=outline(2.2)) for category in colour]
     handles.append(Line2D([], [], color="#444444", linewidth=1.6, linestyle="--"))
     labels = [*(sheet.category_names[category] for category in colour), f"IoU with its object < {STRICT:g}"]
     legend = figure.legend(
@@ -67,70 +63,28 @@ def _add_legend(figure: Figure, sheet: Sheet, colour: Mapping[int, str], columns
 def class_colours(sheet: Sheet) -> dict[int, str]:
     """A colour per class: of all classes where the colours suffice, else of those drawn, the frequent ones first."""
     categories = sorted(sheet.category_names)
-    if len(categories) > len(CLASS_COLOURS):
+    if len(categories) > len(OF_CLASSES):
         drawn = [
             c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
         ]
         categories = [c for c, _ in sorted(Counter(drawn).items(), key=lambda item: (-item[1], item[0]))]
-    return {c: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, c in enumerate(categories)}
+    return {c: of_class(i) for i, c in enumerate(categories)}
 
 
-def _draw_image(axes: Axes, sample: Sample, boxes: Boxes, colour: Mapping[int, str], corner: str) -> None:
+def _draw_sample(axes: Axes, sample: Sample, boxes: Boxes, colour: Mapping[int, str], corner: str) -> None:
+    draw_image(axes, sample.pixels)
     height, width = sample.pixels.shape[:2]
-    axes.imshow(sample.pixels, interpolation="lanczos", extent=(0, width, height, 0))
-    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
     if corner:
-        outline = [withStroke(linewidth=2, foreground="black")]
+        effects = [withStroke(linewidth=2, foreground="black")]
         axes.text(width * 0.985, height * 0.985, corner, color="white", fontsize=6.5, ha="right", va="bottom",
-                  path_effects=outline)  # fmt: skip
-    taken: list[tuple[float, float, float, float]] = []
-    for i, (x, y, w, h) in enumerate(boxes.boxes):
-        placed = boxes.true_ious[i] >= STRICT
-        patch = Rectangle((x, y), w, h, fill=False, edgecolor=colour[boxes.categories[i]], linewidth=1.7)
-        patch.set_linestyle("-" if placed else (0, (2.6, 1.6)))
-        patch.set_path_effects([Stroke(linewidth=3.2, foreground="black", alpha=0.75), Normal()])
-        axes.add_patch(patch)
-    for i, box in enumerate(boxes.boxes):
-        if boxes.labels[i]:
-            left, top = place_label(box, boxes.labels[i], (width, height), taken)
-            axes.text(
-                left, top, boxes.labels[i], color="white", fontsize=LABEL_POINTS, va="top", ha="left",
-                bbox={"boxstyle": "square,pad=0.1", "facecolor": "black", "edgecolor": "none", "alpha": 0.72},
-            )  # fmt: skip
-
-
-def place_label(
-    box: NDArray[np.float64], label: str, size: tuple[int, int], taken: list[tuple[float, float, float, float]]
-) -> tuple[float, float]:
-    """Top left corner for a label: at a corner of its box, inside the image, clear of other labels if one is."""
-    x, y, w, h = box
-    scale = max(size) / SIDE_INCHES / 72  # image pixels per point: the longer side fills the panel
-    width, height = 0.62 * LABEL_POINTS * len(label) * scale, 1.35 * LABEL_POINTS * scale
-    corners = [
-        (x, y - height),
-        (x, y + h),
-        (x + w - width, y - height),
-        (x + w - width, y + h),
-        (x, y),
-        (x, y + h - height),
-    ]
-    spots = [
-        (float(np.clip(left, 1, size[0] - width - 1)), float(np.clip(top, 1, size[1] - height - 1)))
-        for left, top in corners
-    ]
-
-    def clear(spot: tuple[float, float]) -> bool:
-        return all(
-            spot[0] + width <= left or left + w2 <= spot[0] or spot[1] + height <= top or top + h2 <= spot[1]
-            for left, top, w2, h2 in taken
+                  path_effects=effects)  # fmt: skip
+    drawn = [
+        Box(tuple(place), colour[category], label, SOLID if iou >= STRICT else DASHED)
+        for place, category, label, iou in zip(
+            boxes.boxes.tolist(), boxes.categories, boxes.labels, boxes.true_ious, strict=True
         )
-
-    spot = next(filter(clear, spots), spots[0])
-    taken.append((*spot, width, height))
-    return spot
+    ]
+    draw_boxes(axes, drawn, (width, height), SIDE_INCHES)
 
 
 def make(results: Results) -> Illustration:

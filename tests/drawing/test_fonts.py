@@ -7,7 +7,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from reports.figures import fonts
+from drawing import fonts
 from reports.figures.style import panels, save, styled
 
 CHINESE, KOREAN = "中文", "한"

@@ -1,0 +1,76 @@
+"""Detections of several trainings on one image, beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from drawing.boxes import DOTTED, Box, draw_boxes, draw_image, outline
+from drawing.colours import of_class
+from drawing.fonts import write_in_installed_fonts
+from experiments.prediction.detect import Detection
+from suite.files import atomic
+
+INCHES, DPI = 5.0, 150  # of an image's longer side
+MARGIN, TITLE = 0.08, 0.3
+
+
+def draw(pixels: NDArray[Any], panels: Sequence[tuple[str, Sequence[Detection]]], score: float) -> Figure:
+    """A panel for each training; a dotted box is where a box was before its refinement.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        panels: a title and the detections, highest score first.
+        score: detections below are left out.
+    """
+    height, width = pixels.shape[:2]
+    scale = INCHES / max(height, width)
+    w, h = width * scale, height * scale
+    shown = [(title, [one for one in found if one.score >= score]) for title, found in panels]
+    names = {one.label: one.name for _, found in shown for one in found}
+    is_refined = any(one.before is not None for _, found in shown for one in found)
+    handles = [
+        Line2D([], [], color=of_class(label), linewidth=2.2, path_effects=outline(2.2), label=names[label])
+        for label in sorted(names)
+    ]
+    if is_refined:
+        handles.append(Line2D([], [], color="#444444", linewidth=1.2, linestyle=DOTTED, label="before refinement"))
+    total = MARGIN + len(panels) * (w + MARGIN)
+    columns = max(1, min(len(handles), int(total / 1.4)))
+    below = MARGIN + 0.25 * -(-len(handles) // columns)
+    figure = Figure(figsize=(total, TITLE + h + below), facecolor="white")
+    for index, (title, found) in enumerate(shown):
+        left = MARGIN + index * (w + MARGIN)
+        axes = figure.add_axes((left / total, below / (TITLE + h + below), w / total, h / (TITLE + h + below)))
+        axes.set_title(title, fontsize=9, fontweight="bold", loc="left", parse_math=False)
+        draw_image(axes, pixels)
+        starts = [Box(_xywh(one.before), of_class(one.label), line=DOTTED) for one in found if one.before is not None]
+        boxes = [Box(_xywh(one.box), of_class(one.label), _label(one)) for one in found]
+        draw_boxes(axes, [*boxes, *starts], (width, height), INCHES)
+    if handles:
+        legend = figure.legend(handles=handles, loc="lower center", ncols=columns, frameon=False, fontsize=8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG."""
+    with atomic(path) as part:
+        options: dict[str, Any] = {"dpi": DPI, "format": "png", "metadata": {"Software": None}}
+        write_in_installed_fonts(figure, partial(figure.savefig, part, **options))
+
+
+def _xywh(box: Sequence[float]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = box
+    return x1, y1, x2 - x1, y2 - y1
+
+
+def _label(one: Detection) -> str:
+    return f"{one.score:.2f}" if one.iou is None else f"{one.score:.2f} · IoU {one.iou:.2f}"
