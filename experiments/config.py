@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pprint
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,11 @@ from suite.blocks import Training
 from suite.errors import SuiteError
 from suite.settings import Setting, StepSize
 from suite.suite import PRETRAINING, ROOT, Suite
+
+READ = (  # top-level keys that mean something; a config's other ones are names that it gives to values
+    *("custom_imports", "model", "data", "runner", "optimizer", "optimizer_config", "lr_config", "auto_scale_lr"),
+    *("precision", "channels_last", "log_interval"),
+)
 
 
 def resolve_config(suite: Suite, variant: str, changes: Mapping[str, Any] | None = None) -> Any:
@@ -138,9 +142,10 @@ def self_contained(cfg: Any, heading: str) -> str:
         cfg: with the classes of the data; see `set_classes`.
         heading: its docstring.
     """
-    parts = {key: value for key, value in cfg._cfg_dict.to_dict().items() if key != "mapped"}
-    lines = [f"{key} = {pprint.pformat(value, width=110, sort_dicts=False)}" for key, value in parts.items()]
-    return "\n".join([f"{heading!r}", "", *lines, ""])
+    from mmcv import Config
+
+    read = {key: value for key, value in cfg._cfg_dict.to_dict().items() if key in READ}
+    return f'"""{heading}"""\n\n{Config(read).pretty_text}'
 
 
 def fit_schedule(cfg: Any, gpus: int, iterations: int) -> tuple[dict[str, dict[str, float]], list[str]]:

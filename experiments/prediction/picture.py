@@ -52,7 +52,8 @@ def draw(pixels: NDArray[Any], panels: Sequence[tuple[str, Sequence[Detection]]]
         draw_image(axes, pixels)
         starts = [Box(_xywh(one.before), of_class(one.label), line=DOTTED) for one in found if one.before is not None]
         boxes = [Box(_xywh(one.box), of_class(one.label), _label(one)) for one in found]
-        draw_boxes(axes, [*boxes, *starts], (width, height), INCHES)
+        draw_boxes(axes, starts, (width, height), INCHES)
+        draw_boxes(axes, boxes, (width, height), INCHES)  # on top: a refinement may move a box by less than its line
     if handles:
         legend = figure.legend(handles=handles, loc="lower center", ncols=columns, frameon=False, fontsize=8)
         for text in legend.get_texts():
