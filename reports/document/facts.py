@@ -11,13 +11,13 @@ from reports.results.collect import Results
 from reports.results.files import SHORT, need, read_json
 from reports.results.published import Published
 from reports.statistics import LEVEL, RESAMPLES
-from reports.tables.table import format_duration
+from reports.tables.table import format_duration, plural
 
 
 def scale_statement(results: Results, published: Mapping[str, Published]) -> str:
     """The report's first lines: on what these numbers stand, and how to read them."""
     epochs = sorted({row["epochs"] for row in results.runs["data"]}) if not results.runs.empty else []
-    trained = f" trained for {_join(map(str, epochs))} epochs" if epochs else ""
+    trained = f" trained for {_join(map(str, [*epochs[:-1], plural(epochs[-1], 'epoch')]))}" if epochs else ""
     if results.dataset is None:
         return (
             f"**Scale.** Suite `{results.suite.name}`{trained}, reported on split `{results.suite.report_split}`. "

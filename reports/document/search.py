@@ -11,7 +11,7 @@ from reports.results.collect import Results
 from reports.results.search import SearchResults, difference, parameters_text, setting_text
 from reports.results.sides import POINTS, headline
 from reports.statistics import LEVEL, Interval
-from reports.tables.table import format_duration, format_number, format_range
+from reports.tables.table import format_duration, format_number, format_range, plural
 from suite.errors import NotInSuite
 
 FEW = 30  # trials below which a search is called small, whatever it finds
@@ -36,7 +36,7 @@ def _effort(search: SearchResults) -> str:
     sampler = options["sampler"]
     published = int((search.complete["source"] != "sampler").sum())
     text = (
-        f"**{_plural(complete, 'complete trial')}** of {options['epochs']} of {options['full_epochs']} epochs"
+        f"**{plural(complete, 'complete trial')}** of {options['epochs']} of {plural(options['full_epochs'], 'epoch')}"
         f"{f' (and {others})' if others else ''}, {format_duration(options['seconds'])} of wall time added up; budget "
         f"{options['budget']}. Published points among them: {published}; the sampler's: {complete - published} "
         f"({sampler['name']}, random until {sampler['startup_trials']} trials are done). {_pruning(search)}."
@@ -50,7 +50,7 @@ def _effort(search: SearchResults) -> str:
 def _pruning(search: SearchResults) -> str:
     pruner, pruned = search.summary["pruner"], search.summary["states"].get("pruned", 0)
     if not pruned and len(search.complete) <= pruner["startup_trials"]:
-        return f"None was pruned: {pruner['name']} begins after {_plural(pruner['startup_trials'], 'complete trial')}"
+        return f"None was pruned: {pruner['name']} begins after {plural(pruner['startup_trials'], 'complete trial')}"
     return f"{pruner['name']} stopped {pruned} early, by validation AP after an epoch"
 
 
@@ -139,7 +139,3 @@ def _text(found: Interval) -> str:
     if found.bounds is None:
         return text
     return f"{text} ({100 * LEVEL:.0f} % interval over images {format_range(*found.bounds)})"
-
-
-def _plural(number: int, name: str) -> str:
-    return f"{number} {name}{'' if number == 1 else 's'}"

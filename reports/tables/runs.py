@@ -14,7 +14,7 @@ from reports.results.sides import POINTS, headline
 from reports.results.source import Source
 from reports.statistics import mean_interval
 from reports.tables.cells import estimate_cell, published_cell, published_row, variant_row
-from reports.tables.table import Cell, Row, Table, TableEntry, format_duration
+from reports.tables.table import Cell, Row, Table, TableEntry, format_duration, plural
 from suite.errors import NotInSuite
 
 
@@ -67,7 +67,7 @@ def _run_row(results: Results, variant: str, seed: int) -> Row:
     checkpoint, wandb = data["checkpoint"], run["wandb_run_id"]
     cells = {
         "seed": from_run(str(seed), "seed"),
-        "schedule": from_run(f"{data['epochs']} epochs, {data['iterations']} iterations", "epochs"),
+        "schedule": from_run(f"{plural(data['epochs'], 'epoch')}, {plural(data['iterations'], 'iteration')}", "epochs"),
         "AP": Cell(
             None if math.isnan(ap) else ap,
             seeds=1,

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.results.search import SearchResults, difference
 from reports.results.sides import POINTS
-from reports.tables.table import Cell, Row, Table, TableEntry, format_duration, format_range
+from reports.tables.table import Cell, Row, Table, TableEntry, format_duration, format_range, plural
 from suite.search import PARAMETERS, SAMPLINGS
 
 METRICS = ("AP", "AP50", "AP75", "AP90")
@@ -19,7 +19,7 @@ def comparison_table(search: SearchResults, resamples: int) -> Table:
     options = search.summary
     caption = (
         f"On `{options['report_split']}`, which nothing was chosen on. Checkpoints of the search, {options['epochs']} "
-        f"of {options['full_epochs']} epochs, one seed: not those of the other tables. *Default* is "
+        f"of {plural(options['full_epochs'], 'epoch')}, one seed: not those of the other tables. *Default* is "
         f"`{options['base']}` with its own inference; *difference* is in AP, to the first row, on the same images; its "
         "interval covers the choice of images, not that of the seed."
     )

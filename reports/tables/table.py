@@ -130,6 +130,11 @@ def _cell(row: Row, column: str) -> Cell:
     return row.cells.get(column, Cell(None))
 
 
+def plural(number: int, name: str) -> str:
+    """A number of things: 1 epoch, 2 epochs."""
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
 def format_number(value: float, digits: int = 1, signed: bool = False) -> str:
     """A number with a true minus sign, never a signed zero."""
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
