@@ -43,13 +43,13 @@ class Detection:
             "file_name": file_name,
             "category_id": self.label + 1,
             "category": self.name,
-            "bbox": _xywh(self.box),
+            "bbox": xywh(self.box),
             "score": self.score,
         }
         if self.iou is not None:
             row["iou"] = self.iou
         if self.before is not None:
-            row["bbox_before"] = _xywh(self.before)
+            row["bbox_before"] = xywh(self.before)
         return row
 
 
@@ -152,9 +152,10 @@ def _read_config(run: RunFolder) -> Any:
         raise SuiteError(f"{run.config} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _xywh(box: Sequence[float]) -> list[float]:
+def xywh(box: Sequence[float]) -> tuple[float, float, float, float]:
+    """(x1, y1, x2, y2) as (x, y, width, height)."""
     x1, y1, x2, y2 = box
-    return [x1, y1, x2 - x1, y2 - y1]
+    return x1, y1, x2 - x1, y2 - y1
 
 
 def _before(together: Batch, iou: Mapping[str, Any]) -> torch.Tensor:

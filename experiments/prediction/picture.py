@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from drawing.boxes import DOTTED, Box, draw_boxes, draw_image, outline
 from drawing.colours import of_class
 from drawing.fonts import write_in_installed_fonts
-from experiments.prediction.detect import Detection
+from experiments.prediction.detect import Detection, xywh
 from suite.files import atomic
 
 INCHES, DPI = 5.0, 150  # of an image's longer side
@@ -50,8 +50,8 @@ def draw(pixels: NDArray[Any], panels: Sequence[tuple[str, Sequence[Detection]]]
         axes = figure.add_axes((left / total, below / (TITLE + h + below), w / total, h / (TITLE + h + below)))
         axes.set_title(title, fontsize=9, fontweight="bold", loc="left", parse_math=False)
         draw_image(axes, pixels)
-        starts = [Box(_xywh(one.before), of_class(one.label), line=DOTTED) for one in found if one.before is not None]
-        boxes = [Box(_xywh(one.box), of_class(one.label), _label(one)) for one in found]
+        starts = [Box(xywh(one.before), of_class(one.label), line=DOTTED) for one in found if one.before is not None]
+        boxes = [Box(xywh(one.box), of_class(one.label), _label(one)) for one in found]
         draw_boxes(axes, starts, (width, height), INCHES)
         draw_boxes(axes, boxes, (width, height), INCHES)  # on top: a refinement may move a box by less than its line
     if handles:
@@ -66,11 +66,6 @@ def save(figure: Figure, path: Path) -> None:
     with atomic(path) as part:
         options: dict[str, Any] = {"dpi": DPI, "format": "png", "metadata": {"Software": None}}
         write_in_installed_fonts(figure, partial(figure.savefig, part, **options))
-
-
-def _xywh(box: Sequence[float]) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = box
-    return x1, y1, x2 - x1, y2 - y1
 
 
 def _label(one: Detection) -> str:
