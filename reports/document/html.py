@@ -75,7 +75,7 @@ def _block_html(block: Block, links: Links, image: Callable[[str, bool], tuple[s
 
 
 def table_html(block: TableBlock, links: Links) -> str:
-    """A table with its caption above, numbers aligned, groups separated by rules."""
+    """A table, numbers aligned, groups separated by rules; its caption above stays where a wide table is scrolled."""
     table = block.table
     columns = columns_of(table)
     classes: Mapping[str, str] = {
@@ -100,11 +100,13 @@ def table_html(block: TableBlock, links: Links) -> str:
         lines[-1] += "".join(cells) + "</tr>"
     caption = f"<strong>Table {block.number}. {inline_html(table.title)}.</strong> {inline_html(table.caption)}"
     rows = "\n".join(lines)
-    opening = '<table class="grouped">' if table.grouped else "<table>"
+    named = f"table-{block.number}"
+    kind = ' class="grouped"' if table.grouped else ""
+    opening = f'<table{kind} aria-labelledby="{named}">'
     return (
-        f'<div class="table">{opening}\n<caption>{caption}</caption>\n'
+        f'<figure class="table"><figcaption id="{named}">{caption}</figcaption>\n<div class="scroll">{opening}\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>\n"
-        f'<p class="data"><a href="{HERE.table(table.key)}">{HERE.table(table.key).name}</a></p>'
+        f'<p class="data"><a href="{HERE.table(table.key)}">{HERE.table(table.key).name}</a></p></figure>'
     )
 
 
