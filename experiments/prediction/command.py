@@ -46,6 +46,8 @@ def predict(
     if len(folders) == 1 and (baseline := baseline_beside(folders[0])):
         folders.insert(0, baseline)
     predictors = {folder.name: Predictor(folder, device) for folder in folders}
+    if len(predictors) < len(folders):
+        raise SuiteError(f"--run: two trainings would both be called {', '.join(predictors)}: give them one by one")
     first = next(iter(predictors.values()))
     for name, predictor in predictors.items():
         if predictor.classes != first.classes:
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of what is written")
     parser.add_argument("--score", type=float, default=0.3, help="draw detections from here on (default: %(default)s)")
-    parser.add_argument("--device", help="default: the GPU if there is one")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the GPU if there is one")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     options = parser.parse_args(arguments)
     from experiments.runtime import prepare_process

@@ -64,7 +64,7 @@ class Predictor:
         classes: in the order of labels.
 
     Raises:
-        SuiteError: a file is missing or damaged, or the detector has no two stages.
+        SuiteError: a file is missing or damaged, or the detector has no two stages, or there is no GPU.
     """
 
     def __init__(self, run: RunFolder, device: str | None = None) -> None:
@@ -73,6 +73,8 @@ class Predictor:
 
         from experiments.data.loading import naming_images
 
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SuiteError("--device cuda: torch sees no GPU here")
         cfg = _read_config(run)
         try:
             with warnings.catch_warnings(action="ignore"):  # it warns that it does what it is called for

@@ -109,5 +109,11 @@ def test_what_is_missing_is_named(trained, images, tmp_path, missing):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_training_twice_is_refused(trained, images, tmp_path):
+    run = str(trained[0].run(BASELINE, 0).path)
+    with pytest.raises(SystemExit, match="two trainings would both be called faster_rcnn seed0"):
+        main(["predict", "--run", run, "--run", run, "--out", str(tmp_path / "out"), str(images[0])])
+
+
 def test_pictures_of_equal_names(tmp_path):
     assert distinct([tmp_path / "a/1.png", tmp_path / "b/1.jpg", tmp_path / "2.png"]) == ["1", "1-2", "2"]
