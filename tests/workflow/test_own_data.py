@@ -50,7 +50,7 @@ def finished(tmp_path_factory):
 def test_it_is_trained_on_the_classes_of_the_data(finished):
     _, work, _, _ = finished
     checkpoint = torch.load(work / "checkpoint.pth", weights_only=True)
-    assert checkpoint["meta"]["classes"] == ["square", "circle", "Dreieck é"]
+    assert checkpoint["meta"]["CLASSES"] == ["square", "circle", "Dreieck é"]
     assert checkpoint["state_dict"]["roi_head.bbox_head.fc_cls.weight"].shape[0] == 4
     assert checkpoint["state_dict"]["roi_head.iou_head.fc_iou.weight"].shape[0] == 3
     run = json.loads((work / "run.json").read_text())
@@ -101,12 +101,12 @@ def test_a_checkpoint_of_mmdet_is_evaluated_too(finished, tmp_path):
     own = torch.load(work / "checkpoint.pth", weights_only=True)
     state = {**own["state_dict"], "roi_head.roi_generator.delta": torch.zeros(7)}  # as the published ones have it
     torch.save(
-        {"meta": {"CLASSES": own["meta"]["classes"], "epoch": 12}, "state_dict": state}, tmp_path / "epoch_12.pth"
+        {"meta": {"CLASSES": own["meta"]["CLASSES"], "epoch": 12}, "state_dict": state}, tmp_path / "epoch_12.pth"
     )
     cfg = resolve_config(suite, "samp1000_lw5.0")
-    set_classes(cfg, own["meta"]["classes"])
+    set_classes(cfg, own["meta"]["CLASSES"])
     detector = load_model(cfg, tmp_path / "epoch_12.pth")
-    assert own["meta"]["classes"] == detector.CLASSES
+    assert own["meta"]["CLASSES"] == detector.CLASSES
     assert torch.equal(detector.roi_head.iou_head.fc_iou.weight, state["roi_head.iou_head.fc_iou.weight"])
 
 
