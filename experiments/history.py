@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from suite.errors import SuiteError
-from suite.files import atomic
+from suite.files import atomic, write_text
 
 VALIDATION = "val/"  # what the names of validation metrics begin with
 
@@ -18,8 +18,7 @@ class MetricsLog:
         """Drops the rows after `resume_step` (and a torn last line): what is trained again is logged again."""
         self.path = path
         rows = [row for row in read_metrics(path) if row["step"] <= resume_step]
-        with atomic(path) as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def append(self, step: int, epoch: float, values: dict[str, float | None]) -> None:
         """Adds a row; values that are None are left out."""

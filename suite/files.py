@@ -52,11 +52,11 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes JSON atomically; gzip where the name ends in .gz, byte for byte the same for the same value."""
     text = json.dumps(value, indent=None if str(path).endswith(".gz") else 1, allow_nan=False)
+    if not str(path).endswith(".gz"):
+        write_text(path, text + "\n")
+        return
     with atomic(path) as part:
-        if str(path).endswith(".gz"):
-            part.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
-        else:
-            part.write_text(text + "\n", encoding="utf-8")
+        part.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
 
 
 def read_json(path: str | Path) -> Any:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from experiments.config import default_setting, resolve_config
 from suite.blocks import IOUNET
-from suite.files import atomic
+from suite.files import write_text
 from suite.search import PARAMETERS
 from suite.settings import Setting
 from suite.suite import ROOT
@@ -99,7 +99,7 @@ def _write_config(search: Search, cfg: Any) -> None:
     for part in ("train", "val", "test"):
         cfg.data[part].data_root = search.suite.layout.data.path.as_posix()
     units = ", ".join(f"{key} {value['published']:g} -> {value['actual']:g}" for key, value in mapped.items())
-    _write(
+    write_text(
         search.folder.best_config,
         f'"""Best trial of the study {search.study}, with the full schedule: a config that needs no other file.\n\n'
         f'Published units -> those used here: {units}.\n"""\n\n{cfg.pretty_text}',
@@ -115,7 +115,7 @@ def _write_variant(search: Search, changes: Mapping[str, Any], config: type[Any]
             node = node.setdefault(parent, {})
         node[last] = value
     base = os.path.relpath(ROOT / search.suite.variant(search.base).config, search.folder.path.resolve())
-    _write(
+    write_text(
         search.folder.best_variant,
         f'"""Best trial of the study {search.study}, in published units, as a variant of a suite (see best.yaml)."""'
         f"\n\n_base_ = [{Path(base).as_posix()!r}]\n{config(nested).pretty_text}",
@@ -125,13 +125,8 @@ def _write_variant(search: Search, changes: Mapping[str, Any], config: type[Any]
 def _write_entry(search: Search, setting: Setting) -> None:
     variant = {"family": IOUNET, "config": search.folder.best_variant.as_posix()}
     entry = yaml.safe_dump({"variants": {f"sweep_{search.options.name}": variant}}, sort_keys=False)
-    _write(
+    write_text(
         search.folder.best_suite,
         f"# For a suite with the `scale:` block of '{search.suite.name}'. Its own inference setting is "
         f"{setting.name} (published lambda {published_step(setting):g}).\n{entry}",
     )
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic(path) as part:
-        part.write_text(text, encoding="utf-8")

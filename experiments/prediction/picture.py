@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from drawing.boxes import DOTTED, Box, draw_boxes, draw_image, outline
+from drawing.boxes import DOTTED, Box, draw_boxes, draw_image
 from drawing.colours import of_class
 from drawing.fonts import write_in_installed_fonts
+from drawing.legend import class_line, plain_texts
 from experiments.prediction.detect import Detection, xywh
 from suite.files import atomic
 
@@ -35,15 +36,12 @@ def draw(pixels: NDArray[Any], panels: Sequence[tuple[str, Sequence[Detection]]]
     shown = [(title, [one for one in found if one.score >= score]) for title, found in panels]
     names = {one.label: one.name for _, found in shown for one in found}
     is_refined = any(one.before is not None for _, found in shown for one in found)
-    handles = [
-        Line2D([], [], color=of_class(label), linewidth=2.2, path_effects=outline(2.2), label=names[label])
-        for label in sorted(names)
-    ]
+    lines = [(class_line(of_class(label)), names[label]) for label in sorted(names)]
     if is_refined:
-        handles.append(Line2D([], [], color="#444444", linewidth=1.2, linestyle=DOTTED, label="before refinement"))
+        lines.append((Line2D([], [], color="#444444", linewidth=1.2, linestyle=DOTTED), "before refinement"))
     total = MARGIN + len(panels) * (w + MARGIN)
-    columns = max(1, min(len(handles), int(total / 1.4)))
-    below = MARGIN + 0.25 * -(-len(handles) // columns)
+    columns = max(1, min(len(lines), int(total / 1.4)))
+    below = MARGIN + 0.25 * -(-len(lines) // columns)
     figure = Figure(figsize=(total, TITLE + h + below), facecolor="white")
     for index, (title, found) in enumerate(shown):
         left = MARGIN + index * (w + MARGIN)
@@ -54,10 +52,10 @@ def draw(pixels: NDArray[Any], panels: Sequence[tuple[str, Sequence[Detection]]]
         boxes = [Box(xywh(one.box), of_class(one.label), _label(one)) for one in found]
         draw_boxes(axes, starts, (width, height), INCHES)
         draw_boxes(axes, boxes, (width, height), INCHES)  # on top: a refinement may move a box by less than its line
-    if handles:
-        legend = figure.legend(handles=handles, loc="lower center", ncols=columns, frameon=False, fontsize=8)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+    if lines:
+        plain_texts(
+            figure.legend(*zip(*lines, strict=True), loc="lower center", ncols=columns, frameon=False, fontsize=8)
+        )
     return figure
 
 

@@ -8,6 +8,7 @@ Snakemake that did not see the training end deletes them (`suite.kept`).
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import sys
@@ -96,7 +97,7 @@ class Training:
             self.inputs["backbone_sha256"] = sha256(self.backbone)
         hashed = training_hash(self.cfg)
         set_classes(self.cfg, dataset_classes(data))
-        self.config = self_contained(self.cfg, f"Suite {suite.name}: the detector of checkpoint.pth, {variant}.")
+        self.detector = copy.deepcopy(self.cfg)  # as it is before the training fits its schedule
         self.identity = {"training_hash": hashed, "seed": seed, "ranks": ranks.size, **self.inputs}
 
     @property
@@ -113,7 +114,7 @@ class Training:
         if self.ranks.from_first(self.is_done):
             self.logger.info(f"{self.folder.path} is already trained: nothing to do")
             if self.is_first:
-                write_text(self.folder.config, self.config)
+                self.write_config()
             self.replay_validations()
             return True
         state = self.ranks.from_first(self.last_state)
@@ -156,6 +157,11 @@ class Training:
     def publish(self) -> None:
         """Puts the kept result where the workflow declares it; what says that it is whole comes last."""
         publish(self.folder.checkpoint, self.folder.history, self.folder.run)
+
+    def write_config(self) -> None:
+        """Writes the config that opens the weights."""
+        heading = f"Suite {self.suite.name}: the detector of checkpoint.pth, {self.variant}."
+        write_text(self.folder.config, self_contained(self.detector, heading))
 
     def last_state(self) -> dict[str, Any] | None:
         """The newest whole state of this very training; states of another one are dropped."""
@@ -249,7 +255,7 @@ class Training:
         with atomic(kept.checkpoint) as part:
             weights = {key: value.cpu() for key, value in model.state_dict().items()}
             save({"meta": {"CLASSES": list(dataset.CLASSES), **place, **self.identity}, "state_dict": weights}, part)
-        write_text(self.folder.config, self.config)
+        self.write_config()
         write_history(kept.history, read_metrics(self.folder.metrics))
         checkpoint = {"bytes": kept.checkpoint.stat().st_size, "sha256": sha256(kept.checkpoint)}
         run = {

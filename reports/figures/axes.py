@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from drawing.legend import plain_texts
 from reports.figures.style import DENSITY, MARKERS
 
 SHADES = LinearSegmentedColormap.from_list("density", DENSITY)  # few to many, low to high
@@ -90,12 +90,6 @@ def variant_legend(figure: Figure, palette: Mapping[str, str], *, markers: bool)
         for index, (variant, colour) in enumerate(palette.items())
     ]
     legend_below(figure, handles, min(3, len(handles)))
-
-
-def plain_texts(legend: Legend) -> None:
-    """Takes a legend's texts as they are: names may have `$`, between which matplotlib would read a formula."""
-    for text in legend.get_texts():
-        text.set_parse_math(False)
 
 
 def colour_bar(figure: Figure, image: ScalarMappable, axes: Sequence[Axes], label: str) -> None:

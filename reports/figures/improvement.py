@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from drawing.legend import plain_texts
 from reports.comparison import difference
-from reports.figures.axes import half_widths, plain_texts, signed_tick
+from reports.figures.axes import half_widths, signed_tick
 from reports.figures.figure import NO_AP, Illustration, require_some, whiskers_note
 from reports.figures.style import BLUE, GREY, INK, MARKERS, ORANGE, panels
 from reports.results.collect import Results

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.figures.axes import plain_texts
+from drawing.legend import plain_texts
 from reports.figures.figure import Illustration
 from reports.figures.style import BLUE, GREY, INK, MARKERS, ORANGE, SKY, panels
 from reports.results.collect import Results

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from drawing.boxes import DASHED, SOLID, Box, draw_boxes, draw_image, outline
+from drawing.boxes import DASHED, SOLID, Box, draw_boxes, draw_image
 from drawing.colours import OF_CLASSES, of_class
-from reports.figures.axes import plain_texts
+from drawing.legend import class_line, plain_texts
 from reports.figures.figure import Illustration, require_some
 from reports.figures.samples.choose import SCORE_SHOWN, STRICT, Boxes, Sample, Sheet, load_sheet
 from reports.results.collect import Results
@@ -51,7 +51,7 @@ def draw(sheet: Sheet) -> Figure:
 
 
 def _add_legend(figure: Figure, sheet: Sheet, colour: Mapping[int, str], columns: int) -> None:
-    handles = [Line2D([], [], color=colour[category], linewidth=2.2, path_effects=outline(2.2)) for category in colour]
+    handles = [class_line(colour[category]) for category in colour]
     handles.append(Line2D([], [], color="#444444", linewidth=1.6, linestyle="--"))
     labels = [*(sheet.category_names[category] for category in colour), f"IoU with its object < {STRICT:g}"]
     legend = figure.legend(
