@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.supported import require_branch, require_split, require_supported
-from suite.blocks import Training
+from suite.blocks import FROM_SCRATCH, Training
 from suite.errors import SuiteError
 from suite.settings import Setting, StepSize
 from suite.suite import PRETRAINING, ROOT, Suite
@@ -109,6 +109,8 @@ def default_setting(cfg: Any) -> Setting:
 
 def apply_training(cfg: Any, training: Training) -> None:
     """Applies a suite's `training` block; part of what a training's hash covers."""
+    if training.backbone_weights == FROM_SCRATCH:
+        cfg.model.backbone.init_cfg = None
     if training.epochs is not None:
         published, cfg.runner.max_epochs = cfg.runner.max_epochs, training.epochs
         if "step" in cfg.lr_config:

@@ -13,6 +13,7 @@ from reports.results.sides import POINTS, Side
 from reports.statistics import Interval, Term, Values, estimate
 
 Weights = dict[str, float]  # setting -> factor
+OF_CLASS = "AP of class "  # the metric of one class: this, and the class's id
 
 
 def difference(results: Results, left: Side, right: Side, metric: str) -> Interval:
@@ -32,7 +33,7 @@ def mean_difference(results: Results, pairs: Sequence[tuple[Side, Side]], metric
     by_variant: dict[str, Weights] = {}
     for pair in pairs:
         for side, sign in zip(pair, (1.0, -1.0), strict=True):
-            weights = by_variant.setdefault(side.variant, {})
+            weights = by_variant.setdefault(side.own(results), {})
             setting = side.setting(results)
             weights[setting] = weights.get(setting, 0.0) + sign / len(pairs)
     key = (metric, tuple((variant, tuple(sorted(weights.items()))) for variant, weights in sorted(by_variant.items())))
@@ -42,14 +43,29 @@ def mean_difference(results: Results, pairs: Sequence[tuple[Side, Side]], metric
     return results.intervals[key]
 
 
+def class_metric(category: int) -> str:
+    """AP of one class, as a metric."""
+    return f"{OF_CLASS}{category}"
+
+
+def _class_of(metric: str) -> int | None:
+    return int(metric.removeprefix(OF_CLASS)) if metric.startswith(OF_CLASS) else None
+
+
 def metric_values(results: Results, variant: str, setting: str, metric: str) -> Values:
-    """A metric in points of each training, Float[n]: as evaluated, or AP at another threshold of the matches."""
+    """A metric in points of each training, Float[n]: as evaluated, or what its matches give.
+
+    These give AP at another threshold, and AP of a class (NaN where no object of it is in the split).
+    """
+    category = _class_of(metric)
 
     def value(seed: int) -> float:
         row = results.evaluation(variant, seed, setting)
         if metric in row:
             return float(row[metric])
         matches = results.matches(variant, seed, setting)
+        if category is not None:
+            return float(average_precision(matches.of_class(category), whole(matches)).mean())
         return float(metric_of(average_precision(matches, whole(matches)), matches.iou_thresholds, metric)[0])
 
     return POINTS * np.array([value(seed) for seed in results.suite.seeds])
@@ -70,14 +86,15 @@ def _values(results: Results, variant: str, weights: Weights, metric: str) -> Va
 
 def _draws(results: Results, variant: str, weights: Weights, metric: str) -> Values | None:
     """Float[n, B]; None without a bootstrap, and for a metric that matches do not give (by object size)."""
-    rows = []
+    rows, category = [], _class_of(metric)
     for seed in results.suite.seeds:
-        parts = [results.resampled(variant, seed, setting) for setting in weights]
+        parts = [results.resampled(variant, seed, setting, category) for setting in weights]
         if any(part is None for part in parts):
             return None
         thresholds = results.matches(variant, seed, next(iter(weights))).iou_thresholds
         try:
-            values = [metric_of(part, thresholds, metric) for part in parts if part is not None]
+            at = "AP" if category is not None else metric
+            values = [metric_of(part, thresholds, at) for part in parts if part is not None]
         except ReportError:
             return None
         rows.append(POINTS * np.sum([f * v for f, v in zip(weights.values(), values, strict=True)], axis=0))

@@ -133,10 +133,10 @@ def judge_claims(
     verdicts, left_out = [], []
     blank = blank_variants(results)
     for claim in claims:
-        if nothing := [variant for variant in claim.variants if variant in blank]:
-            left_out.append((claim, f"{' and '.join(nothing)} found nothing, AP is 0"))
-            continue
         try:
+            results.suite.require(*claim.variants)
+            if nothing := [v for v in map(results.suite.standing_for, claim.variants) if v in blank]:
+                raise NotInSuite(f"{' and '.join(nothing)} found nothing, AP is 0")
             effects = _EFFECTS[claim.kind](results, published, claim)
         except NotInSuite as reason:
             left_out.append((claim, str(reason)))
@@ -265,7 +265,7 @@ def _ratio_effects(results: Results, published: Mapping[str, Published], claim: 
 
 def _correlation_effects(results: Results, published: Mapping[str, Published], claim: Claim) -> list[Effect]:
     """Pearson's correlation of one confidence minus that of another, of each training."""
-    results.suite.require(claim.variant)
+    own_name = results.suite.standing_for(claim.variant)
     values: dict[str, list[float]] = {}
     rows = results.diagnostics.to_dict("records") if len(results.diagnostics) else []
     for row in rows:
@@ -273,11 +273,11 @@ def _correlation_effects(results: Results, published: Mapping[str, Published], c
         pair = [block.get(name, {}).get("pearson") for name in claim.rows]
         if None not in pair:
             values.setdefault(row["variant"], []).append(pair[0] - pair[1])
-    if claim.variant not in values:
-        raise NotInSuite(f"no diagnostics of {claim.variant} with {claim.population}")
-    own = [row for row in rows if row["variant"] == claim.variant]
-    peers = [np.array(found) for variant, found in values.items() if variant != claim.variant]
-    interval = estimate([Term(np.array(values[claim.variant]), peers=peers)])
+    if own_name not in values:
+        raise NotInSuite(f"no diagnostics of {own_name} with {claim.population}")
+    own = [row for row in rows if row["variant"] == own_name]
+    peers = [np.array(found) for variant, found in values.items() if variant != own_name]
+    interval = estimate([Term(np.array(values[own_name]), peers=peers)])
     known, published_sources = _published_effects(published, claim, [0])
     sources = tuple(
         Source.of_diagnostics(row, f"{claim.population}.{name}.pearson") for row in own for name in claim.rows

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from suite.settings import StepSize
 
 BASELINE, IOUNET = "baseline", "iounet"  # families
+FROM_SCRATCH = "none"  # as a backbone's weights: it starts from random ones
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Training:
         epochs: length of a training.
         image_size: largest long and short side of the network's input in pixels.
         images_per_gpu: images of a batch on each GPU.
-        backbone_weights: local file of the backbone's weights.
+        backbone_weights: local file of the backbone's weights, or `FROM_SCRATCH`.
         split: to train on, in place of the one that each config names.
     """
 
@@ -113,11 +114,17 @@ class Training:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained: an mmdet config, and whether it has an IoU branch (`iounet`) or not (`baseline`)."""
+    """What is trained: an mmdet config, and whether it has an IoU branch (`iounet`) or not (`baseline`).
+
+    Attributes:
+        seed: of the pretraining, which is trained once.
+        role: key of `suite.roles.ROLES`; None = as its name says, or none.
+    """
 
     config: str
     family: str
-    seed: int = 0  # of the pretraining, which is trained once
+    seed: int = 0
+    role: str | None = None
 
     @property
     def has_iou_branch(self) -> bool:
@@ -196,7 +203,7 @@ class Speed:
     threads: int
     rounds: int
     images: int
-    fc_dtype: str
+    fc_dtype: str | None
 
 
 @dataclass(frozen=True)

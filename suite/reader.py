@@ -15,6 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from suite.errors import SuiteError
+from suite.roles import ROLES
 from suite.settings import GUIDES
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
@@ -143,6 +144,7 @@ def read_schema() -> dict[str, Any]:
     """The schema: keys, types, limits, defaults and descriptions. Not to be changed: it is read once."""
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     schema["$defs"]["guide"]["enum"] = list(GUIDES)
+    schema["properties"]["variants"]["additionalProperties"]["properties"]["role"]["enum"] = list(ROLES)
     return schema
 
 

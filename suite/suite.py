@@ -36,6 +36,7 @@ from suite.blocks import (
 from suite.errors import NotInSuite, SuiteError
 from suite.layout import Layout
 from suite.reader import checked, read_yaml
+from suite.roles import cast, with_role
 from suite.search import PARAMETERS
 from suite.settings import PARTS, Setting, StepSize
 
@@ -52,8 +53,10 @@ class Suite:
         name: YAML: `suite`.
         results: folder that holds every suite's results.
         pretraining: the shared start of all variants; None = each starts from its config's weights.
+        roles: published variant to the one of `variants` that stands for it (`suite.roles`).
         untrained: name to a config that belongs to the suite but is not trained; none of the variants.
         report_split: the split that every reported number is computed on.
+        speed: None = inference is not timed.
         raw: the checked YAML with its defaults, as plain data.
     """
 
@@ -66,13 +69,14 @@ class Suite:
     pretraining: Variant | None
     seeds: tuple[int, ...]
     variants: Mapping[str, Variant]
+    roles: Mapping[str, str]
     untrained: Mapping[str, Untrained]
     scale: Scale
     validation: Validation
     resources: Resources
     report_split: str
     inference: Inference
-    speed: Speed
+    speed: Speed | None
     sweep: SweepSettings | None
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
@@ -114,10 +118,19 @@ class Suite:
         return self.variants[name]
 
     def require(self, *variants: str) -> None:
-        """Checks that the suite has these variants. Raises `NotInSuite`, naming those that are missing."""
-        missing = [variant for variant in variants if variant not in self.variants]
+        """Checks that it has these variants, or what stands for them. Raises `NotInSuite`, naming all that it lacks."""
+        missing = [name for name in variants if name not in self.variants and name not in self.roles]
         if missing:
-            raise NotInSuite(f"not in suite '{self.name}': {', '.join(missing)}")
+            raise NotInSuite(f"not in suite '{self.name}': {', '.join(map(with_role, missing))}")
+
+    def standing_for(self, published: str) -> str:
+        """Its own name of the variant that stands for a published one; an own name is returned as it is.
+
+        Raises:
+            NotInSuite: there is none.
+        """
+        self.require(published)
+        return published if published in self.variants else self.roles[published]
 
     def settings(self, variant: str) -> list[Setting]:
         """Every setting that a checkpoint of the variant is evaluated in; the baseline has one, `off`."""
@@ -160,8 +173,8 @@ class Suite:
         raise NotInSuite(f"{wanted} is not in inference.step_sizes.{guide} of suite '{self.name}'")
 
     def changed(self, **keys: Any) -> Suite:
-        """The suite with other top-level keys of its YAML, checked anew. None takes a key away."""
-        data = {key: value for key, value in {**self.raw, **keys}.items() if value is not None}
+        """The suite with other top-level keys of its YAML, checked anew. None takes a key away, `speed` stays null."""
+        data = {key: value for key, value in {**self.raw, **keys}.items() if value is not None or key == "speed"}
         return check_suite(data, source=f"suite '{self.name}', changed")
 
 
@@ -179,7 +192,7 @@ def load_suite(path: str | Path) -> Suite:
 def check_suite(data: Any, source: str = "suite") -> Suite:
     """The suite that plain data describe, with the defaults of schema.yaml. Raises `SuiteError`, naming the key."""
     raw = checked(_with_published_step_sizes(data, source), source)
-    suite = _typed(raw)
+    suite = _typed(raw, source)
     for check in (
         _check_generated,
         _check_folder,
@@ -216,7 +229,8 @@ def _with_published_step_sizes(data: Any, source: str) -> Any:
     return {**data, "inference": {"step_sizes": guides, **rest}}
 
 
-def _typed(raw: Mapping[str, Any]) -> Suite:
+def _typed(raw: Mapping[str, Any], source: str) -> Suite:
+    variants = {name: Variant(**entry) for name, entry in raw["variants"].items()}
     scale = Scale(**{"rois_per_iou": raw["scale"]["rois"]} | raw["scale"])
     inference, pretraining, training = raw["inference"], raw.get("pretraining"), dict(raw["training"])
     if "image_size" in training:
@@ -230,7 +244,8 @@ def _typed(raw: Mapping[str, Any]) -> Suite:
         training=Training(**training),
         pretraining=None if pretraining is None else Variant(family=BASELINE, **pretraining),
         seeds=tuple(raw["seeds"]),
-        variants=MappingProxyType({name: Variant(**entry) for name, entry in raw["variants"].items()}),
+        variants=MappingProxyType(variants),
+        roles=MappingProxyType(cast(variants, source)),
         untrained=MappingProxyType(
             {name: Untrained(**entry) for name, entry in raw["untrained"].items() if name not in raw["variants"]}
         ),
@@ -246,7 +261,7 @@ def _typed(raw: Mapping[str, Any]) -> Suite:
             num_steps=inference["num_steps"],
             batch_size=inference["batch_size"],
         ),
-        speed=Speed(**raw["speed"]),
+        speed=None if raw["speed"] is None else Speed(**raw["speed"]),
         sweep=None if "sweep" not in raw else _sweep(raw["sweep"], scale),
         raw=MappingProxyType(dict(raw)),
     )

@@ -11,17 +11,16 @@ from typing import Any
 from experiments.config import config_hash, resolve_config, training_hash
 from experiments.data.folder.source import Source, missing
 from experiments.data.shapes.dataset import fingerprint
-from experiments.data.weights import missing_weights
-from experiments.speed.rows import VARIANTS as TIMED
-from experiments.speed.rows import timed_settings
+from experiments.data.weights import missing_weights, never_learnt
+from experiments.speed.rows import timed_settings, timed_variants
 from suite.blocks import FolderData, GeneratedData
+from suite.errors import NotInSuite
 from suite.files import atomic, digest
+from suite.roles import FASTER_RCNN, FIRST
 from suite.settings import Setting
 from suite.suite import Suite
 from sweeps.space import Search
 from workflow.lock import hold_results
-
-ABLATION = ("faster_rcnn", "samp1000_lw5.0")  # the variants that the ablation compares
 
 
 class Jobs:
@@ -32,7 +31,7 @@ class Jobs:
         layout: where its files are.
         suite_file: where the commands read it.
         start: inputs of every training: the data, and the pretraining if the suite has one.
-        speed: files of the timed inference; none if the suite lacks the variants that are timed.
+        speed: file of the timed inference; `timed` holds it too, unless there is nothing to time.
         search: its hyper-parameter search; None without a `sweep:` block.
         recorded: parameters by which Snakemake knows whether results are up to date.
     """
@@ -46,7 +45,11 @@ class Jobs:
         self.start = {"data": self.layout.data.manifest}
         if suite.pretraining is not None:
             self.start["pretraining"] = self.layout.pretraining.checkpoint
-        self.speed = [self.layout.speed(suite.speed.device)] if timed_settings(suite) else []
+        self.speed = self.layout.speed("cpu" if suite.speed is None else suite.speed.device)
+        try:
+            self.timed = [self.speed] if timed_settings(suite) else []
+        except NotInSuite:
+            self.timed = []
         self.search = None if suite.sweep is None else Search(suite)
         if self.search is not None and "OPTUNA_STORAGE" in os.environ:
             from sweeps.database import database
@@ -72,6 +75,10 @@ class Jobs:
             return []
         return missing(self.suite.dataset) + missing_weights(self.suite)
 
+    def warnings(self) -> list[str]:
+        """What will run and is likely not meant, a message for each."""
+        return never_learnt(self.suite)
+
     def gpus(self, most: int | None = None) -> dict[str, int]:
         """The resource `gpu` of a rule that uses at most so many; nothing in a suite that asks for none.
 
@@ -91,8 +98,8 @@ class Jobs:
         return f"python -m workflow.gpus {_start(self.suite)} -m experiments train"
 
     def timed_checkpoints(self) -> list[Path]:
-        """The checkpoints whose inference is timed."""
-        return [self.layout.run(variant, self.suite.seeds[0]).checkpoint for variant in TIMED]
+        """The checkpoints whose inference is timed. Raises `SuiteError` where there is nothing to time, saying why."""
+        return [self.layout.run(variant, self.suite.seeds[0]).checkpoint for variant in timed_variants(self.suite)]
 
     def evaluations(self, variants: Iterable[str]) -> list[Path]:
         """The evaluations of the variants, every seed, on the reported split.
@@ -108,8 +115,8 @@ class Jobs:
 
     @property
     def ablation_variants(self) -> list[str]:
-        """The variants of the ablation that the suite has."""
-        return [variant for variant in ABLATION if variant in self.suite.variants]
+        """What the ablation compares: what stands for Faster R-CNN and the first IoU-Net. Raises `SuiteError`."""
+        return [self.suite.standing_for(published) for published in (FASTER_RCNN, FIRST)]
 
     def worker_files(self) -> list[Path]:
         """What the sweep's workers write at their ends. Raises `SuiteError` for a suite without a sweep."""
@@ -153,12 +160,16 @@ class RecordedParams:
         return [config_hash(self._configs[variant]), *map(_shown, self._suite.settings(variant))]
 
     def speed(self) -> list[str]:
-        """Rule `speed`: the configs, the rows and how they are timed."""
+        """Rule `speed`: the configs, the rows and how they are timed; nothing where there is nothing to time."""
+        try:
+            variants, timed = timed_variants(self._suite), timed_settings(self._suite)
+        except NotInSuite:
+            return []
         rows = [
             f"Row(key={row.key!r}, variant={row.variant!r}, setting={_shown(row.setting)}, fc_dtype={row.fc_dtype!r})"
-            for row in timed_settings(self._suite)
+            for row in timed
         ]
-        return [*(config_hash(self._configs[variant]) for variant in TIMED), *rows, str(self._suite.raw["speed"])]
+        return [*(config_hash(self._configs[variant]) for variant in variants), *rows, str(self._suite.raw["speed"])]
 
     def sweep_worker(self) -> str:
         """Rule `sweep_worker`: all that decides which trials there are."""

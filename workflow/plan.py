@@ -254,8 +254,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     jobs = parse_dry_run(_dry_run(options.targets, options.configfile, cores), families)
     seconds, trained_on = recorded.get("seconds", {}), max(1, recorded.get("gpus", 1))
     print(render(estimate(jobs, own, seconds, cores, gpus, trained_on), cores, gpus))
-    for lacking in Jobs(suite).missing():
+    all_jobs = Jobs(suite)
+    for lacking in all_jobs.missing():
         print(f"not there yet: {lacking}")
+    for odd in all_jobs.warnings():
+        print(f"warning: {odd}")
     if recorded:
         print(f"recorded elsewhere: {recorded['machine']}")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from experiments.config import resolve_config
 from experiments.data.download.catalogue import torch_cache, weights_remedy
+from suite.blocks import FROM_SCRATCH
 from suite.errors import SuiteError
 from suite.files import sha256
-from suite.suite import Suite
+from suite.suite import PRETRAINING, Suite
 
 VARIABLE = "IOUNET_BACKBONE_WEIGHTS"
 
@@ -35,6 +36,30 @@ def missing_weights(suite: Suite) -> list[str]:
         except SuiteError as error:
             found[str(error)] = None
     return list(found)
+
+
+def never_learnt(suite: Suite) -> list[str]:
+    """What a suite's trainings would keep as it was drawn: frozen parts of a backbone that starts from random weights.
+
+    A message for each such config. A variant that starts from the pretraining has that one's weights.
+    """
+    found = []
+    for variant in (PRETRAINING,) if suite.pretraining is not None else suite.variants:
+        backbone = resolve_config(suite, variant).model.backbone
+        if backbone.get("init_cfg") is not None:
+            continue
+        frozen = [f"frozen_stages={stages}"] if (stages := backbone.get("frozen_stages", -1)) >= 0 else []
+        frozen += ["norm_eval=True"] if backbone.get("norm_eval", True) and _has_batch_norm(backbone) else []
+        if frozen:
+            found.append(
+                f"{suite.variant(variant).config}: the backbone starts from random weights, but {' and '.join(frozen)} "
+                "keeps a part of it as it was drawn: set frozen_stages=-1, norm_eval=False in `model.backbone`"
+            )
+    return list(dict.fromkeys(found))
+
+
+def _has_batch_norm(backbone: Any) -> bool:
+    return (backbone.get("norm_cfg") or {"type": "BN"})["type"] in ("BN", "SyncBN")
 
 
 def backbone_weights(cfg: Any, suite: Suite) -> Path | None:
@@ -66,7 +91,8 @@ def backbone_weights(cfg: Any, suite: Suite) -> Path | None:
         fetch = weights_remedy(path.name) or (f"fetch {url} to there" if "://" in url else "put them there")
         raise SuiteError(
             f"{path} is missing: the backbone's weights, {source}. Nothing is fetched unasked: {fetch}; "
-            f"or name a local copy by training.backbone_weights in the suite, or by {VARIABLE}"
+            f"or name a local copy by training.backbone_weights in the suite, or by {VARIABLE}; "
+            f"or start from random weights, `training: {{backbone_weights: {FROM_SCRATCH}}}`"
         )
     return path
 

@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from tqdm import tqdm
+
 from experiments.speed.detector import Detector
 from experiments.speed.rows import BASELINE, TimedSetting
+
+INTERVAL = 2.0  # seconds between two looks of the progress bar, so that drawing it is not what is timed
 
 # Seconds of each round: by row, and within it by stage ('total' is all of simple_test), one value per batch.
 Rounds = list[dict[str, list[dict[str, float]]]]
@@ -27,7 +31,8 @@ def time_rounds(
     """Every row on the same batches in every round; who goes first changes from batch to batch."""
     keys = list(detectors)
     timed: Rounds = []
-    for number in range(rounds * batches_per_round):
+    what = f"{'stages' if stages else 'whole'}, batches of {len(batches[0][1])}"
+    for number in tqdm(range(rounds * batches_per_round), what, mininterval=INTERVAL, unit="batch"):
         if number % batches_per_round == 0:
             timed.append({key: [] for key in keys})
         images, metas = batches[number % len(batches)]

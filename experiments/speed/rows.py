@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from experiments.config import default_setting, resolve_config
+from suite.blocks import Speed
+from suite.errors import NotInSuite
+from suite.roles import FASTER_RCNN, FIRST
 from suite.settings import Setting
 from suite.suite import Suite
 
-BASELINE, IOUNET = "faster_rcnn", "samp1000_lw5.0"
-VARIANTS = (BASELINE, IOUNET)
+BASELINE = FASTER_RCNN  # key of the row that ratios are to
 REFINED = "refine"
 # What a row adds to, or is exchanged for, in the published table.
 COMPARED_WITH = {"branch_off": BASELINE, "nms": "branch_off", "regular_nms": "nms", REFINED: "nms"}
@@ -38,22 +40,40 @@ class TimedSetting:
         return REFINED if self.fc_dtype else COMPARED_WITH.get(self.key)
 
 
-def timed_settings(suite: Suite) -> list[TimedSetting]:
-    """The rows of the published table that the suite trains and evaluates, and `refine` again in `speed.fc_dtype`.
+def speed_of(suite: Suite) -> Speed:
+    """How inference is timed. Raises `NotInSuite` for a suite that times nothing."""
+    if suite.speed is None:
+        raise NotInSuite(f"suite '{suite.name}' times nothing (`speed: null`)")
+    return suite.speed
 
-    None without the two variants.
+
+def timed_variants(suite: Suite) -> tuple[str, str]:
+    """The baseline and the IoU-Net whose inference is timed: what stands for the published ones.
+
+    Raises:
+        NotInSuite: the suite lacks one of them, or times nothing.
     """
-    if not set(VARIANTS) <= set(suite.variants):
-        return []
-    step_size = default_setting(resolve_config(suite, IOUNET)).step_size
-    refined, fc_dtype = Setting("rank", step_size, suite.inference.num_steps), suite.speed.fc_dtype
+    speed_of(suite)
+    suite.require(FASTER_RCNN, FIRST)
+    return suite.standing_for(FASTER_RCNN), suite.standing_for(FIRST)
+
+
+def timed_settings(suite: Suite) -> list[TimedSetting]:
+    """The rows of the published table that the suite evaluates, and, if there is a `speed.fc_dtype`, `refine` in it.
+
+    Raises:
+        NotInSuite: as `timed_variants`.
+    """
+    baseline, iounet = timed_variants(suite)
+    step_size = default_setting(resolve_config(suite, iounet)).step_size
+    refined, fc_dtype = Setting("rank", step_size, suite.inference.num_steps), speed_of(suite).fc_dtype
     rows = [
-        TimedSetting("faster_rcnn", BASELINE, Setting()),
-        TimedSetting("branch_off", IOUNET, Setting()),
-        TimedSetting("nms", IOUNET, Setting("rank")),
-        TimedSetting("regular_nms", IOUNET, Setting("none")),
-        TimedSetting(REFINED, IOUNET, refined),
-        TimedSetting(f"{REFINED}_{fc_dtype}", IOUNET, refined, fc_dtype),
+        TimedSetting("faster_rcnn", baseline, Setting()),
+        TimedSetting("branch_off", iounet, Setting()),
+        TimedSetting("nms", iounet, Setting("rank")),
+        TimedSetting("regular_nms", iounet, Setting("none")),
+        TimedSetting(REFINED, iounet, refined),
+        *([TimedSetting(f"{REFINED}_{fc_dtype}", iounet, refined, fc_dtype)] if fc_dtype else []),
     ]
-    evaluated = {setting.name for setting in suite.settings(IOUNET)}
+    evaluated = {setting.name for setting in suite.settings(iounet)}
     return [row for row in rows if row.setting.name in evaluated]

@@ -31,7 +31,7 @@ from experiments.models import Opened, open_checkpoint
 from experiments.runtime import hardware, prepare_process
 from experiments.speed.detector import Detector
 from experiments.speed.measure import summary, time_rounds
-from experiments.speed.rows import IOUNET, REFINED, VARIANTS, TimedSetting, timed_settings
+from experiments.speed.rows import REFINED, TimedSetting, speed_of, timed_settings, timed_variants
 from suite import provenance
 from suite.blocks import Speed
 from suite.errors import SuiteError, exits_on_error
@@ -46,12 +46,14 @@ TOLERANCE = 1e-3  # pixels, and score: of what is timed against what is evaluate
 def time_inference(
     suite: Suite, *, device: str, checkpoints: Mapping[str, Path], data: DataFolder, out: Path
 ) -> dict[str, Any]:
-    """Times every row of `timed_settings` at batch size 1 and at the suite's, and writes a JSON file.
+    """Times every row of `timed_settings`, and writes a JSON file.
+
+    Batch sizes are 1 and the suite's, the latter where as many images are timed at 1 as make one.
 
     Args:
         suite: its block `speed` says how much is timed.
         device: 'cpu' or 'cuda'.
-        checkpoints: of each of `VARIANTS`.
+        checkpoints: of each of `timed_variants`.
         data: the suite's images.
         out: the file.
 
@@ -63,20 +65,20 @@ def time_inference(
             compute in the suite's `speed.fc_dtype`.
         RuntimeError: what would be timed does not detect what the evaluation detects.
     """
-    rows, speed = timed_settings(suite), suite.speed
-    if not rows:
-        raise SuiteError(f"suite '{suite.name}' cannot be timed: it lacks one of {', '.join(VARIANTS)}")
+    rows, (baseline, iounet) = timed_settings(suite), timed_variants(suite)
+    speed = speed_of(suite)
     if device == "cuda" and not torch.cuda.is_available():
         raise SuiteError("speed.device is 'cuda', but torch sees no GPU here: choose 'cpu'")
     prepare_process(speed.threads)
     with folder_lock(out.parent):
         opened = {
             variant: open_checkpoint(suite, variant, checkpoints[variant], data, suite.report_split, device=device)
-            for variant in VARIANTS
+            for variant in (baseline, iounet)
         }
-        _require_dtype(opened[IOUNET], speed)
-        dataset = opened[IOUNET].dataset
-        batch_sizes = sorted({1, min(suite.inference.batch_size, len(dataset))})
+        _require_dtype(opened[iounet], speed)
+        dataset = opened[iounet].dataset
+        largest = min(suite.inference.batch_size, len(dataset))
+        batch_sizes = sorted({1, largest} if largest <= speed.rounds * speed.images else {1})
         identity = {
             "suite": suite.name,
             "device": device,
@@ -101,9 +103,9 @@ def time_inference(
         forget(out)
         detectors = {row.key: Detector(opened[row.variant].model, row.setting, row.fc_dtype) for row in rows}
         with torch.no_grad():
-            blocks = [_time_block(suite, rows, detectors, opened[IOUNET], data, size, device) for size in batch_sizes]
-        workers = opened[IOUNET].cfg.data.workers_per_gpu
-        reduced = _cost_of_precision(rows, detectors, dataset, batch_sizes[-1], workers)
+            blocks = [_time_block(suite, rows, detectors, opened[iounet], data, size, device) for size in batch_sizes]
+        workers = opened[iounet].cfg.data.workers_per_gpu
+        reduced = _cost_of_precision(rows, detectors, dataset, largest, workers)
         result = {**identity, "blocks": blocks, "reduced_precision": reduced}
         write_json(kept(out), result)
         publish(out)
@@ -120,6 +122,8 @@ def _done(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _require_dtype(opened: Opened, speed: Speed) -> None:
+    if speed.fc_dtype is None:
+        return
     head: Any = opened.model.roi_head
     try:
         head.iou_head.cast(speed.fc_dtype)
@@ -137,7 +141,7 @@ def _time_block(
     device: str,
 ) -> dict[str, Any]:
     """Checks and times every row at one batch size."""
-    speed, synchronize = suite.speed, torch.cuda.synchronize if device == "cuda" else _nothing
+    speed, synchronize = speed_of(suite), torch.cuda.synchronize if device == "cuda" else _nothing
     # large batches: as many rounds of one batch as take about as long
     images = speed.images if batch_size == 1 else batch_size
     rounds = speed.rounds if batch_size == 1 else max(3, speed.rounds // 4)
@@ -255,8 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> Finished | None:
     parser.add_argument("--out", type=Path, help="default: where the workflow puts it")
     options = parser.parse_args(arguments)
     suite = load_suite(options.suite)
-    device, layout = options.device or suite.speed.device, suite.layout
-    checkpoints = {variant: layout.run(variant, suite.seeds[0]).checkpoint for variant in VARIANTS}
+    variants, layout = timed_variants(suite), suite.layout
+    device = options.device or speed_of(suite).device
+    checkpoints = {variant: layout.run(variant, suite.seeds[0]).checkpoint for variant in variants}
     out = options.out or layout.speed(device)
     time_inference(suite, device=device, checkpoints=checkpoints, data=layout.data, out=out)
     return Finished(suite, out) if out.resolve() == layout.speed(device).resolve() else None

@@ -11,7 +11,7 @@ from typing import Any
 from experiments.speed.rows import timed_settings
 from experiments.tracking.runs import PROJECT
 from experiments.tracking.telling import tell
-from suite.errors import SuiteError, exits_on_error
+from suite.errors import NotInSuite, SuiteError, exits_on_error
 from suite.suite import Suite, load_suite
 
 LOSSES = ("loss", "loss_cls", "loss_bbox", "loss_iou", "loss_rpn_cls", "loss_rpn_bbox")
@@ -24,7 +24,10 @@ def sections(suite: Suite) -> dict[str, list[Any]]:
     import wandb_workspaces.reports.v2 as wr
 
     settings = list(dict.fromkeys(s.name for variant in suite.variants for s in suite.settings(variant)))
-    timed = [f"speed/{row.key}_batch1" for row in timed_settings(suite)]
+    try:
+        timed = [f"speed/{row.key}_batch1" for row in timed_settings(suite)]
+    except NotInSuite:
+        timed = []
     return {
         "Training losses": [
             *(wr.LinePlot(title=key, x="iteration", y=[key], smoothing_factor=0.6) for key in LOSSES),

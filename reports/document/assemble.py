@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from reports.claims import load_claims
@@ -17,7 +18,7 @@ from reports.results.blank import blank_notes
 from reports.results.collect import Results
 from reports.results.published import Published
 from reports.results.search import load_search
-from reports.tables.table import Table
+from reports.tables.table import Table, TableEntry
 from reports.verdicts import Verdict, judge_claims
 from suite.errors import NotInSuite
 from suite.suite import Suite
@@ -34,7 +35,7 @@ def variants_of(suite: Suite, only: Sequence[str]) -> list[str]:
     for part in only:
         if part not in PARTS:
             raise ReportError(f"--only {part}: unknown; choose from {', '.join(PARTS)}")
-    needed = {variant for part in only for variant in TABLES[part].variants or suite.variants}
+    needed = {suite.roles.get(name, name) for part in only for name in TABLES[part].variants or suite.variants}
     return [variant for variant in suite.variants if variant in needed]
 
 
@@ -79,9 +80,15 @@ def assemble(
 
 
 def _judged(results: Results, published: Mapping[str, Published]) -> tuple[list[Verdict], list[str]]:
-    """The verdicts, and a line for each claim that the suite cannot test."""
+    """The verdicts, and a line for each reason for which the suite cannot test some claims."""
     verdicts, untested = judge_claims(results, published, load_claims())
-    return verdicts, [f"Claim “{claim.text}”: {reason}." for claim, reason in untested]
+    by_reason: dict[str, list[str]] = {}
+    for claim, reason in untested:
+        by_reason.setdefault(reason, []).append(f"“{claim.text}”")
+    lines = [
+        f"Claim{'s' if len(claims) > 1 else ''} {', '.join(claims)}: {reason}." for reason, claims in by_reason.items()
+    ]
+    return verdicts, lines
 
 
 def _tables(
@@ -92,10 +99,15 @@ def _tables(
     for entry in (entry for section in sections for entry in section.tables):
         if only is not None and entry.key not in only:
             continue
-        table = _attempt(f"Table “{entry.title}”", lambda make=entry.make: make(context), left_out)  # type: ignore[misc]
+        table = _attempt(f"Table “{entry.title}”", partial(_table, entry, context), left_out)
         if table is not None:
             tables[entry.key] = table
     return tables
+
+
+def _table(entry: TableEntry, context: Context) -> Table | None:
+    context.results.suite.require(*entry.variants)
+    return entry.make(context)
 
 
 def _add_section(report: Report, section: Section, tables: Mapping[str, Table], left_out: list[str]) -> None:
@@ -110,7 +122,7 @@ def _add_section(report: Report, section: Section, tables: Mapping[str, Table], 
     for entry in (FIGURES[key] for key in section.figures):
         if entry.table and entry.table not in tables:
             continue
-        figure = _attempt(f"Figure “{entry.title}”", lambda make=entry.make: make(context), left_out)  # type: ignore[misc]
+        figure = _attempt(f"Figure “{entry.title}”", partial(entry.make, context), left_out)
         if figure is not None:
             parts.append(figure)
     if parts:

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reports.errors import MissingResult
+from reports.results.annotations import read_annotations
 from reports.results.collect import Results
 from reports.results.files import SHORT, need, read_json
 from reports.results.published import Published
 from reports.statistics import LEVEL, RESAMPLES
 from reports.tables.table import format_duration, plural
+from suite.errors import NotInSuite
 
 
 def scale_statement(results: Results, published: Mapping[str, Published]) -> str:
@@ -76,10 +78,9 @@ def image_notes(splits: Mapping[str, Any]) -> list[str]:
 
 
 def _image_size(results: Results) -> str:
-    path = results.layout.data.annotations(results.suite.report_split)
     try:
-        images = need(read_json(path), "images", path)
-    except MissingResult:
+        images = read_annotations(results)["images"]
+    except NotInSuite:
         return ""
     sizes = {(image["width"], image["height"]) for image in images}
     return f" of {'{}×{}'.format(*sizes.pop())} pixels" if len(sizes) == 1 else ""

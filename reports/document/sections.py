@@ -21,7 +21,7 @@ from reports.document.search import conclusion
 from reports.document.summary import claim_notes, summary
 from reports.registration import registered_notes
 from reports.results.diagnostics import missing
-from reports.tables import accuracy, claims, confidence, runs, search, speed
+from reports.tables import accuracy, claims, confidence, runs, search, speed, variants
 from reports.tables.table import TableEntry
 
 
@@ -68,7 +68,8 @@ SECTIONS = (
         missing=_diagnostics_missing,
         is_part=False,
     ),
-    Section("Sample detections", figures=("samples",)),
+    Section("Every variant", tables=(variants.EVERY_VARIANT, variants.BY_CLASS)),
+    Section("Sample detections", figures=("samples", "samples_of_variants")),
     Section("Loss, and training RoIs", tables=(accuracy.BCE_LOSS, accuracy.LOSS_WEIGHT)),
     Section("Step size of the refinement", tables=(accuracy.STEP_SIZE,), figures=("step_size",)),
     Section("Improvements of the published reproduction", tables=(accuracy.GUIDE, accuracy.IMPROVED_TABLE)),

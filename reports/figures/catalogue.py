@@ -29,7 +29,7 @@ from reports.results.collect import Results
 from reports.results.search import SearchResults
 from suite.errors import NotInSuite
 
-Make = Callable[[Context], Illustration]
+Make = Callable[[Context], Illustration | None]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class FigureEntry:
 
     Attributes:
         title: what a line calls it where it is left out.
-        make: makes the figure. It raises `NotInSuite` and `MissingResult` as a table does, and `NothingToShow` where
-            it would be empty.
+        make: makes the figure, or None where there is nothing to show and nothing to say about it. It raises
+            `NotInSuite` and `MissingResult` as a table does, and `NothingToShow` where it would be empty.
         table: key of the table that it goes with: without it there is no figure. '' = the whole report.
     """
 
@@ -48,7 +48,7 @@ class FigureEntry:
     table: str = ""
 
 
-def _of_results(make: Callable[[Results], Illustration]) -> Make:
+def _of_results(make: Callable[[Results], Illustration | None]) -> Make:
     return lambda context: make(context.results)
 
 
@@ -70,6 +70,7 @@ FIGURES: dict[str, FigureEntry] = {
     "refinement": FigureEntry("Refinement", _of_results(refinement.make), "confidence"),
     "ascent": FigureEntry("Ascent", _of_results(ascent.make), "confidence"),
     "samples": FigureEntry("Sample detections", _of_results(sheet.make), "main"),
+    "samples_of_variants": FigureEntry("The other variants", _of_results(sheet.make_of_variants), "variants"),
     "step_size": FigureEntry("AP by step size λ", lambda c: step_size.make(c.results, c.published), "step_size"),
     "speed": FigureEntry("Time of inference", lambda c: speed.make(c.results, c.published), "speed"),
     "sweep_history": FigureEntry("Trials of the search", _of_search(search_history.make), "sweep_trials"),

@@ -14,7 +14,7 @@ from reports.figures.axes import half_widths, legend_below, signed_tick
 from reports.figures.figure import NO_AP, Illustration, require_some, whiskers_note
 from reports.figures.style import BLUE, INK, MARKERS, ORANGE, SKY, panels
 from reports.results.collect import Results
-from reports.results.sides import ABLATION, BASELINE, IOUNET, PAPER_STEP
+from reports.results.sides import ABLATION, BASELINE, FIRST_VERSION, PAPER_STEP
 from reports.statistics import mean_interval
 from reports.tables.table import format_number
 
@@ -32,12 +32,12 @@ def frame(results: Results) -> pd.DataFrame:
         MissingResult: a matches file is missing.
         NothingToShow: no step found anything.
     """
-    first = results.matches(BASELINE.variant, results.suite.seeds[0], BASELINE.setting(results))
+    first = results.matches(BASELINE.own(results), results.suite.seeds[0], BASELINE.setting(results))
     records = []
     for key, label, side in ABLATION:
         for threshold in first.iou_thresholds:
             metric = f"AP{round(100 * threshold)}"
-            mean = mean_interval(list(metric_values(results, side.variant, side.setting(results), metric)))
+            mean = mean_interval(list(metric_values(results, side.own(results), side.setting(results), metric)))
             gain = None if side == BASELINE else difference(results, side, BASELINE, metric)
             records.append(
                 {
@@ -98,7 +98,7 @@ def make(results: Results) -> Illustration:
         f"{format_number(row['difference'], signed=True)} points at {row['threshold']:g}" for _, row in ends.iterrows()
     )
     caption = (
-        f"Steps of the ablation on `{IOUNET}`; refinement at {results.suite.scale.step(PAPER_STEP)}. "
-        f"{whiskers_note(results.suite.seeds)}"
+        f"Steps of the ablation on `{FIRST_VERSION.own(results)}`; refinement at "
+        f"{results.suite.scale.step(PAPER_STEP)}. {whiskers_note(results.suite.seeds)}"
     )
     return Illustration("thresholds", "AP by IoU threshold", caption, alt + ".", lambda: draw(data), data)

@@ -54,7 +54,7 @@ class Results:
     resamples: int = 0
     intervals: dict[Any, Interval] = field(default_factory=dict, repr=False)
     _matches: dict[tuple[str, int, str], Matches] = field(default_factory=dict, repr=False)
-    _resampled: dict[tuple[str, int, str], NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    _resampled: dict[tuple[str, int, str, int | None], NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @property
     def layout(self) -> Layout:
@@ -131,8 +131,14 @@ class Results:
         images = self.matches(*first).image_ids
         return images, draw_image_weights(len(images), self.resamples)
 
-    def resampled(self, variant: str, seed: int, setting: str) -> NDArray[np.float64] | None:
+    def resampled(
+        self, variant: str, seed: int, setting: str, category: int | None = None
+    ) -> NDArray[np.float64] | None:
         """AP in [0, 1] by IoU threshold of one evaluation on resampled image sets, the same for every evaluation.
+
+        Args:
+            variant, seed, setting: of the evaluation.
+            category: id of a class, for its AP alone.
 
         Returns:
             Float[B, T], computed once; None without resamples.
@@ -143,13 +149,14 @@ class Results:
         """
         if not self.resamples:
             return None
-        key = (variant, seed, setting)
+        key = (variant, seed, setting, category)
         if key not in self._resampled:
-            matches = self.matches(*key)
+            matches = self.matches(variant, seed, setting)
             images, weights = self._image_sets
             if matches.image_ids != images:
                 raise ReportError(f"{variant} seed{seed} {setting}: matches of other images than the others'")
-            self._resampled[key] = average_precision(matches, weights)
+            own = matches if category is None else matches.of_class(category)
+            self._resampled[key] = average_precision(own, weights)
         return self._resampled[key]
 
 

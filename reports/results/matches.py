@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,21 @@ class Matches:
     matched: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     ground_truth: NDArray[np.int64]
+
+    def of_class(self, category_id: int) -> Matches:
+        """The matches of one category alone, over the same images."""
+        index = self.category_ids.index(category_id)
+        own = self.category == index
+        return replace(
+            self,
+            category_ids=(category_id,),
+            image=self.image[own],
+            category=np.zeros(int(own.sum()), dtype=np.int64),
+            score=self.score[own],
+            matched=self.matched[own],
+            ignored=self.ignored[own],
+            ground_truth=self.ground_truth[:, [index]],
+        )
 
     @staticmethod
     def from_json(data: Any, path: Path) -> Matches:

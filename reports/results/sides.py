@@ -8,11 +8,12 @@ from typing import Any
 
 from reports.results.collect import Results
 from reports.results.source import Source
+from suite import roles
 from suite.errors import NotInSuite
 
 POINTS = 100.0  # the papers print AP × 100
 THIS_RUN = "This run"  # what our own results are called beside the published ones
-IOUNET, BCE = "samp1000_lw5.0", "samp1000_lw5.0_bce"
+IOUNET, BCE = roles.FIRST, roles.BCE  # published names, as are those of all sides
 PAPER_STEP, IMPROVED_STEP = 0.5, 2.0  # published λ: of the paper, and of the improved version
 
 
@@ -21,6 +22,7 @@ class Side:
     """A variant under an inference setting: one side of a comparison, one row of a table.
 
     Attributes:
+        variant: a published name, or one of the suite's own; `own` is the suite's variant that it stands for.
         guide: NMS guide, or None when the IoU branch is off.
         step_size: published λ, or None without refinement.
         part: what alone of the refinement is done (`suite.settings.PARTS`); None = all of it.
@@ -38,6 +40,10 @@ class Side:
         if self.step_size:
             parts.append(f"λ = {self.step_size:g}")
         return ", ".join([*parts, *([f"{self.part} only"] if self.part else [])])
+
+    def own(self, results: Results) -> str:
+        """The suite's variant. Raises `NotInSuite`."""
+        return results.suite.standing_for(self.variant)
 
     def setting(self, results: Results) -> str:
         """Name of the setting in this suite.
@@ -64,7 +70,7 @@ class Side:
             MissingResult: an evaluation file does not exist.
         """
         setting = self.setting(results)
-        return {seed: results.evaluation(self.variant, seed, setting) for seed in results.suite.seeds}
+        return {seed: results.evaluation(self.own(results), seed, setting) for seed in results.suite.seeds}
 
     def per_seed(self, results: Results, metric: str) -> dict[int, float]:
         """A metric in points for each seed of the suite."""
@@ -79,7 +85,7 @@ class Side:
         return any(row["stale"] for row in self.evaluations(results).values())
 
 
-BASELINE = Side("faster_rcnn")
+BASELINE = Side(roles.FASTER_RCNN)
 FIRST_VERSION = Side(IOUNET, "rank", PAPER_STEP)
 ABLATION = (
     ("faster_rcnn", "Faster R-CNN", BASELINE),

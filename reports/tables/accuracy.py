@@ -17,6 +17,7 @@ from reports.results.sides import (
     IOUNET,
     PAPER_STEP,
     PARTS,
+    THIS_RUN,
     Side,
 )
 from reports.results.source import Source
@@ -31,10 +32,13 @@ from reports.tables.cells import (
     variant_row,
 )
 from reports.tables.table import Cell, Row, Table, TableEntry
+from suite.errors import NotInSuite
 
 Sources = Mapping[str, Published]
 
 STRICTNESS = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")
+TWO = (BASELINE.variant, IOUNET)
+NO_REFINEMENT = "no refinement"
 FOUR = ("max1000_lw10.0_periou50", "max1000_lw5.0_periou30", "max1000_lw5.0_periou50", IOUNET)
 
 
@@ -50,7 +54,8 @@ def main_table(results: Results, published: Sources) -> Table:
     ]
     same = all(results.download == source.download for source in published.values())
     caption = (
-        f"IoU-Net is `{IOUNET}` with IoU-guided NMS (rank) and refinement at {results.suite.scale.step(PAPER_STEP)}. "
+        f"Faster R-CNN is `{BASELINE.own(results)}`, IoU-Net `{FIRST_VERSION.own(results)}` with IoU-guided NMS (rank) "
+        f"and refinement at {results.suite.scale.step(PAPER_STEP)}. "
         f"Compare the improvement rows{'' if same else '; the APs belong to different data'}."
     )
     return Table(MAIN.key, MAIN.title, caption, STRICTNESS, tuple(rows))
@@ -65,7 +70,7 @@ def bce_table(results: Results, published: Sources) -> Table:
         measured_row(results, "Faster R-CNN + IoU-Net (BCE)", bce, STRICTNESS),
         improvement_row(results, bce, BASELINE, STRICTNESS),
     ]
-    if IOUNET in results.suite.variants:
+    if FIRST_VERSION.is_in(results):
         label = "BCE against SmoothL1"
         rows.append(improvement_row(results, bce, FIRST_VERSION, STRICTNESS, label, key="against_smooth_l1"))
     caption = f"Inference as for the main result, {results.suite.scale.step(PAPER_STEP)}. Not in the paper."
@@ -86,15 +91,15 @@ def loss_weight_table(results: Results, published: Sources) -> Table:
     for variant in variants:
         side = Side(variant, "rank", PAPER_STEP)
         cells = {column: mean_cell(results, side, column) for column in measured}
-        run = results.run(variant, results.suite.seeds[0])
+        run = results.run(side.own(results), results.suite.seeds[0])
         mapped = run["data"]["mapped"]
         weight, rois = _actual(mapped, "loss_weight"), _training_rois(mapped)
         cells["loss weight"] = Cell(weight, kind="text", sources=(Source.of_run(run, "mapped.loss_weight"),))
         cells["training RoIs"] = Cell(rois, kind="text", sources=(Source.of_run(run, "mapped"),))
-        rows.append(variant_row(variant, cells))
+        rows.append(variant_row(side.own(results), cells))
     caption = (
-        f"IoU-guided NMS (rank) and refinement at {results.suite.scale.step(PAPER_STEP)}. Rows keep the published "
-        "label; the columns of this run show what was actually used."
+        f"IoU-guided NMS (rank) and refinement at {results.suite.scale.step(PAPER_STEP)}. The columns of this run show "
+        "what was actually used, whatever a row's label says."
     )
     return Table(LOSS_WEIGHT.key, LOSS_WEIGHT.title, caption, columns, tuple(rows), stub="variant")
 
@@ -134,8 +139,8 @@ def ablation_table(results: Results, published: Sources) -> Table:
         rows.append(Row("", label, cells, key=key))
     caption = (
         "AP, AP50 and AP90 are of this run; *step* is the difference in AP to the row above, *total* to Faster "
-        f"R-CNN. All rows but the first are one checkpoint (`{IOUNET}`) under several inference settings; refinement "
-        f"at {results.suite.scale.step(PAPER_STEP)}."
+        f"R-CNN. All rows but the first are one checkpoint (`{FIRST_VERSION.own(results)}`) under several inference "
+        f"settings; refinement at {results.suite.scale.step(PAPER_STEP)}."
     )
     if parts:
         caption += (
@@ -146,26 +151,34 @@ def ablation_table(results: Results, published: Sources) -> Table:
 
 
 def step_size_table(results: Results, published: Sources) -> Table:
-    """AP by actual λ, four experiments (the data of the λ chart)."""
-    source = published["reproduction"]
+    """AP of every IoU-Net by NMS guide and actual λ (the data of the λ chart).
+
+    Raises:
+        NotInSuite: there is no IoU-Net.
+    """
+    source, suite = published["reproduction"], results.suite
     lambdas = source.table("lambda")["columns"]
-    variants = list(source.table("lambda")["rows"])
-    guide = results.suite.setting("rank").guide
-    steps = results.suite.inference.step_sizes["rank"]
-    columns = tuple(f"{step:g}" for step in sorted({*(step.actual for step in steps), *map(float, lambdas)}))
+    variants = [variant for variant in suite.variants if suite.variants[variant].has_iou_branch]
+    if not variants:
+        raise NotInSuite(f"suite '{suite.name}' has no IoU-Net")
     rows = []
-    for variant in variants:
+    for variant in source.table("lambda")["rows"]:
         cells = {step: published_cell(source, "lambda", variant, step) for step in lambdas}
         rows.append(published_row(source, "lambda", variant, cells))
-    for variant in variants:
-        results.suite.require(variant)
-        sides = {f"{step.actual:g}": Side(variant, guide, step.published) for step in steps}
-        rows.append(variant_row(variant, {name: mean_cell(results, side, "AP") for name, side in sides.items()}))
+    for guide, steps in suite.inference.step_sizes.items():
+        for variant in variants:
+            sides = {f"{step.actual:g}": Side(variant, guide, step.published) for step in sorted(steps)}
+            sides = {NO_REFINEMENT: Side(variant, guide), **sides}
+            cells = {name: mean_cell(results, side, "AP") for name, side in sides.items()}
+            rows.append(variant_row(variant, cells, group=f"{THIS_RUN}, {guide}"))
+    used = {step.actual for steps in suite.inference.step_sizes.values() for step in steps}
+    columns = (NO_REFINEMENT, *(f"{step:g}" for step in sorted({*used, *map(float, lambdas)})))
     caption = (
-        "AP with IoU-guided NMS (rank) and refinement, by the step size λ as it was actually used. λ is a step of "
+        "AP in every inference setting, by what ranks the boxes in NMS (rank: the predicted IoU, weight: class score × "
+        "IoU, none: the class score) and by the step size λ of the refinement as it was actually used. λ is a step of "
         "about λ pixels: on smaller boxes the optimum lies at a smaller λ"
     )
-    scale = results.suite.scale.step_size
+    scale = suite.scale.step_size
     caption += "." if scale == 1 else f"; this suite maps a published λ to {scale:g} λ."
     return Table(STEP_SIZE.key, STEP_SIZE.title, caption, columns, tuple(rows), stub="variant, λ =")
 
@@ -191,7 +204,7 @@ def guide_table(results: Results, published: Sources) -> Table:
             "class score": mean_cell(results, weighted, "AP"),
             "difference": difference_cell(results, weighted, official, "AP"),
         }
-        rows.append(variant_row(variant, cells))
+        rows.append(variant_row(official.own(results), cells))
     step = results.suite.scale.step(IMPROVED_STEP)
     caption = f"AP at {step}: boxes ranked by predicted IoU (official), or by IoU × class score."
     columns = ("official", "class score", "difference")
@@ -221,21 +234,19 @@ def improved_table(results: Results, published: Sources) -> Table:
     return Table(IMPROVED_TABLE.key, IMPROVED_TABLE.title, caption, columns, tuple(rows))
 
 
-MAIN = TableEntry("main", "Main result", lambda c: main_table(c.results, c.published), ("faster_rcnn", IOUNET))
-ABLATION_TABLE = TableEntry(
-    "ablation", "Ablation", lambda c: ablation_table(c.results, c.published), ("faster_rcnn", IOUNET)
-)
+MAIN = TableEntry("main", "Main result", lambda c: main_table(c.results, c.published), TWO)
+ABLATION_TABLE = TableEntry("ablation", "Ablation", lambda c: ablation_table(c.results, c.published), TWO)
 BCE_LOSS = TableEntry(
     "bce",
     "Binary cross-entropy in place of SmoothL1",
     lambda c: bce_table(c.results, c.published),
-    ("faster_rcnn", BCE),
+    (BASELINE.variant, BCE),
 )
 LOSS_WEIGHT = TableEntry(
     "loss_weight", "Loss weight and RoI generation", lambda c: loss_weight_table(c.results, c.published), FOUR
 )
 STEP_SIZE = TableEntry(
-    "step_size", "Step size λ of the refinement", lambda c: step_size_table(c.results, c.published), FOUR
+    "step_size", "NMS guide and step size λ of the refinement", lambda c: step_size_table(c.results, c.published)
 )
 GUIDE = TableEntry(
     "guide",
@@ -247,5 +258,5 @@ IMPROVED_TABLE = TableEntry(
     "improved",
     "The improved version, step by step",
     lambda c: improved_table(c.results, c.published),
-    ("faster_rcnn", IOUNET, BCE),
+    (*TWO, BCE),
 )

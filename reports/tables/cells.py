@@ -83,7 +83,7 @@ def variant_row(variant: str, cells: Mapping[str, Cell], group: str = THIS_RUN) 
 
 def measured_row(results: Results, label: str, side: Side, columns: tuple[str, ...]) -> Row:
     """A row of means over the seeds of this run."""
-    return Row(THIS_RUN, label, {column: mean_cell(results, side, column) for column in columns}, key=side.variant)
+    return Row(THIS_RUN, label, {column: mean_cell(results, side, column) for column in columns}, key=side.own(results))
 
 
 def improvement_row(

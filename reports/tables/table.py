@@ -117,7 +117,8 @@ class TableEntry:
         make: makes the table, or None where there is nothing to show and nothing to say about it. It raises
             `NotInSuite` when the suite lacks what the table is about (it is left out, with a line that says so) and
             `MissingResult` when a file is missing (an error).
-        variants: those it is about; () = all of the suite's.
+        variants: the published names of those it is about; () = all of the suite's. Without one of them, or what
+            stands for it, the table is left out, with a line that names all that is missing.
     """
 
     key: str

@@ -55,7 +55,7 @@ def test_the_example_stands_alone_and_is_light(built):
     text = (example / "README.md").read_text()
     outside = {target for target in links(text) if target.startswith("..")}
     assert all("experiments/configs" in target for target in outside)
-    assert sum(path.stat().st_size for path in example.rglob("*") if path.is_file()) < 2_000_000
+    assert sum(path.stat().st_size for path in example.rglob("*") if path.is_file()) < 2_500_000
     assert not list(example.rglob("*.svg"))
 
 
@@ -80,7 +80,7 @@ def test_scale_is_stated_first(built):
 
 def test_figures_have_text_for_those_who_cannot_see_them(built):
     found = images((built[1] / "README.md").read_text())
-    assert len(found) == 11
+    assert len(found) == 12
     assert all(len(alt) > 60 for alt, _ in found)
     for _, path in found:
         assert (built[1] / path).stat().st_size > 5000
@@ -102,7 +102,7 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 def test_csv_files_hold_the_tables_shown(built):
     report, out, _ = built
     shown = markdown_tables((out / "README.md").read_text())
-    assert len(shown) == len(report.tables) == 14
+    assert len(shown) == len(report.tables) == 16
     for table, rows in zip(report.tables, shown, strict=True):
         frame = pd.read_csv(out / "tables" / f"{table.key}.csv")
         assert len(frame) == len(rows) - 2
@@ -124,7 +124,7 @@ def test_provenance_covers_every_cell(built, made):
         if cell.value is None:
             continue
         trace = traced[(table.key, " / ".join(filter(None, (row.group, row.label))), column)]
-        assert trace["sources"] or column == "metric", (table.key, row.label, column)
+        assert trace["sources"] or column in ("metric", "objects"), (table.key, row.label, column)
         for source in trace["sources"]:
             if "url" not in source:
                 entry = data["files"][source["file"]]
@@ -167,7 +167,7 @@ def test_html_is_well_formed_and_self_contained(built):
     page.feed((built[1] / "index.html").read_text())
     assert not page.open
     assert not page.loads
-    assert len(page.images) == 11
+    assert len(page.images) == 12
     assert all(image["src"].startswith("data:image/") and image["alt"] for image in page.images)
     for target in page.links:
         assert target.startswith("https://") or (built[1] / target).exists(), target
@@ -222,11 +222,15 @@ def test_missing_evaluation_leaves_the_old_report_alone(copy, capsys):
 def test_tables_outside_the_suite_are_left_out_with_a_line(copy):
     report = build(copy / "shapes.yaml", copy / "results" / "shapes", copy / "out", resamples=0)
     tables = [table.key for table in report.tables]
-    assert tables == ["claims", "power", "main", "ablation", "confidence", "models", "training_cost"]
+    own = ["variants", "by_class", "step_size", "models", "training_cost"]
+    assert tables == ["claims", "power", "main", "ablation", "confidence", *own]
     text = (copy / "out" / "README.md").read_text()
     assert "## Left out" in text
-    assert "- Table “Binary cross-entropy in place of SmoothL1”: not in suite 'shapes': samp1000_lw5.0_bce." in text
-    assert "- Claim “Loss weight 10 is below loss weight 5”: not in suite 'shapes': max1000_lw10.0_periou50." in text
+    bce = "not in suite 'shapes': samp1000_lw5.0_bce (role `bce`)."
+    assert f"- Table “Binary cross-entropy in place of SmoothL1”: {bce}" in text
+    missing = "max1000_lw10.0_periou50 (role `loss_weight_10`), max1000_lw5.0_periou50 (role `per_iou_50`)"
+    claims = "“Loss weight 10 is below loss weight 5”, “Loss weight 10 is below loss weight 5 in AP50”"
+    assert f"- Claims {claims}: not in suite 'shapes': {missing}." in text
 
 
 @pytest.mark.usefixtures("undrawn")

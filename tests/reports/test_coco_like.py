@@ -14,6 +14,7 @@ from reports.figures.samples.choose import load_sheet
 from reports.figures.samples.sheet import class_colours, draw
 from reports.results.collect import collect
 from reports.results.published import load_published
+from reports.results.sides import BASELINE, FIRST_VERSION
 from suite.suite import load_suite
 from tests.reports import synthetic
 
@@ -109,11 +110,10 @@ def test_other_data_than_the_published_are_not_compared(folder, tmp_path):
 
 
 def test_the_sheet_names_the_classes_drawn_and_no_others(folder):
-    sheet = load_sheet(collect(load_suite(folder / "coco.yaml"), folder / "results"))
+    models = {"Faster R-CNN": BASELINE, "IoU-Net": FIRST_VERSION}
+    sheet = load_sheet(collect(load_suite(folder / "coco.yaml"), folder / "results"), models, failures=True)
     assert len(sheet.category_names) == 80 > len(OF_CLASSES)
-    drawn = {
-        c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
-    }
+    drawn = {c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, *s.found) for c in b.categories}
     assert set(class_colours(sheet)) == drawn and len(drawn) > 0
     (legend,) = draw(sheet).legends
     assert {text.get_text() for text in legend.get_texts()} > {sheet.category_names[c] for c in drawn}

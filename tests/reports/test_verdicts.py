@@ -195,4 +195,4 @@ def test_claims_outside_the_suite_are_left_out(tmp_path):
     verdicts, left_out = judge_claims(results_of({}, small), PUBLISHED, load_claims())
     assert not verdicts
     assert len(left_out) == len(load_claims())
-    assert left_out[0][1] == "not in suite 'shapes': samp1000_lw5.0"
+    assert left_out[0][1] == "not in suite 'shapes': samp1000_lw5.0 (role `main`)"

@@ -112,9 +112,12 @@ def test_the_folder_is_checked_before_anything_trains():
 
 def test_what_is_timed(tiny):
     shapes = load_suite("experiments/shapes.yaml")
-    assert Jobs(shapes).speed == [Path("results/shapes/speed/cpu.json")]
+    assert Jobs(shapes).timed == [Path("results/shapes/speed/cpu.json")]
     variants = {key: entry for key, entry in tiny.raw["variants"].items() if key != "faster_rcnn"}
-    assert Jobs(tiny.changed(variants=variants)).speed == []
+    for suite, why in ((tiny.changed(variants=variants), "faster_rcnn"), (tiny.changed(speed=None), "speed: null")):
+        assert Jobs(suite).timed == [] and Jobs(suite).recorded.speed() == []
+        with pytest.raises(SuiteError, match=why):
+            Jobs(suite).timed_checkpoints()
 
 
 def test_a_changed_speed_block_times_again_and_retrains_nothing(tiny):

@@ -5,6 +5,8 @@ from workflow.records import keep_records_in
 keep_records_in(layout.snakemake, layout.root)
 for lacking in jobs.missing():
     logger.warning(f"not there yet: {lacking}")
+for odd in jobs.warnings():
+    logger.warning(f"warning: {odd}")
 
 
 onstart:  # not of a dry run, nor of what only looks, nor of a job on a cluster

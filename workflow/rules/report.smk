@@ -14,7 +14,7 @@ rule build_report:
     input:
         jobs.evaluations(suite.variants),
         jobs.runs(suite.variants),
-        jobs.speed,
+        jobs.timed,
         sweep=rules.sweep.output if jobs.search else [],
     output:
         layout.report.readme,
@@ -58,8 +58,9 @@ rule build_report:
 
 rule build_ablation:
     input:
-        jobs.evaluations(jobs.ablation_variants),
-        jobs.runs(jobs.ablation_variants),
+        # functions: an error for a suite that lacks what the ablation compares, where this is asked for
+        lambda wildcards: jobs.evaluations(jobs.ablation_variants),
+        lambda wildcards: jobs.runs(jobs.ablation_variants),
     output:
         layout.ablation.readme,
     log:

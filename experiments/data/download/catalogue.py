@@ -36,6 +36,13 @@ class RemoteFile:
         """Last part of the url."""
         return PurePosixPath(self.url).name
 
+    @property
+    def otherwise(self) -> str:
+        """What else can be done without it."""
+        if self.place == "torch":
+            return "or start from random weights: `training: {backbone_weights: none}` in the suite"
+        return "or name a copy of the data set by `root:` in the suite"
+
 
 @dataclass(frozen=True)
 class Download:

@@ -63,6 +63,11 @@ def fetch(file: RemoteFile, folder: Path, *, pause: float = 1.0) -> Path:
                 part.unlink(missing_ok=True)
             now = part.stat().st_size if part.exists() else 0
             failures = 0 if now > have else failures + 1
+            if failures >= ATTEMPTS and not now and not isinstance(error, urllib.error.HTTPError):
+                raise DownloadError(
+                    f"{file.url} cannot be reached ({_reason(error)}). Without internet here, fetch it elsewhere "
+                    f"({size_text(file.bytes)}, sha256 {file.sha256}) and put it to {path}; {file.otherwise}"
+                ) from None
             if failures >= ATTEMPTS:
                 raise DownloadError(
                     f"{file.url}: interrupted at {size_text(now)} of {size_text(file.bytes)} ({error}); "
@@ -78,6 +83,11 @@ def fetch(file: RemoteFile, folder: Path, *, pause: float = 1.0) -> Path:
         )
     part.replace(path)
     return path
+
+
+def _reason(error: Exception) -> str:
+    """Why a connection failed, without urllib's wrapping."""
+    return str(getattr(error, "reason", error))
 
 
 def _transfer(file: RemoteFile, part: Path, have: int) -> None:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.errors import ReportError
+from reports.results.annotations import read_annotations
 from reports.results.collect import Results
 from reports.results.files import need, read_json
 from reports.results.matches import Matches
-from reports.results.sides import BASELINE, FIRST_VERSION, Side
-from suite.errors import NotInSuite
+from reports.results.sides import Side
 from suite.images import read_image
 
 PER_BAND = 4
@@ -44,19 +44,19 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of the sheet with its three sets of boxes; `pixels` UInt8[H, W, 3]."""
+    """One image of the sheet; `pixels` UInt8[H, W, 3], `found` the boxes of each model."""
 
     image_id: int
     pixels: NDArray[np.uint8]
     truth: Boxes
-    baseline: Boxes
-    iounet: Boxes
+    found: tuple[Boxes, ...]
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """What is drawn: `typical` evenly spaced images, `failures` among those with a mistake."""
+    """What is drawn: `typical` evenly spaced images, `failures` among those where the last model makes a mistake."""
 
+    models: tuple[str, ...]
     typical: tuple[Sample, ...]
     failures: tuple[Sample, ...]
     category_names: Mapping[int, str]
@@ -95,41 +95,45 @@ def box_iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
-def load_sheet(results: Results) -> Sheet:
+def load_sheet(results: Results, models: Mapping[str, Side], failures: bool) -> Sheet:
     """Choose the images and read their boxes, for the suite's first seed.
 
+    Args:
+        results: the results.
+        models: name in the sheet to what it is.
+        failures: whether images where the last of them makes a mistake are chosen, too.
+
     Raises:
-        NotInSuite: the images are not below the results folder (data that this project did not generate).
+        NotInSuite: the suite lacks one of the models, or the annotations are not among the results.
         MissingResult: a detections or matches file is missing.
         ReportError: an image or a setting is missing in a file that should have it.
         SuiteError: an image file is missing or damaged.
     """
-    seed, split, data = results.suite.seeds[0], results.suite.report_split, results.layout.data
-    path = data.annotations(split)
-    if not path.exists():
-        raise NotInSuite(f"the images of split '{split}' are not among the results")
-    coco = read_json(path)
-    files = {entry["id"]: data.images(split) / entry["file_name"] for entry in need(coco, "images", path)}
-    names = {entry["id"]: entry["name"] for entry in need(coco, "categories", path)}
-    annotations = need(coco, "annotations", path)
-    baseline, iounet = (_detections(results, side, seed) for side in (BASELINE, FIRST_VERSION))
-    typical = evenly(sorted(files), PER_BAND)
-    wrong = images_with_mistakes(results.matches(FIRST_VERSION.variant, seed, FIRST_VERSION.setting(results)))
-    failures = evenly([image for image in wrong if image not in typical], PER_BAND)
+    seed, folder = results.suite.seeds[0], results.layout.data.images(results.suite.report_split)
+    detections = [_detections(results, side, seed) for side in models.values()]
+    coco = read_annotations(results)
+    files = {entry["id"]: folder / entry["file_name"] for entry in coco["images"]}
+    typical, wrong = evenly(sorted(files), PER_BAND), []
+    if failures:
+        last = list(models.values())[-1]
+        mistakes = images_with_mistakes(results.matches(last.own(results), seed, last.setting(results)))
+        wrong = evenly([image for image in mistakes if image not in typical], PER_BAND)
 
     def sample(image_id: int) -> Sample:
         if image_id not in files:
-            raise ReportError(f"{path}: no image {image_id}, which the evaluations name")
-        pixels, truth = read_image(files[image_id]), _truth_on(annotations, image_id)
-        return Sample(image_id, pixels, truth, _boxes_on(baseline, image_id, truth), _boxes_on(iounet, image_id, truth))
+            raise ReportError(f"{folder}: no image {image_id} in its annotations, which the evaluations name")
+        truth = _truth_on(coco["annotations"], image_id)
+        found = tuple(_boxes_on(own, image_id, truth) for own in detections)
+        return Sample(image_id, read_image(files[image_id]), truth, found)
 
-    return Sheet(tuple(map(sample, typical)), tuple(map(sample, failures)), names, seed)
+    names = {entry["id"]: entry["name"] for entry in coco["categories"]}
+    return Sheet(tuple(models), tuple(map(sample, typical)), tuple(map(sample, wrong)), names, seed)
 
 
 def _detections(results: Results, side: Side, seed: int) -> Mapping[str, Any]:
     setting = side.setting(results)
-    results.evaluation(side.variant, seed, setting)
-    path = results.layout.evaluation(side.variant, seed, results.suite.report_split).detections
+    results.evaluation(side.own(results), seed, setting)
+    path = results.layout.evaluation(side.own(results), seed, results.suite.report_split).detections
     # setting names contain dots, so no dotted key here
     settings = need(read_json(path), "settings", path)
     if setting not in settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,16 +16,18 @@ from drawing.legend import class_line, plain_texts
 from reports.figures.figure import Illustration, require_some
 from reports.figures.samples.choose import SCORE_SHOWN, STRICT, Boxes, Sample, Sheet, load_sheet
 from reports.results.collect import Results
-from reports.results.sides import PAPER_STEP
+from reports.results.sides import BASELINE, FIRST_VERSION, PAPER_STEP, headline
 
 SIDE_INCHES = 2.15
 LEGEND_COLUMNS = 7
 TITLES = ("Evenly spaced through the split", "Evenly spaced among images with a mistake of IoU-Net")
-ROWS = ("Ground truth", "Faster R-CNN", "Faster R-CNN + IoU-Net")
+TRUTH = "Ground truth"
+BASELINE_NAME, IOUNET_NAME = "Faster R-CNN", "Faster R-CNN + IoU-Net"
 
 
 def draw(sheet: Sheet) -> Figure:
-    """Two bands of images, each with a row for ground truth, Faster R-CNN and IoU-Net."""
+    """Up to two bands of images, each with a row for the ground truth and one for every model."""
+    rows = (TRUTH, *sheet.models)
     bands = [band for band in (sheet.typical, sheet.failures) if band]
     columns = max(len(band) for band in bands)
     colour = class_colours(sheet)
@@ -33,18 +35,20 @@ def draw(sheet: Sheet) -> Figure:
     width = left + columns * (side + gap)
     entries = min(LEGEND_COLUMNS, len(colour) + 1)
     bottom = 0.25 + 0.25 * -(-(len(colour) + 1) // entries)
-    height = len(bands) * (top + 3 * (side + gap)) + bottom
+    band_height = top + len(rows) * (side + gap)
+    height = len(bands) * band_height + bottom
     figure = Figure(figsize=(width, height))
     for b, (band, title) in enumerate(zip(bands, TITLES, strict=False)):
-        ceiling = height - b * (top + 3 * (side + gap)) - top
+        ceiling = height - b * band_height - top
         figure.text(left / width, (ceiling + 0.09) / height, title, fontsize=10, fontweight="bold")
-        for row, name in enumerate(ROWS):
+        for row, name in enumerate(rows):
             y = ceiling - row * (side + gap) - side
-            figure.text(0.14 / width, (y + side / 2) / height, name, rotation=90, va="center", ha="center", fontsize=9)
+            figure.text(0.14 / width, (y + side / 2) / height, name, rotation=90, va="center", ha="center", fontsize=9,
+                        parse_math=False)  # fmt: skip
             for column, sample in enumerate(band):
                 box = ((left + column * (side + gap)) / width, y / height, side / width, side / height)
                 axes = figure.add_axes(box)
-                boxes = (sample.truth, sample.baseline, sample.iounet)[row]
+                boxes = (sample.truth, *sample.found)[row]
                 _draw_sample(axes, sample, boxes, colour, f"image {sample.image_id}" if row == 0 else "")
     _add_legend(figure, sheet, colour, entries)
     return figure
@@ -64,9 +68,7 @@ def class_colours(sheet: Sheet) -> dict[int, str]:
     """A colour per class: of all classes where the colours suffice, else of those drawn, the frequent ones first."""
     categories = sorted(sheet.category_names)
     if len(categories) > len(OF_CLASSES):
-        drawn = [
-            c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, s.baseline, s.iounet) for c in b.categories
-        ]
+        drawn = [c for s in (*sheet.typical, *sheet.failures) for b in (s.truth, *s.found) for c in b.categories]
         categories = [c for c, _ in sorted(Counter(drawn).items(), key=lambda item: (-item[1], item[0]))]
     return {c: of_class(i) for i, c in enumerate(categories)}
 
@@ -88,28 +90,48 @@ def _draw_sample(axes: Axes, sample: Sample, boxes: Boxes, colour: Mapping[int, 
 
 
 def make(results: Results) -> Illustration:
-    """The figure."""
-    sheet = load_sheet(results)
-    ids = [", ".join(str(sample.image_id) for sample in band) for band in (sheet.typical, sheet.failures)]
-    caption = (
-        f"Seed {sheet.seed}, IoU-Net at {results.suite.scale.step(PAPER_STEP)}. Detections with a score of at least "
-        f"{SCORE_SHOWN:g}, labelled with score and, for IoU-Net, predicted IoU. Colour is the class; dashed boxes "
-        f"overlap no object of their class with IoU {STRICT:g} or more. The images are chosen by rule, not by eye: "
-        f"evenly spaced ids ({ids[0]})"
-    )
+    """The figure of Faster R-CNN and IoU-Net."""
+    sheet = load_sheet(results, {BASELINE_NAME: BASELINE, IOUNET_NAME: FIRST_VERSION}, failures=True)
+    caption = f"Seed {sheet.seed}, IoU-Net at {results.suite.scale.step(PAPER_STEP)}. {_reading(sheet)}"
     if sheet.failures:
         caption += (
             f", and evenly spaced among the images where IoU-Net misses an object, places one below IoU {STRICT:g} or "
-            f"adds one ({ids[1]})"
+            f"adds one ({_ids(sheet.failures)})"
         )
+    return _illustration("samples", "Sample detections", sheet, caption)
+
+
+def make_of_variants(results: Results) -> Illustration | None:
+    """The figure of all other variants; None where there is no other."""
+    sides = (BASELINE, FIRST_VERSION)
+    shown = {side.own(results) for side in sides} if all(side.is_in(results) for side in sides) else set()
+    others = {variant: headline(results, variant) for variant in results.suite.variants if variant not in shown}
+    if not others:
+        return None
+    sheet = load_sheet(results, others, failures=False)
+    caption = f"Seed {sheet.seed}, IoU-Nets at {results.suite.scale.step(PAPER_STEP)} where they have it. "
+    return _illustration("samples_of_variants", "The other variants", sheet, caption + _reading(sheet))
+
+
+def _reading(sheet: Sheet) -> str:
+    return (
+        f"Detections with a score of at least {SCORE_SHOWN:g}, labelled with score and, for an IoU-Net, predicted IoU. "
+        f"Colour is the class; dashed boxes overlap no object of their class with IoU {STRICT:g} or more. The images "
+        f"are chosen by rule, not by eye: evenly spaced ids ({_ids(sheet.typical)})"
+    )
+
+
+def _ids(samples: Sequence[Sample]) -> str:
+    return ", ".join(str(sample.image_id) for sample in samples)
+
+
+def _illustration(key: str, title: str, sheet: Sheet, caption: str) -> Illustration:
     shown = [*sheet.typical, *sheet.failures]
-    require_some(
-        [len(side.labels) for sample in shown for side in (sample.baseline, sample.iounet)],
-        f"on the images shown neither model has a detection with a score of {SCORE_SHOWN:g} or more",
-    )
+    counts = [sum(len(sample.found[index].labels) for sample in shown) for index in range(len(sheet.models))]
+    require_some(counts, f"on the images shown no model has a detection with a score of {SCORE_SHOWN:g} or more")
+    drawn = ", ".join(f"{name} {count}" for name, count in zip(sheet.models, counts, strict=True))
     alt = (
-        f"{len(shown)} images, each with ground truth, Faster R-CNN detections and IoU-Net detections. "
-        f"Objects in them: {sum(len(s.truth.labels) for s in shown)}; detections drawn: Faster R-CNN "
-        f"{sum(len(s.baseline.labels) for s in shown)}, IoU-Net {sum(len(s.iounet.labels) for s in shown)}."
+        f"{len(shown)} images, each with ground truth and the detections of {', '.join(sheet.models)}. "
+        f"Objects in them: {sum(len(sample.truth.labels) for sample in shown)}; detections drawn: {drawn}."
     )
-    return Illustration("samples", "Sample detections", caption + ".", alt, lambda: draw(sheet), raster=True)
+    return Illustration(key, title, caption + ".", alt, lambda: draw(sheet), raster=True)

@@ -13,11 +13,12 @@ from experiments.evaluation.metrics import evaluate_detections
 from experiments.models import build_model, load_model
 from experiments.speed.detector import Detector
 from experiments.speed.measure import _stopwatch, quartiles, stages_of, summary, time_rounds
-from experiments.speed.rows import IOUNET, VARIANTS, TimedSetting, timed_settings
+from experiments.speed.rows import TimedSetting, timed_settings, timed_variants
 from experiments.speed.timing import _cost_of_precision, time_inference
 from iounet.models import IoUHead
-from suite.errors import SuiteError
+from suite.errors import NotInSuite, SuiteError
 from suite.layout import DataFolder
+from suite.roles import FIRST
 from suite.settings import Setting, StepSize
 from suite.suite import load_suite
 
@@ -28,7 +29,7 @@ def checkpoints(tiny_suite, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     classes = ["circle", "triangle", "cross", "bar", "ring"]
     paths = {}
-    for variant in VARIANTS:
+    for variant in timed_variants(tiny_suite):
         torch.manual_seed(0)
         model = build_model(resolve_config(tiny_suite, variant))
         model.init_weights()
@@ -43,7 +44,7 @@ def quick(tiny_suite):
 
 
 def with_classes(suite, data_dir):
-    cfg = resolve_config(suite, IOUNET)
+    cfg = resolve_config(suite, FIRST)
     set_classes(cfg, dataset_classes(DataFolder(data_dir)))
     return cfg
 
@@ -72,7 +73,10 @@ def test_what_a_suite_does_not_evaluate_is_not_timed(tiny_suite):
     ]
     variants = {key: entry for key, entry in tiny_suite.raw["variants"].items() if key != "faster_rcnn"}
     suite = tiny_suite.changed(variants=variants)
-    assert timed_settings(suite) == []
+    with pytest.raises(NotInSuite, match=r"not in suite 'tiny': faster_rcnn \(role `baseline`\)"):
+        timed_settings(suite)
+    with pytest.raises(NotInSuite, match=r"suite 'tiny' times nothing \(`speed: null`\)"):
+        timed_settings(tiny_suite.changed(speed=None))
 
 
 def test_the_file_of_a_run(quick, checkpoints, tiny_data, tmp_path):
@@ -221,7 +225,7 @@ def test_the_ap_of_a_row_is_in_its_own_precision(quick, checkpoints, tiny_data, 
         return cast(head, fc_dtype)
 
     monkeypatch.setattr(IoUHead, "cast", spy)
-    model = load_model(resolve_config(quick, IOUNET), checkpoints[IOUNET])
+    model = load_model(resolve_config(quick, FIRST), checkpoints[FIRST])
     rows = [row for row in timed_settings(quick) if row.key.startswith("refine")]
     detectors = {row.key: Detector(model, row.setting, row.fc_dtype) for row in rows}
     dataset = build_split(with_classes(quick, tiny_data), DataFolder(tiny_data), "val")
@@ -235,7 +239,7 @@ def test_the_ap_of_a_row_is_in_its_own_precision(quick, checkpoints, tiny_data, 
 
 
 def test_the_evaluation_follows_a_config_in_reduced_precision(quick, checkpoints, tiny_data):
-    model = load_model(resolve_config(quick, IOUNET), checkpoints[IOUNET])
+    model = load_model(resolve_config(quick, FIRST), checkpoints[FIRST])
     dataset = build_split(with_classes(quick, tiny_data), DataFolder(tiny_data), "val")
     setting = Setting("rank", StepSize(0.15, 0.15), 5)
     full, again = (detect(model, dataset, [setting], batch_size=6)[setting.name] for _ in range(2))

@@ -9,6 +9,7 @@ from reports.errors import MissingResult
 from reports.results.published import load_published
 from reports.results.sides import Side
 from reports.tables.accuracy import (
+    NO_REFINEMENT,
     ablation_table,
     bce_table,
     guide_table,
@@ -103,13 +104,13 @@ def test_the_parts_of_the_refinement_are_set_beside_the_nms_before_it(suite):
     assert "paper AP" not in rows["movement"].cells
 
 
-def test_step_size_table_keeps_every_lambda_of_both(suite):
-    variants = list(PUBLISHED["reproduction"].table("lambda")["rows"])
-    values = {(v, f"rank_refine{s}"): (70.0, 70.0, 70.0) for v in variants for s in ("0.25", "1", "2")}
-    table = step_size_table(results_of(values, suite), PUBLISHED)
-    assert table.columns == ("0.25", "0.5", "1", "2", "3")
+def test_step_size_table_has_every_setting_and_every_published_lambda(results):
+    table = step_size_table(results, PUBLISHED)
+    assert table.columns == (NO_REFINEMENT, "0.25", "0.5", "1", "2", "3")
     assert set(table.rows[0].cells) == {"0.5", "1", "2", "3"}
-    assert set(table.rows[-1].cells) == {"0.25", "1", "2"}
+    own = {(row.group, row.label): set(row.cells) for row in table.rows if row.group.startswith("This run")}
+    assert len(own) == 3 * 5  # guides, and IoU-Nets
+    assert own["This run, rank", "samp1000_lw5.0_bce"] == {NO_REFINEMENT, "0.25", "1", "2"}
 
 
 def test_loss_weight_table_keeps_the_label_and_shows_what_was_used(results):
