@@ -26,7 +26,7 @@ import yaml
 from experiments.tracking.offline import damage, offline_runs, read_run
 from suite.files import sha256
 from suite.layout import Layout, RunFolder
-from tests.experiments.training.stopping import children
+from tests.experiments.training.stopping import signal_all, tree
 from tests.workflow.test_workflow import CONFIGS, ENVIRONMENT, ROOT, SNAKEMAKE
 
 pytestmark = pytest.mark.kill
@@ -98,8 +98,7 @@ class Round:
     def stop(self) -> None:
         """Ends what a failed test, or a killed Snakemake, leaves at work."""
         for process in self.started:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            signal_all(tree(process.pid), signal.SIGKILL)
 
     def files(self) -> list[str]:
         """Files and folders that may be a point, as paths below the results."""
@@ -176,15 +175,6 @@ def stable(path: Path, timed: set[str]) -> list[list[str]]:
     return sorted(kept) if path.name == "sweep_trials.csv" else kept
 
 
-def tree(pid: int) -> list[int]:
-    """A process and all that it started, directly or not."""
-    found = [pid]
-    for parent in found:
-        with contextlib.suppress(OSError):
-            found += children(parent)
-    return found
-
-
 def kill(current: Round, process: subprocess.Popen, rng: random.Random, *, alone: bool) -> str:
     """Kills one process, Snakemake or another, or all, those of an earlier Snakemake too. Returns which."""
     everyone = tree(process.pid)
@@ -192,9 +182,7 @@ def kill(current: Round, process: subprocess.Popen, rng: random.Random, *, alone
     command = ""
     with contextlib.suppress(OSError):
         command = Path(f"/proc/{victims[0]}/cmdline").read_text().replace("\0", " ")
-    for victim in victims:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
+    signal_all(victims, signal.SIGKILL)
     if not alone:
         current.stop()
     process.wait(SECONDS)  # a Snakemake whose job was killed does what is left to do

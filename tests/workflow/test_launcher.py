@@ -15,6 +15,7 @@ def launch(tmp_path, monkeypatch, capsys):
 
     def launch(*arguments):
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("IOUNET_LAUNCHED", "1")
         monkeypatch.setattr("sys.argv", ["snakemake", *arguments])
         monkeypatch.setattr("snakemake.cli.main", lambda arguments: print(*arguments))
         code = 0
@@ -51,3 +52,17 @@ def test_bare_cores(launch, typed, expected):
 
 def test_an_option_that_snakemake_does_not_have_is_left_to_it(launch):
     assert launch("all", "--no-such-option").stdout.strip() == "--nolock all --no-such-option"
+
+
+def test_words_that_the_configfile_would_swallow_are_refused(launch, tmp_path):
+    (tmp_path / "plain").touch()
+    assert launch("--configfile", "a.yaml", "plain", "-n").returncode == 0
+    done = launch("--configfile", "a.yaml", "ablation", "report", "--cores")
+    assert done.returncode and "ablation, report is none" in done.stderr
+    assert "snakemake ablation report --cores --configfile mine.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--executor", "slurm"], ["--workflow-profile=profiles/slurm"], ["-e", "slurm"]])
+def test_what_runs_elsewhere_is_left_to_snakemake(words):
+    is_local = runpy.run_path(str(LAUNCHER), run_name="launcher")["is_local"]
+    assert not is_local(["all", *words]) and is_local(["all", "--cores", "-k"])

@@ -3,7 +3,6 @@
 The tests of this module build on each other: one workspace, in the order of the file. Any of them may be left out.
 """
 
-import contextlib
 import csv
 import json
 import os
@@ -17,6 +16,7 @@ import pytest
 import yaml
 
 from experiments.tracking.offline import offline_runs, read_run
+from tests.experiments.training.stopping import children, signal_all, tree
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -89,18 +89,17 @@ def finished(workspace):
 def test_killing_snakemake_alone_leaves_its_job_and_a_rerun_finishes(workspace):
     process = workspace.start("all", "--cores")
     workspace.wait_for(process, workspace.run_folder("faster_rcnn") / "train.log")
-    os.killpg(process.pid, signal.SIGSTOP)  # its trainings too, or one may end before the second Snakemake comes to it
-    process.kill()
+    everyone = tree(process.pid)
+    signal_all(everyone, signal.SIGSTOP)  # trainings too, or one may end before the second Snakemake comes to it
+    process.kill()  # and with it Snakemake
     process.wait()
     again = workspace.start("all", "--cores")
     try:
         workspace.wait_for(again, workspace.results / "logs/train_faster_rcnn_seed0.log", b"waiting for it to end")
-        os.killpg(process.pid, signal.SIGCONT)
+        signal_all(everyone, signal.SIGCONT)
         assert again.wait(timeout=1500) == 0
     finally:
-        for group in (process.pid, again.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
+        signal_all([*everyone, *tree(again.pid)], signal.SIGKILL)
         again.wait()
     assert (workspace.results / "report/README.md").is_file()
     log = (workspace.run_folder("faster_rcnn") / "train.log").read_text()
@@ -161,7 +160,7 @@ def test_a_changed_config_retrains_its_variant_only_through_a_kill_of_everything
     before = (finished.run_folder("faster_rcnn") / "checkpoint.pth").stat().st_mtime_ns
     process = finished.start("all", "--cores")
     finished.wait_for(process, finished.run_folder("samp1000_lw5.0") / "epoch_1.pth")
-    os.killpg(process.pid, signal.SIGKILL)
+    signal_all(tree(process.pid), signal.SIGKILL)
     process.wait()
     code, output = finished.snakemake("all", "--cores")
     assert code == 0, output
@@ -241,12 +240,13 @@ def test_two_at_once_are_refused_on_one_suite_and_not_on_two(finished, tmp_path)
                 "all", "--cores", "--directory", str(folder), "--config", f"results={results}"
             )
             assert code != 0
-            assert f"another snakemake is at work on {finished.results} (process {process.pid} on host" in output
+            (holder,) = children(process.pid)
+            assert f"another snakemake is at work on {finished.results} (process {holder} on host" in output
             assert process.poll() is None
         code, output = finished.snakemake("data", "--cores", suite="other.yaml")
         assert code == 0, output
         assert (finished.folder / "results/other/data/dataset.json").is_file()
         assert process.poll() is None
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        signal_all(tree(process.pid), signal.SIGKILL)
         process.wait()

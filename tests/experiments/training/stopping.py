@@ -3,6 +3,7 @@
 certain, however busy the machine is.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -22,6 +23,21 @@ def state(pid):
 
 def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def tree(pid):
+    """A process and all that it started, directly or not."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            found += children(parent)
+    return found
+
+
+def signal_all(pids, number):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def wait_until_one_has_stopped(process, pids):
