@@ -47,8 +47,12 @@ bench: env ## Precise RoI Pooling and a training iteration beside their peers: r
 	python -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool.json
 	python -m tests.experiments.training.bench_training --out results/bench/training.json
 
-optuna-dashboard: env ## Optuna's dashboard on the studies of `shapes` (or of OPTUNA_STORAGE), at http://localhost:8080
-	optuna-dashboard "$${OPTUNA_STORAGE:-results/shapes/sweep/journal.log}"
+SUITE ?= shapes
+optuna-dashboard: ## Optuna's dashboard on the studies of SUITE=shapes (or of OPTUNA_STORAGE), at http://localhost:8080
+	@command -v optuna-dashboard > /dev/null || { echo "optuna-dashboard is not installed: run make env" >&2; exit 1; }
+	@[ -n "$$OPTUNA_STORAGE" ] || [ -f results/$(SUITE)/sweep/journal.log ] \
+	  || { echo "results/$(SUITE)/sweep/journal.log: no such study: snakemake sweep makes it; another suite: make optuna-dashboard SUITE=name" >&2; exit 1; }
+	optuna-dashboard "$${OPTUNA_STORAGE:-results/$(SUITE)/sweep/journal.log}"
 
 gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with the oracle (needs torch, numpy, pytest, hypothesis)
 	python3 -c "import sys, torch; torch.cuda.is_available() or sys.exit('make gpu-check: torch sees no GPU here')"

@@ -17,6 +17,7 @@ from reports.results.files import need
 from reports.results.published import Published
 from reports.results.sides import POINTS
 from reports.results.source import Source
+from reports.results.speeds import require_timed
 from reports.statistics import LEVEL, Interval, Power, Term, estimate, holm
 from suite.errors import NotInSuite
 
@@ -244,9 +245,8 @@ def _pair_effects(results: Results, published: Mapping[str, Published], claim: C
 
 def _ratio_effects(results: Results, published: Mapping[str, Published], claim: Claim) -> list[Effect]:
     """The logarithm of the ratio of two rows' times: mean over rounds in which both saw the same images."""
-    timed = next((row for row in results.speeds.to_dict("records")), None) if len(results.speeds) else None
-    if timed is None:
-        raise NotInSuite("inference was not timed (`snakemake speed`)")
+    require_timed(results)
+    timed = results.speeds.to_dict("records")[0]
     path = results.root / timed["source"]
     block = need(timed["data"], "blocks", path)[0]["rows"]
     left, right = claim.rows

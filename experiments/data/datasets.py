@@ -7,11 +7,20 @@ from typing import Any
 from suite.errors import SuiteError
 from suite.files import read_json
 from suite.layout import DataFolder
+from suite.manifest import splits_digest
 
 
 def dataset_fingerprint(data: DataFolder) -> str:
     """What identifies the images and annotations: the manifest's fingerprint. Raises `SuiteError` without data."""
     return _manifest(data)["fingerprint"]
+
+
+def learnt_fingerprint(data: DataFolder, *splits: str) -> str | None:
+    """What identifies the splits that a training looks at, as `dataset_fingerprint` does all of them.
+
+    None for data of an earlier release. Raises `SuiteError` without data.
+    """
+    return splits_digest(_manifest(data), splits)
 
 
 def dataset_classes(data: DataFolder) -> list[str]:

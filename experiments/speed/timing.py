@@ -225,7 +225,8 @@ def _cost_of_precision(
         metrics[key] = evaluate_detections(dataset.coco, found[reduced.setting.name], dataset.img_ids).metrics
     full, own = metrics[REFINED]["AP"], metrics[reduced.key]["AP"]
     difference = None if full is None or own is None else own - full
-    print(f"{reduced.key}: AP {own}, {difference} more than {REFINED}", flush=True)
+    texts = ["undefined" if value is None else f"{100 * value:.2f}" for value in (own, difference)]
+    print(f"{reduced.key}: AP {texts[0]}, {texts[1]} more than {REFINED}", flush=True)
     return {
         "row": reduced.key,
         "fc_dtype": reduced.fc_dtype,

@@ -27,7 +27,13 @@ from experiments.config import (
     set_classes,
     training_hash,
 )
-from experiments.data.datasets import build_split, dataset_classes, dataset_fingerprint, seen_splits
+from experiments.data.datasets import (
+    build_split,
+    dataset_classes,
+    dataset_fingerprint,
+    learnt_fingerprint,
+    seen_splits,
+)
 from experiments.data.weights import backbone_weights
 from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
@@ -52,6 +58,7 @@ from suite import provenance
 from suite.files import atomic, read_json, sha256, write_json, write_text
 from suite.kept import forget, publish
 from suite.layout import DataFolder, RunFolder
+from suite.manifest import LEARNT
 from suite.suite import PRETRAINING, Suite
 
 OnValidation = Callable[[int, dict[str, float]], None]
@@ -90,6 +97,8 @@ class Training:
         self.logger = _logger(folder.log) if self.is_first else logging.getLogger("iounet")
         self.cfg = resolve_config(suite, variant, changes)
         self.inputs = {"dataset_fingerprint": dataset_fingerprint(data)}
+        if learnt := learnt_fingerprint(data, self.trained_on, suite.validation.split):
+            self.inputs[LEARNT] = learnt
         if pretraining is not None:
             self.inputs["pretraining_sha256"] = sha256(pretraining) if pretraining.is_file() else ""
         self.backbone = backbone_weights(self.cfg, suite)
@@ -99,6 +108,11 @@ class Training:
         set_classes(self.cfg, dataset_classes(data))
         self.detector = copy.deepcopy(self.cfg)  # as it is before the training fits its schedule
         self.identity = {"training_hash": hashed, "seed": seed, "ranks": ranks.size, **self.inputs}
+
+    @property
+    def trained_on(self) -> str:
+        """The split that it trains on."""
+        return Path(self.cfg.data.train.ann_file).stem
 
     @property
     def is_first(self) -> bool:
@@ -150,7 +164,7 @@ class Training:
             run = read_json(folder.run)
             found = {"training_hash": run["config_hash"], "seed": run["seed"], "ranks": run["ranks"], **run["inputs"]}
             is_whole = folder.history.is_file() and sha256(folder.checkpoint) == run["checkpoint"]["sha256"]
-            return found == self.identity and is_whole
+            return is_same(found, self.identity) and is_whole
         except (OSError, ValueError, KeyError):
             return False
 
@@ -172,7 +186,7 @@ class Training:
                 self.logger.warning(f"{path} is damaged ({error}): going back one epoch")
                 path.unlink()
                 continue
-            if {key: state["meta"].get(key) for key in self.identity} == self.identity:
+            if is_same({key: own for key, own in state["meta"].items() if key in self.identity}, self.identity):
                 return state
             self.logger.info(f"{path} belongs to another config, seed or dataset: starting over")
             path.unlink()
@@ -248,7 +262,7 @@ class Training:
 
     def write_result(self, model: torch.nn.Module, dataset: Any, runner: Runner, fitted: Mapping[str, Any]) -> None:
         """Writes weights, curves and, last, where they come from; then drops the states."""
-        trained = Path(self.cfg.data.train.ann_file).stem
+        trained = self.trained_on
         place = {"suite": self.suite.name, "variant": self.variant, "seed": self.seed}
         kept = self.folder.kept
         forget(*self.folder.outputs)
@@ -280,6 +294,16 @@ class Training:
         for state in self.folder.states():
             state.unlink(missing_ok=True)
         self.logger.info(f"done in {run['wall_time_s']:.0f} s: {self.folder.checkpoint}")
+
+
+def is_same(found: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    """Whether a training's identity is another's.
+
+    What it learnt from decides, not the other splits of the data; an earlier release knew them together only.
+    """
+    other = "dataset_fingerprint" if {LEARNT} <= found.keys() & identity.keys() else LEARNT
+    kept = [{key: value for key, value in own.items() if key != other} for own in (found, identity)]
+    return kept[0] == kept[1]
 
 
 def pretraining_of(suite: Suite, variant: str) -> Path | None:

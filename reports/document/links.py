@@ -91,13 +91,15 @@ def _evaluation_links(shown: Sequence[Source], links: Links, is_difference: bool
         groups.setdefault(key, []).append(_link(source.label, links.to_source(source)))
     texts = [" ".join(own) for own in groups.values()]
     if is_difference and texts:
-        return [" − ".join(texts)]
-    if len(groups) > MOST_SETTINGS:
+        texts = [" − ".join(texts)]
+    elif len(groups) > MOST_SETTINGS:
         folders = {source.label: _link(source.label, links.to_folder(source)) for source in evaluations}
-        return [" ".join(folders.values())]
-    if len(groups) > 1:
+        texts = [" ".join(folders.values())]
+    elif len(groups) > 1:
         return [f"{setting or kind} {text}" for (kind, _, setting), text in zip(groups, texts, strict=True)]
-    return texts
+    seeds = {source.label for source in evaluations if source.kind != "sweep"}
+    named = f"seed{'s' if len(seeds) > 1 else ''} " if seeds else ""  # a 0 alone looks like a value
+    return [named + text for text in texts]
 
 
 def _link(text: str, target: str | None) -> str:

@@ -180,8 +180,8 @@ def collect(suite: Suite, root: Path, variants: Sequence[str] | None = None, res
     if not root.is_dir():
         raise MissingResult(f"{root}: no such results folder")
     suite.require(*(variants or ()))
-    dataset, fingerprint = _manifest(Layout(root))
-    place = Place(suite, Layout(root), fingerprint)
+    dataset = _manifest(Layout(root))
+    place = Place(suite, Layout(root), dataset)
     runs: list[dict[str, Any]] = []
     histories: list[pd.DataFrame] = []
     evaluations: list[dict[str, Any]] = []
@@ -212,10 +212,11 @@ def collect(suite: Suite, root: Path, variants: Sequence[str] | None = None, res
     )
 
 
-def _manifest(layout: Layout) -> tuple[Mapping[str, Any] | None, str | None]:
-    """What the images are, and their fingerprint; both None without a manifest."""
+def _manifest(layout: Layout) -> Mapping[str, Any] | None:
+    """What the images are; None without a manifest."""
     path = layout.data.manifest
     if not path.exists():
-        return None, None
+        return None
     dataset = read_json(path)
-    return dataset, need(dataset, "fingerprint", path)
+    need(dataset, "fingerprint", path)
+    return dataset

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pandas as pd
 from reports.errors import ReportError
 from reports.results.files import SHORT, check_dataset, check_place, metric, need, need_all, read_json, read_table
 from suite.layout import Layout
+from suite.manifest import LEARNT, splits_digest
 from suite.records import run_id
 from suite.settings import Setting, setting_name
 from suite.suite import Suite
@@ -33,11 +36,16 @@ SPEED_KEYS = (
 
 @dataclass(frozen=True)
 class Place:
-    """Results of a suite, and the fingerprint of its images (None without a manifest): what every file must fit."""
+    """Results of a suite, and the manifest of its images (None without one): what every file must fit."""
 
     suite: Suite
     layout: Layout
-    fingerprint: str | None
+    dataset: Mapping[str, Any] | None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the images."""
+        return None if self.dataset is None else str(self.dataset["fingerprint"])
 
     def run(self, variant: str, seed: int) -> dict[str, Any] | None:
         """`variant, seed, source, history_source, record_source, wandb_run_id` and `data`, the parsed run.json.
@@ -55,7 +63,7 @@ class Place:
         data = read_json(path)
         check_place(data, path, {"suite": self.suite.name, "variant": variant, "seed": seed})
         need_all(data, RUN_KEYS, path)
-        check_dataset(data, path, "inputs.dataset_fingerprint", self.fingerprint)
+        self._check_learnt(data, path)
         source = self.layout.relative(path)
         return {
             "variant": variant,
@@ -66,6 +74,14 @@ class Place:
             "wandb_run_id": run_id(folder.record, data),
             "data": data,
         }
+
+    def _check_learnt(self, run: Mapping[str, Any], path: Path) -> None:
+        """Check that a training looked at the images there are; what else the data hold does not matter to it."""
+        if self.dataset is not None and LEARNT in run["inputs"]:
+            looked_at = (need(run, "trained_on.split", path), self.suite.validation.split)
+            check_dataset(run, path, f"inputs.{LEARNT}", splits_digest(self.dataset, looked_at))
+        else:
+            check_dataset(run, path, "inputs.dataset_fingerprint", self.fingerprint)
 
     def history(self, variant: str, seed: int) -> pd.DataFrame:
         """The curves of a training, with `variant`, `seed` and `source` columns.

@@ -8,6 +8,16 @@ from typing import Any, NamedTuple
 from reports.results.collect import Results
 from reports.results.files import need
 from reports.results.sides import THIS_RUN
+from suite.errors import NotInSuite
+
+NOT_TIMED = "inference was not timed (`snakemake speed`)"
+
+
+def require_timed(results: Results) -> None:
+    """Raises `NotInSuite`, saying why, where no inference was timed."""
+    if results.speeds.empty:
+        nothing = results.suite.speed is None
+        raise NotInSuite("inference is not timed (`speed: null`)" if nothing else NOT_TIMED)
 
 
 class TimedBlock(NamedTuple):

@@ -11,10 +11,9 @@ from reports.results.files import need
 from reports.results.published import Published
 from reports.results.sides import ABLATION, FIRST_VERSION, IOUNET, PAPER_STEP, POINTS, Side
 from reports.results.source import Source
-from reports.results.speeds import own_label, timed_blocks
+from reports.results.speeds import own_label, require_timed, timed_blocks
 from reports.tables.cells import mean_cell, published_cell, published_row
 from reports.tables.table import Cell, Row, Table, TableEntry, format_number
-from suite.errors import NotInSuite
 
 SIDES: dict[str, Side] = {key: side for key, _, side in ABLATION} | {"regular_nms": Side(IOUNET, "none")}
 assert SIDES["refine"] == FIRST_VERSION
@@ -35,9 +34,8 @@ def speed_table(results: Results, published: Mapping[str, Published]) -> Table:
     """
     source = published["reproduction"]
     labels = {key: row["label"] for key, row in source.table(KEY)["rows"].items()}
+    require_timed(results)
     blocks = list(timed_blocks(results))
-    if not blocks:
-        raise NotInSuite(f"no speed file in {results.layout.speed('cpu').parent} (`snakemake speed` writes it)")
     rows = [published_row(source, KEY, key, _published_cells(source, key)) for key in labels]
     for timed, group, origin, timed_rows in blocks:
         for key, row in timed_rows.items():

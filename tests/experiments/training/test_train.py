@@ -14,15 +14,17 @@ from mmcv.runner import build_optimizer
 from mmdet.datasets import build_dataloader
 
 from experiments.config import resolve_config, training_hash
-from experiments.data.datasets import build_training_set
+from experiments.data.datasets import build_training_set, learnt_fingerprint
 from experiments.history import MetricsLog, read_metrics
 from experiments.models import build_model, read_checkpoint
 from experiments.tracking.offline import offline_runs, read_run
 from experiments.tracking.runs import environment as wandb_environment
 from experiments.training.runner import FiniteLossHook, Runner, save, seed_everything
 from experiments.training.train import train
+from experiments.training.training import is_same
 from suite.errors import SuiteError
 from suite.layout import DataFolder, RunFolder
+from suite.manifest import LEARNT
 from suite.suite import load_suite
 from tests.experiments.training.stopping import wait_until_one_has_stopped
 from tests.test_readme import BLOCKS
@@ -362,3 +364,31 @@ def test_what_a_kill_leaves_at_the_end_of_the_metrics_is_left_out(tmp_path, tail
     assert read_metrics(path) == [{"step": 1, "epoch": 0.5}]
     path.write_bytes(b'{"step": 1, "epoch": 0.5}')
     assert read_metrics(path) == [{"step": 1, "epoch": 0.5}], "it lacks its line end alone"
+
+
+def with_other_split(tiny_data, folder, split):
+    """The images with another index of one split, as far as the manifest tells."""
+    shutil.copytree(tiny_data, folder, symlinks=True)
+    manifest = json.loads((folder / "dataset.json").read_text())
+    manifest["splits"][split]["sha256"], manifest["fingerprint"] = "0" * 64, "1" * 64
+    (folder / "dataset.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_other_images_to_report_on_retrain_nothing(finished, tiny_suite, tiny_data, tmp_path):
+    data = with_other_split(tiny_data, tmp_path / "data", "val")
+    before = (finished / "checkpoint.pth").stat().st_mtime_ns
+    done = run(command(tiny_suite, tmp_path, data, finished))
+    assert done.returncode == 0 and "already trained: nothing to do" in done.stderr
+    assert (finished / "checkpoint.pth").stat().st_mtime_ns == before
+
+
+def test_what_a_training_looked_at_identifies_it(finished, tiny_data, tmp_path):
+    identity = json.loads((finished / "run.json").read_text())["inputs"]
+    assert identity[LEARNT] == learnt_fingerprint(DataFolder(tiny_data), "train", "tune")
+    for split, same in {"val": True, "train": False, "tune": False}.items():
+        data = DataFolder(with_other_split(tiny_data, tmp_path / split, split))
+        other = {"dataset_fingerprint": "1" * 64, LEARNT: learnt_fingerprint(data, "train", "tune")}
+        assert is_same(identity, other) == same
+    first_release = {"dataset_fingerprint": identity["dataset_fingerprint"]}
+    assert is_same(first_release, identity) and not is_same(first_release, {**identity, "dataset_fingerprint": "1"})

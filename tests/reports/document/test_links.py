@@ -34,26 +34,26 @@ def test_seeds_of_a_setting_and_publications(links):
     paper = Cell(1.0, sources=(Source("p.yaml", "t/r/c", "published", "paper", url="https://p"),))
     ours = Cell(1.0, sources=(source("a", 0, "off"), source("a", 1, "off")))
     shown = "[0](../evaluations/a/seed0/val/off.json) [1](../evaluations/a/seed1/val/off.json)"
-    assert evidence(row(paper, ours), links) == f"[paper](https://p), {shown}"
+    assert evidence(row(paper, ours), links) == f"[paper](https://p), seeds {shown}"
 
 
 def test_a_difference_has_two_sides(links):
     cell = Cell(1.0, kind="difference", sources=(source("a", 0, "rank"), source("b", 0, "rank")))
     left, right = (f"[0](../evaluations/{variant}/seed0/val/rank.json)" for variant in "ab")
-    assert evidence(row(cell), links) == f"{left} − {right}"
+    assert evidence(row(cell), links) == f"seed {left} − {right}"
 
 
 def test_two_settings_are_named_and_many_are_a_folder(links):
     cells = [Cell(1.0, sources=(source("a", 0, setting),)) for setting in ("off", "rank", "weight")]
     two = "off [0](../evaluations/a/seed0/val/off.json), rank [0](../evaluations/a/seed0/val/rank.json)"
     assert evidence(row(*cells[:2]), links) == two
-    assert evidence(row(*cells), links) == "[0](../evaluations/a/seed0/val/)"
+    assert evidence(row(*cells), links) == "seed [0](../evaluations/a/seed0/val/)"
 
 
 def test_a_folder_of_an_example_is_its_own_and_the_files_in_it_are_copied(links):
     links.copied = True
     cells = [Cell(1.0, sources=(source("a", 0, setting),)) for setting in ("off", "rank", "weight")]
-    assert evidence(row(*cells), links) == "[0](evaluations/a/seed0/val/)"
+    assert evidence(row(*cells), links) == "seed [0](evaluations/a/seed0/val/)"
     assert links.used == {f"evaluations/a/seed0/val/{setting}.json" for setting in ("off", "rank", "weight")}
 
 

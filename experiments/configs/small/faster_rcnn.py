@@ -1,0 +1,3 @@
+"""Faster R-CNN, the baseline."""
+
+_base_ = ["base.py"]
