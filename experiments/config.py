@@ -182,6 +182,12 @@ def fit_schedule(cfg: Any, gpus: int, iterations: int) -> tuple[dict[str, dict[s
     return changed, notes
 
 
+def training_pixels(cfg: Any) -> int | None:
+    """Pixels of the largest image that a training's network sees; None where images keep their size."""
+    sizes = [step.img_scale for step in _steps(cfg.data.train.pipeline) if "img_scale" in step]
+    return max(int(width * height) for width, height in sizes) if sizes else None
+
+
 def _steps(pipeline: Sequence[Any]) -> Iterator[Any]:
     """The steps of a pipeline, those inside others included."""
     for step in pipeline:

@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
+(README_SUITE,) = re.findall(r"```yaml\n(suite:.*?)```", README, flags=re.DOTALL)
+(SMALL,) = re.findall(r"```yaml\n(scale: \{rois: 0.256.*?)```", README, flags=re.DOTALL)
+
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
@@ -55,8 +58,7 @@ def test_the_op_example_runs():
 
 
 def test_the_suite_on_ones_own_images_is_valid():
-    (text,) = re.findall(r"```yaml\n(suite:.*?)```", README, flags=re.DOTALL)
-    suite = check_suite(yaml.safe_load(text), source="README.md")
+    suite = check_suite(yaml.safe_load(README_SUITE), source="README.md")
     assert suite.dataset.splits["tune"].held_out == "always"
     for variant in suite.variants:
         resolve_config(suite, variant)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from suite.settings import Setting
 from suite.suite import Suite
 from sweeps.space import Search
 from workflow.lock import hold_results
+from workflow.progress import Progress, Unfinished, progress_line
+from workflow.times import expected_seconds
+from workflow.work import kind_of
 
 
 class Jobs:
@@ -57,10 +61,35 @@ class Jobs:
             database()  # a value that cannot be used shows before the trainings
         self.recorded = RecordedParams(suite, self.search)
 
-    def begin(self) -> None:
-        """Holds the results for this process, and writes what the commands read. Raises `SuiteError`."""
+    def begin(self, dag: Any, cores: int | None, tell: Callable[[str], None]) -> None:
+        """Holds the results for this process, writes what the commands read, and begins to tell of the progress.
+
+        Args:
+            dag: Snakemake's.
+            cores: that jobs share; None = on a cluster, where there is no telling how long the rest takes.
+            tell: says a line.
+
+        Raises:
+            SuiteError: another process holds the results.
+        """
         self._held = hold_results(self.layout.lock)  # until the process ends
         self.write_suite()
+        since = time.time()
+        if cores is not None:
+            Progress(lambda: self._progress(dag, cores, since), tell).start()
+
+    def _progress(self, dag: Any, cores: int, since: float) -> str | None:
+        """A line on what runs and what is left."""
+        jobs = [self._unfinished(job) for job in list(dag.needrun_jobs()) if job.rule.benchmark]
+        done = sum(bool(job.rule.benchmark) for job in list(dag.needrun_jobs(exclude_finished=False))) - len(jobs)
+        return progress_line(jobs, since, expected_seconds(self.suite), cores, done)
+
+    def _unfinished(self, job: Any) -> Unfinished:
+        variant = job.wildcards_dict.get("variant")
+        kind = job.rule.name if variant is None else kind_of(self.suite, variant, job.rule.name)
+        of = "" if variant is None else f" {variant} seed {job.wildcards_dict['seed']}"
+        log = Path(str(job.log[0])) if job.log else None
+        return Unfinished(kind, job.rule.name + of, log, int(job.threads))
 
     def write_suite(self) -> None:
         """Writes `suite_file` unless it is there with the same contents."""

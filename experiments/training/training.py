@@ -26,6 +26,7 @@ from experiments.config import (
     self_contained,
     set_classes,
     training_hash,
+    training_pixels,
 )
 from experiments.data.datasets import (
     build_split,
@@ -287,7 +288,12 @@ class Training:
             "optimizer": self.cfg.optimizer.type,
             "checkpoint": checkpoint,
             "mapped": {**self.cfg.mapped.to_dict(), **fitted},
-            "trained_on": {"split": trained, "images": len(dataset), "seen": seen_splits(self.data, trained)},
+            "trained_on": {
+                "split": trained,
+                "images": len(dataset),
+                "pixels": training_pixels(self.cfg) or mean_pixels(dataset),
+                "seen": seen_splits(self.data, trained),
+            },
         }
         write_json(kept.run, run)
         self.publish()
@@ -304,6 +310,11 @@ def is_same(found: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
     other = "dataset_fingerprint" if {LEARNT} <= found.keys() & identity.keys() else LEARNT
     kept = [{key: value for key, value in own.items() if key != other} for own in (found, identity)]
     return kept[0] == kept[1]
+
+
+def mean_pixels(dataset: Any) -> int:
+    """Pixels of an image of an mmdet dataset, on average."""
+    return round(sum(info["width"] * info["height"] for info in dataset.data_infos) / len(dataset.data_infos))
 
 
 def pretraining_of(suite: Suite, variant: str) -> Path | None:

@@ -1,11 +1,17 @@
 """What would run, and how long."""
 
 import csv
+from pathlib import Path
 
+from suite.files import write_json
 from suite.layout import Layout
-from workflow import plan as module
-from workflow.plan import Job, estimate, measured, parse_dry_run, read_recorded, record, render, trainings
+from suite.suite import load_suite
+from workflow import times as module
+from workflow.plan import parse_dry_run, render
+from workflow.times import Job, Sizes, estimate, measured, read_recorded, record, trainings
+from workflow.work import measured_work, planned_work
 
+ROOT = Path(__file__).resolve().parents[2]
 FAMILIES = {"faster_rcnn": "baseline", "samp1000_lw5.0": "iounet"}
 DRY_RUN = """Building DAG of jobs...
 Job stats:
@@ -57,7 +63,7 @@ def test_jobs_of_one_thread_share_the_cores():
 def test_what_was_never_measured_is_said():
     rows = estimate([Job("train", "train, iounet", "b.tsv")], {}, {}, cores=2)
     text = render(rows, 2)
-    assert "at least 0 s" in text
+    assert "all of it: not known yet, on 2 cores" in text
     assert "not measured yet: train, iounet" in text
     assert render([], 2).startswith("nothing to run")
 
@@ -86,8 +92,8 @@ def test_benchmarks_are_grouped_by_kind(tmp_path):
 
 def test_recording_keeps_the_other_suites(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RECORDED", tmp_path / "recorded.yaml")
-    record("other", {"train": [1.0]}, gpus=0)
-    record("mine", {"train, iounet": [1.0, 3.0]}, gpus=2)
+    record("other", {"train": [1.0]}, gpus=0, work={})
+    record("mine", {"train, iounet": [1.0, 3.0]}, gpus=2, work={"train, iounet": 5.0})
     found = read_recorded()
     assert found["mine"]["seconds"] == {"train, iounet": 2.0}
     assert found["other"]["seconds"] == {"train": 1.0}
@@ -119,3 +125,38 @@ def test_a_trainings_time_is_its_own_not_that_of_its_last_job(tmp_path):
     (tmp_path / "runs/a/seed1").mkdir()
     (tmp_path / "runs/a/seed1/run.json").write_text("{")
     assert trainings(Layout(tmp_path), FAMILIES) == {"pretraining": [9.0], "train, baseline": [100.0]}
+
+
+def test_times_are_scaled_to_the_planned_size():
+    jobs = [
+        Job("train", "train, iounet", "b.tsv"),
+        Job("evaluate", "evaluate, iounet", "b.tsv"),
+        Job("data", "data", "d"),
+    ]
+    own, work = {"train, iounet": [60.0], "data": [5.0]}, {"train, iounet": 10.0}
+    recorded, elsewhere = {"evaluate, iounet": 30.0}, {"evaluate, iounet": 4.0}
+    sizes = Sizes({"train, iounet": 800.0, "evaluate, iounet": 2.0}, work, elsewhere)
+    rows = {row.kind: row for row in estimate(jobs, own, recorded, cores=1, sizes=sizes)}
+    assert {kind: row.seconds for kind, row in rows.items()} == {
+        "train, iounet": 4800.0,
+        "evaluate, iounet": 15.0,
+        "data": 5.0,
+    }
+    assert rows["train, iounet"].source == "median of 1 here, x 80 for images and epochs"
+    (unknown,) = estimate(jobs[:1], own, {}, cores=1, sizes=Sizes({}, work))
+    assert unknown.seconds is None and "before the images are counted" in unknown.source
+
+
+def test_work_is_images_times_epochs_times_pixels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = load_suite(ROOT / "tests/workflow/tiny.yaml")
+    planned = planned_work(tiny)
+    assert planned["train, baseline"] == 32 * 2 * 96 * 96 and planned["evaluate, iounet"] == 12 * 96 * 96
+    coco = load_suite(ROOT / "experiments/coco.yaml")
+    assert planned_work(coco)["train, iounet"] == 118287 * 12 * 1333 * 800
+    run = {"variant": "faster_rcnn", "seed": 0, "epochs": 1, "trained_on": {"images": 32, "pixels": 96 * 96}}
+    write_json(tiny.layout.run("faster_rcnn", 0).run, run)
+    assert measured_work(tiny, tiny.layout) == {"train, baseline": 32 * 96 * 96}
+    splits = {"train": {}, "tune": {"from": "train", "take": 0.1}, "val": {}}
+    mine = coco.changed(dataset={"format": "voc", "root": "x", "splits": splits})
+    assert planned_work(mine) == {}  # not counted yet

@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 from experiments.tracking.offline import offline_runs, read_run
-from tests.experiments.training.stopping import children, signal_all, tree
+from tests.experiments.training.stopping import children, signal_all, tree, wait_until_ended
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+STOPPED = "stopped; the same command goes on where it was"
 CONFIGS = ROOT / "tests/workflow/configs"
 ENVIRONMENT = {**os.environ, "PATH": f"{SNAKEMAKE.parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
@@ -90,9 +91,9 @@ def test_killing_snakemake_alone_leaves_its_job_and_a_rerun_finishes(workspace):
     process = workspace.start("all", "--cores")
     workspace.wait_for(process, workspace.run_folder("faster_rcnn") / "train.log")
     everyone = tree(process.pid)
-    signal_all(everyone, signal.SIGSTOP)  # trainings too, or one may end before the second Snakemake comes to it
     process.kill()  # and with it Snakemake
     process.wait()
+    signal_all(everyone, signal.SIGSTOP)  # the trainings, or one may end before the second Snakemake comes to it
     again = workspace.start("all", "--cores")
     try:
         workspace.wait_for(again, workspace.results / "logs/train_faster_rcnn_seed0.log", b"waiting for it to end")
@@ -104,6 +105,20 @@ def test_killing_snakemake_alone_leaves_its_job_and_a_rerun_finishes(workspace):
     assert (workspace.results / "report/README.md").is_file()
     log = (workspace.run_folder("faster_rcnn") / "train.log").read_text()
     assert log.count("epoch 2/2, iteration 8/8") == 1, "the training that went on must not be trained again"
+
+
+def test_ctrl_c_ends_all_of_it_in_one_line(tmp_path):
+    place = Workspace(tmp_path)
+    began = [*place.command("all", "--cores"), "--configfile", str(tmp_path / "tiny.yaml")]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(began, env=ENVIRONMENT, stdout=said, stderr=said, cwd=ROOT, start_new_session=True)
+        place.wait_for(process, place.results / "logs/pretraining.log", b"workflow")
+        everyone, before = tree(process.pid), (tmp_path / "said").read_text()
+        assert len(everyone) > 3  # the launcher, Snakemake, a shell, a training
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=2) == 130
+    wait_until_ended(everyone)
+    assert (tmp_path / "said").read_text().removeprefix(before).split("\n") == ["", STOPPED, ""]
 
 
 def test_every_stage_left_what_the_file_contract_says(finished):

@@ -11,7 +11,11 @@ for odd in jobs.warnings():
 
 onstart:  # not of a dry run, nor of what only looks, nor of a job on a cluster
     try:
-        jobs.begin()
+        jobs.begin(
+            workflow.dag,
+            workflow.cores if workflow.local_exec else None,
+            lambda line: logger.info(f"progress: {line}"),
+        )
     except SuiteError as error:
         raise WorkflowError(str(error)) from None
 

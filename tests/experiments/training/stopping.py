@@ -22,7 +22,8 @@ def state(pid):
 
 
 def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    of_threads = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for own in of_threads for child in own]
 
 
 def tree(pid):
