@@ -95,7 +95,9 @@ def table_html(block: TableBlock, links: Links) -> str:
             if column == "" and not starts_group:
                 continue  # the group's cell spans its rows
             span = f' rowspan="{sizes[row.group]}"' if column == "" else ""
-            cells.append(f'<td class="{classes[column]}"{span}>{_interval_span(inline_html(text))}</td>')
+            shown = _interval_span(inline_html(text))
+            shown = shown.replace("_", "_<wbr>") if column == "" else shown  # the narrow column may hold long names
+            cells.append(f'<td class="{classes[column]}"{span}>{shown}</td>')
         lines.append(f'<tr class="{" ".join(names)}">' if names else "<tr>")
         lines[-1] += "".join(cells) + "</tr>"
     caption = f"<strong>Table {block.number}. {inline_html(table.title)}.</strong> {inline_html(table.caption)}"

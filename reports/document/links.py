@@ -98,7 +98,7 @@ def _evaluation_links(shown: Sequence[Source], links: Links, is_difference: bool
     elif len(groups) > 1:
         return [f"{setting or kind} {text}" for (kind, _, setting), text in zip(groups, texts, strict=True)]
     seeds = {source.label for source in evaluations if source.kind != "sweep"}
-    named = f"seed{'s' if len(seeds) > 1 else ''} " if seeds else ""  # a 0 alone looks like a value
+    named = "seed " if len(seeds) == 1 else ""  # a 0 alone looks like a value
     return [named + text for text in texts]
 
 

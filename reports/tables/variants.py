@@ -32,6 +32,7 @@ def every_variant_table(results: Results) -> Table:
     columns = ("setting", *METRICS, TO_BASELINE)
     caption = (
         "Every variant with the branch off, and with IoU-guided NMS (rank) and refinement where the suite has that. "
+        f"λ as published, {results.suite.scale.step_size:g} times that here. "
         f"*{TO_BASELINE}*: the difference in AP to {_baseline(results)}."
     )
     return Table(EVERY_VARIANT.key, EVERY_VARIANT.title, caption, columns, tuple(rows), stub="variant")
@@ -46,7 +47,7 @@ def _sides(results: Results, variant: str) -> list[Side]:
 def _described(results: Results, side: Side) -> str:
     if side.guide is None:
         return "branch off" if results.suite.variant(side.variant).has_iou_branch else ""
-    step = "" if side.step_size is None else f", {results.suite.scale.step(side.step_size)}"
+    step = "" if side.step_size is None else f", λ = {side.step_size:g}"
     return side.guide + step + ("" if side.part is None else f", {side.part} only")
 
 

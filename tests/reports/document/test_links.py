@@ -34,7 +34,7 @@ def test_seeds_of_a_setting_and_publications(links):
     paper = Cell(1.0, sources=(Source("p.yaml", "t/r/c", "published", "paper", url="https://p"),))
     ours = Cell(1.0, sources=(source("a", 0, "off"), source("a", 1, "off")))
     shown = "[0](../evaluations/a/seed0/val/off.json) [1](../evaluations/a/seed1/val/off.json)"
-    assert evidence(row(paper, ours), links) == f"[paper](https://p), seeds {shown}"
+    assert evidence(row(paper, ours), links) == f"[paper](https://p), {shown}"
 
 
 def test_a_difference_has_two_sides(links):

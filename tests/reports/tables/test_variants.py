@@ -24,7 +24,7 @@ def test_every_variant_has_its_rows(results):
     table = every_variant_table(results)
     rows = {(row.label, row.cells["setting"].value): row.cells for row in table.rows}
     assert {label for label, _ in rows} == set(results.suite.variants)
-    step = results.suite.scale.step(0.5)
+    step = "λ = 0.5"
     expected = ["branch off", f"rank, {step}", f"rank, {step}, movement only", "rank, score only"]
     own = [setting for label, setting in rows if label == "samp1000_lw5.0"]
     assert own[:2] == expected[:2] and len(own) in (2, 4)
