@@ -16,12 +16,15 @@ from experiments.data.datasets import require_unseen
 from experiments.data.folder.index import index_folder
 from experiments.evaluation.evaluate import evaluate
 from experiments.models import load_model
+from experiments.speed.rows import timed_settings
+from experiments.speed.timing import time_inference
 from experiments.training.train import train
 from suite.errors import SuiteError
 from suite.layout import EvaluationFolder, RunFolder
 from suite.suite import check_suite
 from tests.experiments.data.folders import coco_block, voc_block, write_coco, write_voc
 
+IDENTITY = {"sha256": "checkpoint_sha256", "config_hash": "config_hash"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -74,6 +77,20 @@ def test_every_image_is_evaluated_and_named_by_its_own_ids(finished):
     found = json.loads(gzip.decompress((out / "detections.json.gz").read_bytes()))
     assert set(found["settings"]["rank"]["category_id"]) <= {7, 3, 90}
     assert set(found["settings"]["rank"]["image_id"]) <= {1000 - 7 * n for n in range(8)}
+
+
+def test_what_is_timed_has_the_identity_of_what_is_evaluated(finished, tmp_path, monkeypatch):
+    """On classes that are not the config's own; else a report would call every time stale."""
+    suite, work, results, _ = finished
+    monkeypatch.setattr("experiments.speed.timing._time_block", lambda *_: {})
+    rows = [row for row in timed_settings(suite) if row.variant == "samp1000_lw5.0"]
+    monkeypatch.setattr("experiments.speed.timing.timed_settings", lambda suite: rows)
+    monkeypatch.setattr("experiments.speed.timing.timed_variants", lambda suite: ("samp1000_lw5.0",) * 2)
+    place = {"checkpoints": {"samp1000_lw5.0": work / "checkpoint.pth"}, "data": suite.layout.data}
+    timed = time_inference(suite, device="cpu", out=tmp_path / "speed" / "cpu.json", **place)
+    evaluated = {name: results["rank"][key] for name, key in IDENTITY.items()}
+    assert timed["checkpoints"]["samp1000_lw5.0"] == evaluated
+    assert timed["reduced_precision"] is None  # it is not measured on one's own images unless it is asked for
 
 
 def test_nothing_is_chosen_on_images_that_the_training_saw(finished):
