@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify reference test test-slow test-slurm test-kill coco bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify reference test test-slow test-slurm test-kill coco bccd bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -36,6 +36,9 @@ test-slow: env ## the tests marked slow
 
 coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; goes on where it stopped
 	python -m experiments download --dataset coco2017
+
+bccd: env ## fetch 364 microscope images (10 MB) into data/bccd, or copy and check those of BCCD_DIR=FOLDER
+	python -m experiments download --dataset bccd $(if $(BCCD_DIR),--from "$(BCCD_DIR)")
 
 test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (root; apt-get install slurm-wlm munge)
 	pytest -rs tests/workflow/test_slurm.py

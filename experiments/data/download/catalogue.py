@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote
 
 import yaml
 
@@ -23,6 +26,7 @@ class RemoteFile:
         sha256: of the whole file.
         unpack: names in the zip archive that are kept, files or top-level folders; empty for a plain file.
         place: 'torch' for torch's cache of weights, '' for the data set's folder.
+        below: folder below the data set's that it goes to.
     """
 
     url: str
@@ -30,11 +34,12 @@ class RemoteFile:
     sha256: str
     unpack: tuple[str, ...] = ()
     place: str = ""
+    below: str = ""
 
     @property
     def name(self) -> str:
         """Last part of the url."""
-        return PurePosixPath(self.url).name
+        return unquote(PurePosixPath(self.url).name)
 
     @property
     def otherwise(self) -> str:
@@ -63,10 +68,22 @@ def catalogue() -> dict[str, Download]:
     return {
         name: Download(
             Path(entry["root"]) if "root" in entry else None,
-            tuple(RemoteFile(**{**file, "unpack": tuple(file.get("unpack", ()))}) for file in entry["files"]),
+            tuple(_listed(entry)) if "listed" in entry else tuple(map(_file, entry["files"])),
         )
         for name, entry in entries.items()
     }
+
+
+def _file(entry: Mapping[str, Any]) -> RemoteFile:
+    return RemoteFile(**{**entry, "unpack": tuple(entry.get("unpack", ()))})
+
+
+def _listed(entry: Mapping[str, Any]) -> Iterator[RemoteFile]:
+    """The files of a list: sha256, bytes and path, a line each."""
+    for line in CATALOGUE.with_name(entry["listed"]).read_text(encoding="utf-8").splitlines():
+        sha256, size, path = line.split(" ", 2)
+        below = PurePosixPath(path).parent.as_posix()
+        yield RemoteFile(entry["base"] + quote(path), int(size), sha256, below=below)
 
 
 def remedy(dataset: str, wanted: str, root: Path | None = None) -> str:

@@ -8,13 +8,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from experiments.data.download.archive import unpack
 from experiments.data.download.catalogue import CATALOGUE, RemoteFile, catalogue, size_text, torch_cache
-from experiments.data.download.transfer import DownloadError, fetch
+from experiments.data.download.transfer import DownloadError, copy_in, fetch
 from suite.files import folder_lock
 
+MANY = 20  # files from which on one bar counts them, in place of a bar for the bytes of each
 
-def download(dataset: str, root: Path | None = None, *, keep: bool = False, pause: float = 1.0) -> Path:
+
+def download(
+    dataset: str, root: Path | None = None, *, keep: bool = False, pause: float = 1.0, source: Path | None = None
+) -> Path:
     """Fetches and unpacks a data set of the catalogue; what is there already is left alone.
 
     Args:
@@ -22,6 +28,7 @@ def download(dataset: str, root: Path | None = None, *, keep: bool = False, paus
         root: its folder; default: the catalogue's.
         keep: keep the archives.
         pause: see `fetch`.
+        source: a folder with the files, laid out as in `root`; they are copied from there in place of the server.
 
     Returns:
         The folder.
@@ -34,13 +41,16 @@ def download(dataset: str, root: Path | None = None, *, keep: bool = False, paus
         raise DownloadError(f"no data set '{dataset}' in {CATALOGUE.name}; it has {', '.join(known)}")
     root = root or known[dataset].root or torch_cache()
     with folder_lock(root):
-        for file in known[dataset].files:
-            folder = torch_cache() if file.place == "torch" else root
+        files = known[dataset].files
+        for file in tqdm(files, dataset, disable=len(files) < MANY, unit="file"):
+            folder = torch_cache() if file.place == "torch" else root / file.below
             if file.unpack and all((root / name).exists() for name in file.unpack):
                 print(f"{file.name}: {', '.join(file.unpack)} already in {root}", file=sys.stderr)
                 continue
             _require_space(file, folder)
-            path = fetch(file, folder, pause=pause)
+            if source is not None:
+                copy_in(file, source / file.below, folder)
+            path = fetch(file, folder, pause=pause, show=len(files) < MANY)
             if file.unpack:
                 unpack(path, file.unpack, root)
                 if not keep:
@@ -65,10 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments download", description="Fetch a data set, or weights.")
     parser.add_argument("--dataset", required=True, help=f"one of {', '.join(catalogue())}")
     parser.add_argument("--root", type=Path, help=f"its folder (default: the one in {CATALOGUE.name})")
+    parser.add_argument("--from", type=Path, dest="source", help="copy the files from this folder, and check them")
     parser.add_argument("--keep", action="store_true", help="keep the archives after unpacking")
     options = parser.parse_args(arguments)
     try:
-        print(f"{download(options.dataset, options.root, keep=options.keep)}: complete")
+        print(f"{download(options.dataset, options.root, keep=options.keep, source=options.source)}: complete")
     except (DownloadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ size and sha256 are right. What is already there is left alone.
 from __future__ import annotations
 
 import http.client
+import shutil
 import sys
 import time
 import urllib.error
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.download.catalogue import RemoteFile, size_text
-from suite.files import sha256
+from suite.files import atomic, sha256
 
 ATTEMPTS = 5  # in a row without a new byte
 BLOCK = 1 << 20
@@ -25,12 +26,31 @@ class DownloadError(RuntimeError):
     """A file that could not be had; the message says what to do."""
 
 
-def fetch(file: RemoteFile, folder: Path, *, pause: float = 1.0) -> Path:
+def copy_in(file: RemoteFile, source: Path, folder: Path) -> None:
+    """Copies a file from a local folder, unless it is there; `fetch` then finds it whole.
+
+    Raises:
+        DownloadError: it is not in the folder, or another one.
+    """
+    path, origin = folder / file.name, source / file.name
+    if path.is_file():
+        return
+    if not origin.is_file():
+        raise DownloadError(f"{origin}: no such file; expected {file.url}")
+    if origin.stat().st_size != file.bytes or sha256(origin) != file.sha256:
+        raise DownloadError(f"{origin} is not the file that {file.url} is (sha256 {file.sha256}): fetch it anew")
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as part:
+        shutil.copyfile(origin, part)
+
+
+def fetch(file: RemoteFile, folder: Path, *, pause: float = 1.0, show: bool = True) -> Path:
     """Downloads a file into a folder unless it is there, whole.
 
     Args:
         file: what to fetch.
         folder: where to; the transfer is in `<name>.part` there until it is complete.
+        show: whether a bar shows the bytes.
         pause: seconds before the first new attempt after an interruption, doubled for each further one.
 
     Returns:
@@ -55,7 +75,7 @@ def fetch(file: RemoteFile, folder: Path, *, pause: float = 1.0) -> Path:
             part.unlink()
             continue
         try:
-            _transfer(file, part, have)
+            _transfer(file, part, have, show)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 416, 429):
                 raise DownloadError(f"{file.url}: the server says {error.code} {error.reason}") from None
@@ -90,7 +110,7 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", error))
 
 
-def _transfer(file: RemoteFile, part: Path, have: int) -> None:
+def _transfer(file: RemoteFile, part: Path, have: int, show: bool) -> None:
     """Appends to `part` what comes from byte `have` on; returns early or raises when the connection ends early."""
     from tqdm import tqdm
 
@@ -107,7 +127,7 @@ def _transfer(file: RemoteFile, part: Path, have: int) -> None:
             )
         with (
             part.open("ab" if resumed else "wb") as out,
-            tqdm(total=file.bytes, initial=have, unit="B", unit_scale=True, desc=file.name) as bar,
+            tqdm(total=file.bytes, initial=have, unit="B", unit_scale=True, desc=file.name, disable=not show) as bar,
         ):
             while block := response.read1(BLOCK):
                 if have + len(block) > file.bytes:

@@ -14,7 +14,7 @@ def test_the_real_catalogue_names_every_file_of_the_coco_suite():
         "val2017": "val2017.zip (815.6 MB)",
     }.items():
         assert archive in remedy("coco2017", wanted)
-    with pytest.raises(SuiteError, match="no 'coco2018' in downloads.yaml; it has coco2017"):
+    with pytest.raises(SuiteError, match="no 'coco2018' in downloads.yaml; it has bccd, coco2017"):
         remedy("coco2018", "val2017")
 
 
