@@ -20,7 +20,7 @@ def tiny(**changes):
     return {**yaml.safe_load(TINY.read_text()), **changes}
 
 
-@pytest.mark.parametrize("path", [TINY, SHAPES, Path("experiments/coco.yaml")])
+@pytest.mark.parametrize("path", [TINY, SHAPES, Path("experiments/coco.yaml"), Path("experiments/bccd.yaml")])
 def test_suites_of_the_project_are_valid(path):
     suite = load_suite(path)
     assert {"faster_rcnn", "samp1000_lw5.0"} <= set(suite.variants)
