@@ -17,6 +17,8 @@ from suite.errors import SuiteError
 from suite.files import atomic
 from suite.layout import RunFolder
 
+PATIENCE = 10.0  # seconds, at most, between two lines of a training on how far it is
+
 
 class Runner(EpochBasedRunner):
     """mmcv's epoch runner with atomic checkpoints and without its pause of two seconds per epoch."""
@@ -187,17 +189,31 @@ class ValidatedHook(Hook):
 class MetricsHook(LoggerHook):
     """Logs every training series, averaged over `interval` iterations, and a progress line with the time left.
 
-    Without a log (any rank but the first) it only clears mmcv's buffer.
+    At least twice an epoch, however long the interval; where iterations are slow, a line with the time left comes every
+    `PATIENCE` seconds. Without a log (any rank but the first) it only clears mmcv's buffer.
     """
 
     def __init__(self, log: MetricsLog | None, interval: int) -> None:
         super().__init__(interval=interval, ignore_last=False, reset_flag=True)
         self.log_file, self.started, self.first = log, time.monotonic(), 0
+        self.most, self.told = interval, self.started
 
     def before_run(self, runner: Runner) -> None:
         """Called by mmcv."""
         super().before_run(runner)
         self.started, self.first = time.monotonic(), runner.iter
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Called by mmcv."""
+        super().before_train_epoch(runner)
+        self.interval = min(self.most, max(1, runner.epoch_length // 2))
+        self.told = time.monotonic()
+
+    def after_train_iter(self, runner: Runner) -> None:
+        """Called by mmcv."""
+        super().after_train_iter(runner)
+        if self.log_file is not None and time.monotonic() - self.told >= PATIENCE:
+            self._tell(runner)
 
     def log(self, runner: Runner) -> None:
         """Called by mmcv every `interval` iterations."""
@@ -208,9 +224,15 @@ class MetricsHook(LoggerHook):
         values["lr"] = float(runner.current_lr()[0])
         values["memory"] = peak_memory()
         self.log_file.append(step, runner.epoch + (runner.inner_iter + 1) / runner.epoch_length, values)
-        left = (time.monotonic() - self.started) / (step - self.first) * (runner.max_iters - step)
-        terms = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if k.startswith("loss") and v is not None)
+        self._tell(
+            runner, ", ".join(f"{k} {v:.3f}" for k, v in values.items() if k.startswith("loss") and v is not None)
+        )
+
+    def _tell(self, runner: Runner, terms: str = "") -> None:
+        """A line on how far it is and how long the rest takes."""
+        step, self.told = runner.iter + 1, time.monotonic()
+        left = (self.told - self.started) / (step - self.first) * (runner.max_iters - step)
         runner.logger.info(
             f"epoch {runner.epoch + 1}/{runner.max_epochs}, iteration {step}/{runner.max_iters}, "
-            f"{int(left // 60)} min {int(left % 60):02d} s left: {terms}"
+            f"{int(left // 60)} min {int(left % 60):02d} s left{f': {terms}' if terms else ''}"
         )
