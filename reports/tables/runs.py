@@ -10,7 +10,7 @@ import pandas as pd
 from reports.results.collect import Results
 from reports.results.files import SHORT
 from reports.results.published import Published
-from reports.results.sides import POINTS, headline
+from reports.results.sides import BASELINE, POINTS, headline
 from reports.results.source import Source
 from reports.statistics import mean_interval
 from reports.tables.cells import estimate_cell, published_cell, published_row, variant_row
@@ -96,7 +96,7 @@ def training_cost_table(results: Results, published: Mapping[str, Published]) ->
             ratio: published_cell(source, "training_cost", variant, "ratio", digits=2),
         }
         rows.append(published_row(source, "training_cost", variant, cells))
-    baseline = median_times(results, "faster_rcnn")
+    baseline = median_times(results, BASELINE.own(results))
     for variant in results.suite.variants:
         times = median_times(results, variant)
         origin = tuple(Source.of_history(results.run(variant, seed), "time") for seed in results.suite.seeds)
