@@ -48,8 +48,11 @@ def class_metric(category: int) -> str:
     return f"{OF_CLASS}{category}"
 
 
-def _class_of(metric: str) -> int | None:
-    return int(metric.removeprefix(OF_CLASS)) if metric.startswith(OF_CLASS) else None
+def _split(metric: str) -> tuple[int | None, str]:
+    """The class whose matches a metric is of, None = all of them, and what `metric_of` calls it."""
+    if metric.startswith(OF_CLASS):
+        return int(metric.removeprefix(OF_CLASS)), "AP"
+    return None, metric
 
 
 def metric_values(results: Results, variant: str, setting: str, metric: str) -> Values:
@@ -57,16 +60,15 @@ def metric_values(results: Results, variant: str, setting: str, metric: str) -> 
 
     These give AP at another threshold, and AP of a class (NaN where no object of it is in the split).
     """
-    category = _class_of(metric)
+    category, of_matches = _split(metric)
 
     def value(seed: int) -> float:
         row = results.evaluation(variant, seed, setting)
         if metric in row:
             return float(row[metric])
         matches = results.matches(variant, seed, setting)
-        if category is not None:
-            return float(average_precision(matches.of_class(category), whole(matches)).mean())
-        return float(metric_of(average_precision(matches, whole(matches)), matches.iou_thresholds, metric)[0])
+        own = matches if category is None else matches.of_class(category)
+        return float(metric_of(average_precision(own, whole(own)), own.iou_thresholds, of_matches)[0])
 
     return POINTS * np.array([value(seed) for seed in results.suite.seeds])
 
@@ -86,15 +88,15 @@ def _values(results: Results, variant: str, weights: Weights, metric: str) -> Va
 
 def _draws(results: Results, variant: str, weights: Weights, metric: str) -> Values | None:
     """Float[n, B]; None without a bootstrap, and for a metric that matches do not give (by object size)."""
-    rows, category = [], _class_of(metric)
+    rows = []
+    category, of_matches = _split(metric)
     for seed in results.suite.seeds:
         parts = [results.resampled(variant, seed, setting, category) for setting in weights]
         if any(part is None for part in parts):
             return None
         thresholds = results.matches(variant, seed, next(iter(weights))).iou_thresholds
         try:
-            at = "AP" if category is not None else metric
-            values = [metric_of(part, thresholds, at) for part in parts if part is not None]
+            values = [metric_of(part, thresholds, of_matches) for part in parts if part is not None]
         except ReportError:
             return None
         rows.append(POINTS * np.sum([f * v for f, v in zip(weights.values(), values, strict=True)], axis=0))

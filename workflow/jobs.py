@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -75,14 +76,19 @@ class Jobs:
         self._held = hold_results(self.layout.lock)  # until the process ends
         self.write_suite()
         since = time.time()
-        if cores is not None:
-            Progress(lambda: self._progress(dag, cores, since), tell).start()
 
-    def _progress(self, dag: Any, cores: int, since: float) -> str | None:
-        """A line on what runs and what is left."""
+        @functools.lru_cache(maxsize=1)
+        def expected(done: int) -> dict[str, float]:
+            return expected_seconds(self.suite)  # which reads configs and results: only after another job is done
+
+        if cores is not None:
+            Progress(lambda: self._progress(dag, cores, since, expected), tell).start()
+
+    def _progress(self, dag: Any, cores: int, since: float, expected: Callable[[int], dict[str, float]]) -> str | None:
+        """A line on what runs and what is left; `expected` has the seconds of jobs once so many are done."""
         jobs = [self._unfinished(job) for job in list(dag.needrun_jobs()) if job.rule.benchmark]
         done = sum(bool(job.rule.benchmark) for job in list(dag.needrun_jobs(exclude_finished=False))) - len(jobs)
-        return progress_line(jobs, since, expected_seconds(self.suite), cores, done)
+        return progress_line(jobs, since, expected(done), cores, done)
 
     def _unfinished(self, job: Any) -> Unfinished:
         variant = job.wildcards_dict.get("variant")

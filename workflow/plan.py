@@ -13,8 +13,8 @@ from suite.errors import SuiteError, exits_on_error
 from suite.suite import load_suite
 from workflow.gpus import visible_gpus
 from workflow.jobs import Jobs
-from workflow.times import Job, PlannedJobs, Sizes, estimate, measured, read_recorded, record, trainings
-from workflow.work import measured_work, planned_work
+from workflow.times import Job, PlannedJobs, estimate, known_times, record, times_here
+from workflow.work import measured_work
 
 
 @dataclass
@@ -98,26 +98,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--record", action="store_true", help="write this machine's times to recorded_times.yaml")
     options = parser.parse_args(arguments)
     suite = load_suite(options.configfile)
-    families = {name: entry.family for name, entry in suite.variants.items()}
-    own = measured(suite.layout.benchmarks, families) | trainings(suite.layout, families)
     if options.record:
+        own = times_here(suite)
         if not own:
             raise SuiteError(f"{suite.layout.root} has no times to record: run the suite first")
         record(suite.name, own, suite.resources.gpus, measured_work(suite, suite.layout))
         return
     cores, gpus = options.cores or len(os.sched_getaffinity(0)), len(visible_gpus(os.environ))
-    recorded = read_recorded().get(suite.name, {})
+    families = {name: entry.family for name, entry in suite.variants.items()}
     jobs = parse_dry_run(_dry_run(options.targets, options.configfile, cores), families)
-    seconds, trained_on = recorded.get("seconds", {}), max(1, recorded.get("gpus", 1))
-    sizes = Sizes(planned_work(suite), measured_work(suite, suite.layout), recorded.get("work", {}))
-    print(render(estimate(jobs, own, seconds, cores, gpus, trained_on, sizes), cores, gpus))
+    known = known_times(suite)
+    trained_on = max(1, known.elsewhere.get("gpus", 1))
+    print(render(estimate(jobs, known.own, known.recorded, cores, gpus, trained_on, known.sizes), cores, gpus))
     all_jobs = Jobs(suite)
     for lacking in all_jobs.missing():
         print(f"not there yet: {lacking}")
     for odd in all_jobs.warnings():
         print(f"warning: {odd}")
-    if recorded:
-        print(f"recorded elsewhere: {recorded['machine']}")
+    if known.elsewhere:
+        print(f"recorded elsewhere: {known.elsewhere['machine']}")
 
 
 def _dry_run(targets: Sequence[str], configfile: str, cores: int) -> str:

@@ -158,15 +158,44 @@ def estimate(
     return rows
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of how long a suite's jobs take.
+
+    Attributes:
+        own: seconds measured here, by kind.
+        elsewhere: the suite's entry of `recorded_times.yaml`; {} without one.
+        sizes: by which both are scaled.
+    """
+
+    own: Mapping[str, list[float]]
+    elsewhere: Mapping[str, Any]
+    sizes: Sizes
+
+    @property
+    def recorded(self) -> Mapping[str, float]:
+        """Seconds measured elsewhere, by kind."""
+        return self.elsewhere.get("seconds", {})
+
+
+def known_times(suite: Suite) -> Known:
+    """Looks at a suite's results and at `recorded_times.yaml`."""
+    elsewhere = read_recorded().get(suite.name, {})
+    sizes = Sizes(planned_work(suite), measured_work(suite, suite.layout), elsewhere.get("work", {}))
+    return Known(times_here(suite), elsewhere, sizes)
+
+
+def times_here(suite: Suite) -> dict[str, list[float]]:
+    """Seconds of a suite's finished jobs, by kind."""
+    families = {name: entry.family for name, entry in suite.variants.items()}
+    return measured(suite.layout.benchmarks, families) | trainings(suite.layout, families)
+
+
 def expected_seconds(suite: Suite) -> dict[str, float]:
     """Seconds of a suite's jobs by kind, from those measured here, else elsewhere; nothing of what is not known."""
-    families = {name: entry.family for name, entry in suite.variants.items()}
-    own = measured(suite.layout.benchmarks, families) | trainings(suite.layout, families)
-    recorded = read_recorded().get(suite.name, {})
-    sizes = Sizes(planned_work(suite), measured_work(suite, suite.layout), recorded.get("work", {}))
-    kinds = {*own, *recorded.get("seconds", {})}
-    jobs = [Job(kind.split(",")[0], kind, "known") for kind in kinds]
-    rows = estimate(jobs, own, recorded.get("seconds", {}), cores=1, sizes=sizes)
+    known = known_times(suite)
+    jobs = [Job(kind.split(",")[0], kind, "known") for kind in {*known.own, *known.recorded}]
+    rows = estimate(jobs, known.own, known.recorded, cores=1, sizes=known.sizes)
     return {row.kind: row.seconds for row in rows if row.seconds is not None}
 
 

@@ -88,7 +88,7 @@ class Results:
             NotInSuite: the variant is not in the suite.
             MissingResult: the evaluation file does not exist; the message names it.
         """
-        self.suite.require(variant)
+        variant = self.suite.standing_for(variant)
         if (variant, seed, setting) not in self._evaluations:
             path = self.layout.evaluation(variant, seed, self.suite.report_split).setting(setting)
             raise MissingResult(f"{path}: no such file; run the evaluation of this checkpoint")
@@ -105,7 +105,7 @@ class Results:
             NotInSuite: the variant is not in the suite.
             MissingResult: its run.json does not exist.
         """
-        self.suite.require(variant)
+        variant = self.suite.standing_for(variant)
         if (variant, seed) not in self._runs:
             raise MissingResult(f"{self.layout.run(variant, seed).run}: no such file; run the training first")
         return self._runs[variant, seed]
