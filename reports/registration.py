@@ -1,4 +1,4 @@
-"""What was registered before the run, beside what was run: `experiments/preregistration.yaml`."""
+"""What was registered before a suite's run, beside what was run: `experiments/registered/<suite>.yaml`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reports.results.collect import Results
 from reports.results.files import SHORT
 from suite.suite import PRETRAINING, ROOT
 
-REGISTERED = ROOT / "experiments/preregistration.yaml"
+REGISTERED = ROOT / "experiments/registered"
 KEYS = ("suite", "date", "recipe", "claims", "estimator", "choices", "targets", "deviations")
 
 
-def load_registration(path: Path = REGISTERED) -> Mapping[str, Any]:
-    """The registration.
+def load_registration(path: Path) -> Mapping[str, Any]:
+    """A registration.
 
     Raises:
         ReportError: a key is missing.
@@ -31,11 +31,12 @@ def load_registration(path: Path = REGISTERED) -> Mapping[str, Any]:
     return data
 
 
-def registered_notes(results: Results, path: Path = REGISTERED) -> Sequence[str]:
+def registered_notes(results: Results, folder: Path = REGISTERED) -> Sequence[str]:
     """Whether this run is the registered one, and what was registered; nothing for a suite that has no registration."""
-    registration = load_registration(path)
-    if registration["suite"] != results.suite.name or not results.is_generated:
+    path = folder / f"{results.suite.name}.yaml"
+    if results.dataset is None or not path.is_file():
         return []
+    registration = load_registration(path)
     found = differences(results, registration)
     return [
         f"Written down on {registration['date']}, before the run (`{path.relative_to(ROOT)}`): recipe "

@@ -10,7 +10,7 @@ from reports.errors import MissingResult
 from reports.results.annotations import read_annotations
 from reports.results.collect import Results
 from reports.results.files import SHORT, need, read_json
-from reports.results.published import Published
+from reports.results.published import Published, is_published
 from reports.statistics import LEVEL, RESAMPLES
 from reports.tables.table import format_duration, plural
 from suite.errors import NotInSuite
@@ -28,8 +28,8 @@ def scale_statement(results: Results, published: Mapping[str, Published]) -> str
     path = results.layout.data.manifest
     splits = need(results.dataset, "splits", path)
     if not results.is_generated:
-        is_published = results.download is not None and results.download in {p.download for p in published.values()}
-        return _folder_statement(results, trained, len(need(results.dataset, "categories", path)), is_published)
+        classes = len(need(results.dataset, "categories", path))
+        return _folder_statement(results, trained, classes, is_published(results.download, published))
     sizes = [
         f"{splits[key]['images']} images in `{key}`" for key in splits if key in ("train", results.suite.report_split)
     ]
@@ -42,13 +42,13 @@ def scale_statement(results: Results, published: Mapping[str, Published]) -> str
     )
 
 
-def _folder_statement(results: Results, trained: str, classes: int, is_published: bool) -> str:
+def _folder_statement(results: Results, trained: str, classes: int, of_the_publications: bool) -> str:
     splits, split = results.dataset["splits"], results.suite.report_split  # type: ignore[index]
     seen = {} if results.runs.empty else {row["trained_on"]["split"]: row["trained_on"] for row in results.runs["data"]}
     learnt = _join(f"{splits[key]['images']} images of `{key}`" for key in seen)
     compare = (
         "These are the images of the publications, but baselines differ between implementations: "
-        if is_published
+        if of_the_publications
         else "These are not the images of the publications: "
     )
     return (

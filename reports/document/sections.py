@@ -69,7 +69,7 @@ SECTIONS = (
         is_part=False,
     ),
     Section("Every variant", tables=(variants.EVERY_VARIANT, variants.BY_CLASS)),
-    Section("Sample detections", figures=("samples", "samples_of_variants")),
+    Section("Sample detections", figures=("samples", "nms", "samples_of_variants")),
     Section("Loss, and training RoIs", tables=(accuracy.BCE_LOSS, accuracy.LOSS_WEIGHT)),
     Section("Step size of the refinement", tables=(accuracy.STEP_SIZE,), figures=("step_size",)),
     Section("Improvements of the published reproduction", tables=(accuracy.GUIDE, accuracy.IMPROVED_TABLE)),

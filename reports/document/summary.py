@@ -8,8 +8,8 @@ from reports.context import Context
 from reports.document.facts import uses_adam
 from reports.results.blank import blank_notes
 from reports.results.collect import Results
-from reports.results.published import Published
-from reports.tables.claims import SCOPE, effect_text, interval_text, verdict_text
+from reports.results.published import Published, is_published
+from reports.tables.claims import OPPOSITE, effect_text, interval_text, scope, verdict_text
 from reports.verdicts import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Verdict
 
 
@@ -40,15 +40,17 @@ def _verdicts(context: Context) -> list[str]:
     changed = sum(verdict.in_family != verdict.verdict for verdict in verdicts)
     lines = [
         f"Of {len(verdicts)} published claims that this run can test: **{counts[REPRODUCED]} reproduced"
-        f"{_scale(results)}, {counts[CONTRADICTED]} {_against(results)}, {counts[INCONCLUSIVE]} inconclusive**. "
-        f"{SCOPE}",
+        f"{_scale(results, published)}, {counts[CONTRADICTED]} {_against(results, published)}, "
+        f"{counts[INCONCLUSIVE]} inconclusive**. {scope(results)}",
         f"Judged together, at 5 % over the whole family (Holm), {changed or 'none'} of these verdicts "
         f"{'becomes' if changed < 2 else 'become'} inconclusive.",
     ]
     if len(results.suite.seeds) == 1:
         lines.append("One training of each variant decides nothing: the intervals leave out how trainings differ.")
     first = verdicts[0]
-    lines.append(f"{first.claim.text}: {plain_words(first, published)} – *{verdict_text(first.verdict, results)}*.")
+    lines.append(
+        f"{first.claim.text}: {plain_words(first, published)} – *{verdict_text(first.verdict, results, published)}*."
+    )
     if by_verdict[REPRODUCED]:
         lines.append("Reproduced: " + _list(by_verdict[REPRODUCED]) + ".")
     if by_verdict[CONTRADICTED]:
@@ -72,12 +74,15 @@ def claim_notes(context: Context) -> list[str]:
     return lines
 
 
-def _scale(results: Results) -> str:
-    return " at this scale" if results.dataset is None else " at miniature scale" if results.is_generated else ""
+def _scale(results: Results, published: Mapping[str, Published]) -> str:
+    if results.is_generated:
+        return " at miniature scale"
+    return "" if is_published(results.download, published) else " on these images"
 
 
-def _against(results: Results) -> str:
-    return "with the opposite sign here" if results.is_generated else "contradicted"
+def _against(results: Results, published: Mapping[str, Published]) -> str:
+    word = verdict_text(CONTRADICTED, results, published)
+    return f"with the {word}" if word == OPPOSITE else word
 
 
 def _list(verdicts: Sequence[Verdict]) -> str:

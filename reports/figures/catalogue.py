@@ -24,7 +24,7 @@ from reports.figures import (
     validation,
 )
 from reports.figures.figure import Illustration, require_some
-from reports.figures.samples import sheet
+from reports.figures.samples import nms, sheet
 from reports.results.collect import Results
 from reports.results.search import SearchResults
 from suite.errors import NotInSuite
@@ -70,6 +70,7 @@ FIGURES: dict[str, FigureEntry] = {
     "refinement": FigureEntry("Refinement", _of_results(refinement.make), "confidence"),
     "ascent": FigureEntry("Ascent", _of_results(ascent.make), "confidence"),
     "samples": FigureEntry("Sample detections", _of_results(sheet.make), "main"),
+    "nms": FigureEntry("What NMS keeps", _of_results(nms.make), "ablation"),
     "samples_of_variants": FigureEntry("The other variants", _of_results(sheet.make_of_variants), "variants"),
     "step_size": FigureEntry("AP by step size λ", lambda c: step_size.make(c.results, c.published), "step_size"),
     "speed": FigureEntry("Time of inference", lambda c: speed.make(c.results, c.published), "speed"),

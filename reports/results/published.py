@@ -75,6 +75,15 @@ class Published:
         return self.value(*parts)
 
 
+def is_published(download: str | None, published: Mapping[str, Published]) -> bool:
+    """Whether a data set is the one that a publication reports on; only there can a run contradict it.
+
+    Args:
+        download: its name in the catalogue of downloads; None for any other.
+    """
+    return download is not None and any(download == source.download for source in published.values())
+
+
 def load_published(folder: Path = FOLDER) -> dict[str, Published]:
     """All published sources, by key: `paper` and `reproduction`."""
     return {

@@ -8,18 +8,25 @@ from typing import Any
 
 from reports.claims import Claim
 from reports.results.collect import Results
-from reports.results.published import Published
+from reports.results.published import Published, is_published
 from reports.statistics import RESAMPLES, Design, Interval
 from reports.tables.table import Cell, Row, Table, TableEntry, digits_of, format_number, format_range
 from reports.verdicts import CONTRADICTED, Verdict, power_of
 
-SCOPE = "One pretraining, one draw of the data: another of either may give other effects."
-OPPOSITE = "opposite sign here"  # what contradicted is called where the images are a miniature
+OPPOSITE = "opposite sign here"  # what contradicted is called on other images than those of the publications
 
 
-def verdict_text(verdict: str, results: Results) -> str:
-    """A verdict in words that fit the scale: a miniature does not contradict results on COCO."""
-    return OPPOSITE if verdict == CONTRADICTED and results.is_generated else verdict
+def verdict_text(verdict: str, results: Results, published: Mapping[str, Published]) -> str:
+    """A verdict in words that fit the scale: other images do not contradict results on COCO."""
+    return OPPOSITE if verdict == CONTRADICTED and not is_published(results.download, published) else verdict
+
+
+def scope(results: Results) -> str:
+    """What was there once, so that the intervals do not cover it."""
+    once = ["one draw of the data" if results.is_generated else "one set of images"]
+    if results.suite.pretraining is not None:
+        once.insert(0, "one pretraining")
+    return f"{', '.join(once).capitalize()}: another{' of either' * (len(once) > 1)} may give other effects."
 
 
 def effect_text(claim: Claim, value: float) -> str:
@@ -42,11 +49,11 @@ def interval_text(claim: Claim, interval: Interval) -> str | None:
 def scoreboard(verdicts: Sequence[Verdict], published: Mapping[str, Published], results: Results) -> Table:
     """The claims: published effects, this run's with its interval, the verdicts, the size beside the published one."""
     columns = ("metric", *published, "this run", "95 % interval", "verdict", "in the family", "published size")
-    rows = tuple(_row(verdict, results) for verdict in verdicts)
-    return Table(CLAIMS.key, CLAIMS.title, _caption(verdicts, results), columns, rows, stub="claim")
+    rows = tuple(_row(verdict, published, results) for verdict in verdicts)
+    return Table(CLAIMS.key, CLAIMS.title, _caption(published, results), columns, rows, stub="claim")
 
 
-def _row(verdict: Verdict, results: Results) -> Row:
+def _row(verdict: Verdict, published: Mapping[str, Published], results: Results) -> Row:
     claim, interval = verdict.claim, verdict.interval
     rest: dict[str, Any] = {"seeds": interval.n, "sources": verdict.sources, "kind": "text"}
     cells = {"metric": Cell(claim.metric, kind="text")}
@@ -58,22 +65,22 @@ def _row(verdict: Verdict, results: Results) -> Row:
     least = f" (the least of {len(verdict.effects)})" if len(verdict.effects) > 1 else ""
     cells["this run"] = Cell(effect_text(claim, interval.mean) + least, stale=verdict.stale, **rest)
     cells["95 % interval"] = Cell(interval_text(claim, interval), **rest)
-    cells["verdict"] = Cell(verdict_text(verdict.verdict, results), **rest)
+    cells["verdict"] = Cell(verdict_text(verdict.verdict, results, published), **rest)
     if verdict.in_family is not None:
-        cells["in the family"] = Cell(verdict_text(verdict.in_family, results), **rest)
+        cells["in the family"] = Cell(verdict_text(verdict.in_family, results, published), **rest)
     if verdict.equivalent:
         cells["published size"] = Cell(verdict.equivalent, **rest)
     label = claim.text if claim.is_published else f"{claim.text} (not a published claim)"
     return Row("", label, cells, emphasis=verdict.verdict == CONTRADICTED, key=claim.id)
 
 
-def _caption(verdicts: Sequence[Verdict], results: Results) -> str:
+def _caption(published: Mapping[str, Published], results: Results) -> str:
     n = len(results.suite.seeds)
     basis = f"variation over {n} trainings of each variant" if n > 1 else "no variation between trainings"
     if results.resamples:
         basis += f" and over images ({RESAMPLES} bootstrap resamples)"
-    word = verdict_text(CONTRADICTED, results)
-    text = f"Differences in points. The intervals cover {basis}. {SCOPE} "
+    word = verdict_text(CONTRADICTED, results, published)
+    text = f"Differences in points. The intervals cover {basis}. {scope(results)} "
     if n == 1:
         text += "With one training of each variant no difference is decided. "
     return text + (

@@ -196,7 +196,7 @@ def test_test_settings_change_the_evaluation_but_not_the_training(tmp_path):
     assert config_hash(before) != config_hash(after)
 
 
-# of the first release: a result of one of these is not made again; those of `shapes` are in preregistration.yaml
+# of the first release: a result of one of these is not made again; those of `shapes` are in registered/shapes.yaml
 COCO_HASHES = {
     "faster_rcnn": "3e0e231fa1e22264",
     "samp1000_lw5.0": "2e647bfaf370dcdb",

@@ -10,7 +10,8 @@ from experiments.registration import main, recipe
 from reports.claims import claims_digest
 from suite.suite import load_suite
 
-REGISTERED = yaml.safe_load(Path("experiments/preregistration.yaml").read_text())
+FOLDER = Path("experiments/registered")
+REGISTERED = yaml.safe_load((FOLDER / "shapes.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def suite():
 def test_the_recipe_is_the_registered_one(suite):
     assert recipe(suite) == REGISTERED["recipe"], (
         "the recipe of experiments/shapes.yaml is not the registered one: a changed recipe needs a new dataset seed, a "
-        "new registration in experiments/preregistration.yaml (`python -m experiments.registration --suite …` prints "
+        "new registration in experiments/registered/shapes.yaml (`python -m experiments.registration --suite …` prints "
         "the recipe) and a new run"
     )
 
@@ -51,9 +52,13 @@ def test_a_new_draw_of_the_data_is_a_new_recipe(suite):
     assert recipe(drawn)["hash"] != recipe(suite)["hash"]
 
 
-def test_images_of_a_folder_have_none():
-    with pytest.raises(ValueError, match="suite 'coco': only a suite of generated images has a registered recipe"):
-        recipe(load_suite("experiments/coco.yaml"))
+def test_images_of_a_folder_are_told_by_their_fingerprint(tmp_path):
+    suite = load_suite("experiments/coco.yaml")
+    with pytest.raises(ValueError, match="suite 'coco': its images lie in a folder; give their fingerprint"):
+        recipe(suite)
+    assert recipe(suite, "1")["hash"] != recipe(suite, "2")["hash"]
+    with pytest.raises(SystemExit, match="error: .*coco/data/dataset.json is missing"):
+        main(["--suite", "experiments/coco.yaml"])
 
 
 def test_the_command_prints_what_is_registered(capsys):

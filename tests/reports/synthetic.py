@@ -326,6 +326,8 @@ def make_evaluation(
     variant, number = run["variant"], run["seed"]
     rng = np.random.default_rng([seed, number])
     found = random_detections(coco, rng, noise_of(variant, guide, step))
+    for detection in found[::6] if guide == "none" else []:  # regular NMS keeps another box now and then
+        detection["bbox"][0] += 0.12 * detection["bbox"][2]
     if is_blank:  # one speck in a corner
         found = [{**found[0], "bbox": [0.0, 0.0, 1.0, 1.0], "score": 0.06}]
     evaluation = evaluate(coco, found)

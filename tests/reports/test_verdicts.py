@@ -93,7 +93,7 @@ def test_claims_are_judged_on_the_run(suite):
     clear["faster_rcnn", "off"] = (71.0, 71.1, 71.2)
     clear["samp1000_lw5.0", "rank_refine0.25"] = (72.9, 73.1, 73.2)
     clear["samp1000_lw5.0", "rank"] = (73.9, 74.1, 74.3)  # refinement: -1, -1, -1.1
-    results = results_of(clear, suite)
+    results = replace(results_of(clear, suite), dataset={"format": "coco", "download": "coco2017"})
     by_id = judged(results, "iounet_ap", "refine", "iounet_ap50", "refine_ap90")
     assert by_id["iounet_ap"].verdict == by_id["iounet_ap"].in_family == "reproduced"
     assert by_id["iounet_ap"].published == {"paper": 1.7, "reproduction": 1.7}
@@ -104,7 +104,7 @@ def test_claims_are_judged_on_the_run(suite):
     verdicts = list(by_id.values())
     lines = "\n".join(summary(Context(results, PUBLISHED, verdicts=verdicts)))
     assert "Of 3 published claims" in lines
-    assert "**1 reproduced at this scale, 2 contradicted, 0 inconclusive**" in lines
+    assert "**1 reproduced, 2 contradicted, 0 inconclusive**. One set of images: another may" in lines
     assert f"Refinement raises AP on top of IoU-guided NMS – AP {MINUS}1.0 here (95 % interval" in lines
     table = scoreboard(verdicts, PUBLISHED, results)
     assert [row.cells["verdict"].value for row in table.rows] == ["reproduced", *["contradicted"] * 3]
@@ -113,12 +113,22 @@ def test_claims_are_judged_on_the_run(suite):
     assert [row.key for row in power.rows] == ["iounet_ap", "refine", "iounet_ap50"]
 
 
-def test_a_miniature_does_not_contradict_coco(suite):
-    results = replace(results_of(ABLATION, suite), dataset={"generator": "shapes"})
+@pytest.mark.parametrize(
+    ("dataset", "where"),
+    [
+        ({"generator": "shapes"}, "at miniature scale"),
+        ({"format": "voc", "download": "bccd"}, "on these images"),
+        ({"format": "coco"}, "on these images"),
+    ],
+)
+def test_other_images_do_not_contradict_coco(suite, dataset, where):
+    results = replace(results_of(ABLATION, suite), dataset=dataset)
     values = dict(ABLATION) | {("samp1000_lw5.0", "rank_refine0.25"): (61.0, 61.1, 61.2)}
     verdicts = list(judged(replace(results_of(values, suite), dataset=results.dataset), "refine").values())
     [row] = scoreboard(verdicts, PUBLISHED, results).rows
     assert row.cells["verdict"].value == row.cells["in the family"].value == "opposite sign here"
+    lines = "\n".join(summary(Context(results, PUBLISHED, verdicts=verdicts)))
+    assert f"**0 reproduced {where}, 1 with the opposite sign here, 0 inconclusive**" in lines
 
 
 def test_the_family_can_take_a_verdict_back(suite):

@@ -1,4 +1,4 @@
-"""Sample detections: the images that are shown, and the boxes on them.
+"""Sample detections: the images that are shown.
 
 The images are chosen by rule, never by eye: some evenly spaced through the split, and some evenly spaced among the
 images where the IoU-Net makes a mistake, so that typical failures are shown.
@@ -8,38 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reports.errors import ReportError
+from reports.figures.samples.boxes import SCORE_SHOWN, Boxes, boxes_on, shown_detections, truth_on
 from reports.results.annotations import read_annotations
 from reports.results.collect import Results
-from reports.results.files import need, read_json
 from reports.results.matches import Matches
 from reports.results.sides import Side
 from suite.images import read_image
 
 PER_BAND = 4
-SCORE_SHOWN = 0.3  # detections below are not drawn
 STRICT = 0.75  # a box placed worse than this is drawn dashed, and counts as a mistake when images are chosen
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Boxes on one image.
-
-    Attributes:
-        boxes: Float[N, 4], (x, y, w, h) in pixels.
-        labels: what is written on each; empty on ground truth.
-        true_ious: Float[N], best IoU with an object of the box's class.
-    """
-
-    boxes: NDArray[np.float64]
-    categories: tuple[int, ...]
-    labels: tuple[str, ...]
-    true_ious: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -86,15 +68,6 @@ def images_with_mistakes(matches: Matches, threshold: float = STRICT, score: flo
     return [matches.image_ids[index] for index in np.flatnonzero(wrong)]
 
 
-def box_iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU of boxes as (x, y, w, h): Float[N, 4] × Float[M, 4] → Float[N, M]."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
-    overlap = np.clip(high - low, 0, None).prod(axis=2)
-    union = boxes[:, 2:].prod(axis=1)[:, None] + others[:, 2:].prod(axis=1)[None] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-
-
 def load_sheet(results: Results, models: Mapping[str, Side], failures: bool) -> Sheet:
     """Choose the images and read their boxes, for the suite's first seed.
 
@@ -110,7 +83,7 @@ def load_sheet(results: Results, models: Mapping[str, Side], failures: bool) -> 
         SuiteError: an image file is missing or damaged.
     """
     seed, folder = results.suite.seeds[0], results.layout.data.images(results.suite.report_split)
-    detections = [_detections(results, side, seed) for side in models.values()]
+    detections = [shown_detections(results, side, seed) for side in models.values()]
     coco = read_annotations(results)
     files = {entry["id"]: folder / entry["file_name"] for entry in coco["images"]}
     typical, wrong = evenly(sorted(files), PER_BAND), []
@@ -122,51 +95,9 @@ def load_sheet(results: Results, models: Mapping[str, Side], failures: bool) -> 
     def sample(image_id: int) -> Sample:
         if image_id not in files:
             raise ReportError(f"{folder}: no image {image_id} in its annotations, which the evaluations name")
-        truth = _truth_on(coco["annotations"], image_id)
-        found = tuple(_boxes_on(own, image_id, truth) for own in detections)
+        truth = truth_on(coco["annotations"], image_id)
+        found = tuple(boxes_on(own, image_id, truth) for own in detections)
         return Sample(image_id, read_image(files[image_id]), truth, found)
 
     names = {entry["id"]: entry["name"] for entry in coco["categories"]}
     return Sheet(tuple(models), tuple(map(sample, typical)), tuple(map(sample, wrong)), names, seed)
-
-
-def _detections(results: Results, side: Side, seed: int) -> Mapping[str, Any]:
-    setting = side.setting(results)
-    results.evaluation(side.own(results), seed, setting)
-    path = results.layout.evaluation(side.own(results), seed, results.suite.report_split).detections
-    # setting names contain dots, so no dotted key here
-    settings = need(read_json(path), "settings", path)
-    if setting not in settings:
-        raise ReportError(f"{path}: key 'settings' has no setting '{setting}'")
-    return settings[setting]
-
-
-def _truth_on(annotations: Sequence[Mapping[str, Any]], image_id: int) -> Boxes:
-    """The objects on one image."""
-    own = [entry for entry in annotations if entry["image_id"] == image_id and not entry.get("iscrowd")]
-    boxes = np.asarray([entry["bbox"] for entry in own], dtype=float).reshape(-1, 4)
-    categories = tuple(entry["category_id"] for entry in own)
-    return Boxes(boxes, categories, ("",) * len(boxes), np.ones(len(boxes)))
-
-
-def _boxes_on(columns: Mapping[str, Any], image_id: int, truth: Boxes) -> Boxes:
-    """The detections shown on one image, and each one's best IoU with an object of its class."""
-    rows = [
-        row
-        for row, (image, score) in enumerate(zip(columns["image_id"], columns["score"], strict=True))
-        if image == image_id and score >= SCORE_SHOWN
-    ]
-    boxes = np.asarray([columns["bbox"][row] for row in rows], dtype=float).reshape(-1, 4)
-    categories = tuple(columns["category_id"][row] for row in rows)
-    same = np.asarray(categories).reshape(-1, 1) == np.asarray(truth.categories).reshape(1, -1)
-    overlaps = np.where(same, box_iou(boxes, truth.boxes), 0.0)
-    return Boxes(
-        boxes,
-        categories,
-        tuple(_label(columns["score"][row], columns["iou"][row]) for row in rows),
-        overlaps.max(axis=1, initial=0.0),
-    )
-
-
-def _label(score: float, iou: float | None) -> str:
-    return f"{score:.2f}" if iou is None else f"{score:.2f} · IoU {iou:.2f}"

@@ -14,7 +14,8 @@ from drawing.boxes import DASHED, SOLID, Box, draw_boxes, draw_image
 from drawing.colours import OF_CLASSES, of_class
 from drawing.legend import class_line, plain_texts
 from reports.figures.figure import Illustration, require_some
-from reports.figures.samples.choose import SCORE_SHOWN, STRICT, Boxes, Sample, Sheet, load_sheet
+from reports.figures.samples.boxes import SCORE_SHOWN, Boxes
+from reports.figures.samples.choose import STRICT, Sample, Sheet, load_sheet
 from reports.results.collect import Results
 from reports.results.sides import BASELINE, FIRST_VERSION, PAPER_STEP, headline
 

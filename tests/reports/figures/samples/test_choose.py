@@ -1,6 +1,7 @@
 import numpy as np
 
-from reports.figures.samples.choose import PER_BAND, SCORE_SHOWN, box_iou, evenly, images_with_mistakes, load_sheet
+from reports.figures.samples.boxes import SCORE_SHOWN, box_iou
+from reports.figures.samples.choose import PER_BAND, evenly, images_with_mistakes, load_sheet
 from reports.results.matches import Matches
 from reports.results.sides import BASELINE, FIRST_VERSION
 
