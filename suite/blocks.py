@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from suite.settings import StepSize
 
@@ -43,14 +43,15 @@ class GeneratedData:
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """A split of a folder: with files of its own, or cut from another one (`origin`, YAML: `from`).
+    """A split of a folder: with files of its own, joined from members that have them, or cut from another split.
 
     Attributes:
         annotations, images, list: paths below the data set's root; None = the format's default. The modules of
             `experiments/data/formats` say what each of them is.
         count: number of images there must be; None = whatever there is.
-        origin: the split that the images are cut from; None for a split with files of its own.
-        take: images to cut: a number, or below 1 a share; 0 for a split with files of its own.
+        join: name of each member to its files; empty for a split that is not joined.
+        origin: the split that the images are cut from (YAML: `from`); None for a split that is not cut.
+        take: images to cut: a number, or below 1 a share; 0 for a split that is not cut.
         held_out: `always` = no training sees the images, `sweep` = those of a sweep do not.
     """
 
@@ -58,6 +59,7 @@ class FolderSplit:
     images: str | None = None
     list: str | None = None
     count: int | None = None
+    join: Mapping[str, FolderSplit] = field(default_factory=dict)
     origin: str | None = None
     take: float = 0
     held_out: str = "always"

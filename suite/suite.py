@@ -281,8 +281,9 @@ def _dataset(block: Mapping[str, Any]) -> GeneratedData | FolderData:
         )
     splits = {}
     for name, entry in block["splits"].items():
-        own = {key: value for key, value in entry.items() if key != "from"}
-        splits[name] = FolderSplit(origin=entry.get("from"), **own)
+        own = {key: value for key, value in entry.items() if key not in ("from", "join")}
+        members = {member: FolderSplit(**files) for member, files in entry.get("join", {}).items()}
+        splits[name] = FolderSplit(origin=entry.get("from"), join=MappingProxyType(members), **own)
     rest = {key: value for key, value in block.items() if key != "splits"}
     return FolderData(splits=MappingProxyType(splits), **rest)
 

@@ -74,6 +74,9 @@ def _stated(dataset: FolderData, name: str) -> float | None:
     split = dataset.splits.get(name)
     if split is None:
         return None
+    if split.join:
+        counts = [member.count for member in split.join.values()]
+        return None if None in counts else sum(filter(None, counts))
     if split.origin is None:
         return split.count
     return split.take if split.take > 1 else None

@@ -8,10 +8,11 @@ import yaml
 
 from experiments.registration import main, recipe
 from reports.claims import claims_digest
+from reports.registration import load_registration
 from suite.suite import load_suite
 
-FOLDER = Path("experiments/registered")
-REGISTERED = yaml.safe_load((FOLDER / "shapes.yaml").read_text())
+FILES = sorted(Path("experiments/registered").glob("*.yaml"))
+REGISTERED = yaml.safe_load(Path("experiments/registered/shapes.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +20,22 @@ def suite():
     return load_suite("experiments/shapes.yaml")
 
 
-def test_the_recipe_is_the_registered_one(suite):
-    assert recipe(suite) == REGISTERED["recipe"], (
-        "the recipe of experiments/shapes.yaml is not the registered one: a changed recipe needs a new dataset seed, a "
-        "new registration in experiments/registered/shapes.yaml (`python -m experiments.registration --suite …` prints "
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_recipe_is_the_registered_one(file):
+    registered = load_registration(file)
+    own = load_suite(f"experiments/{file.stem}.yaml")
+    images = None if own.is_generated else registered["recipe"]["dataset_fingerprint"]
+    assert registered["suite"] == own.name
+    assert recipe(own, images) == registered["recipe"], (
+        f"the recipe of experiments/{file.name} is not the registered one: a changed recipe needs a new dataset seed, "
+        f"where images are made, a new registration in {file} (`python -m experiments.registration --suite …` prints "
         "the recipe) and a new run"
     )
 
 
-def test_the_claims_are_the_registered_ones():
-    assert claims_digest() == REGISTERED["claims"], (
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_claims_are_the_registered_ones(file):
+    assert claims_digest() == load_registration(file)["claims"], (
         "reports/claims.yaml was changed since it was registered: register it anew, with a new dataset seed and a new "
         "run"
     )

@@ -94,6 +94,13 @@ def test_the_types_have_the_keys_of_the_schema(key, kind, other_names):
     assert names == set(read_schema()["properties"][key]["properties"])
 
 
+def _keys_of(entry, definitions):
+    """The keys of all of an entry's alternatives."""
+    yield from entry.get("properties", ())
+    for part in (entry.get("then"), entry.get("else"), definitions.get(entry.get("$ref", "").rpartition("/")[2])):
+        yield from _keys_of(part, definitions) if part else ()
+
+
 def test_the_suite_itself_and_its_data_have_the_keys_of_the_schema():
     schema = read_schema()
     own = {field.name for field in dataclasses.fields(Suite)} - {"raw", "roles"}
@@ -104,8 +111,5 @@ def test_the_suite_itself_and_its_data_have_the_keys_of_the_schema():
         ("else", blocks.FolderData, blocks.FolderSplit),
     ):
         assert {field.name for field in dataclasses.fields(kind)} == set(dataset[branch]["properties"])
-        entry = dataset[branch]["properties"]["splits"]["additionalProperties"]
-        keys = {
-            key for part in (entry, entry.get("then", {}), entry.get("else", {})) for key in part.get("properties", {})
-        }
+        keys = set(_keys_of(dataset[branch]["properties"]["splits"]["additionalProperties"], schema["$defs"]))
         assert {"from" if f.name == "origin" else f.name for f in dataclasses.fields(split)} == keys

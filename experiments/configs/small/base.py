@@ -7,14 +7,14 @@ heads are those of the coco configs.
 from experiments.configs._base_.parts import bbox_head, proposals, rcnn_training, roi_align, rpn_head, rpn_training
 
 _base_ = ["../coco/base.py"]
-channels = 64
+channels = 48
 strides = [4, 8, 16, 32]
 channels_last = True  # the layout of weights and feature maps; the faster one on a CPU
 
 model = dict(
     # from random weights: nothing is frozen, and batch statistics are learnt
-    backbone=dict(depth=18, base_channels=32, stem_channels=32, frozen_stages=-1, norm_eval=False, init_cfg=None),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=channels),
+    backbone=dict(depth=18, base_channels=24, stem_channels=24, frozen_stages=-1, norm_eval=False, init_cfg=None),
+    neck=dict(in_channels=[24, 48, 96, 192], out_channels=channels),
     rpn_head=rpn_head(channels, [8], [*strides, 64]),
     roi_head=dict(
         bbox_roi_extractor=roi_align(channels, strides, sampling_ratio=2, use_torchvision=True),

@@ -1,7 +1,7 @@
 """Indexes a data set in a folder. The images stay where they are; in the suite's data folder there are then
 
     <split>.json      COCO annotations (`experiments.data.formats.table`)
-    <split>           a link to the folder of its images
+    <split>           a link to the folder of its images; of a joined split a folder with a link for each member
     .inspected.json   what is known of every image file, so that it is looked at once
     dataset.json      fingerprint, classes, counts; written last
 
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from experiments.data.folder.images import Inspector
 from experiments.data.folder.shared import refuse_shared
-from experiments.data.folder.source import Source
+from experiments.data.folder.source import Images, Source
 from experiments.data.folder.splits import cut_splits
-from experiments.data.formats.table import Table, with_categories_of
+from experiments.data.formats.table import Table, common_categories, joined, with_categories
 from suite.blocks import FolderData
 from suite.errors import SuiteError
 from suite.files import atomic, digest, write_json
@@ -46,23 +47,31 @@ def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dic
         raise SuiteError("\n".join(missing))
     data.path.mkdir(parents=True, exist_ok=True)
     with Inspector(data.inspected, workers) as inspector:
-        tables = {name: source.table(name, inspector) for name in source.splits}
-        train = tables["train"]
-        _check_training_split(train, source.root, dataset.num_categories)
-        tables = {name: with_categories_of(table, train, f"dataset.splits.{name}") for name, table in tables.items()}
+        tables = {member: source.table(member, inspector) for member in source.members}
+        learnt = [tables[member] for member in source.splits["train"].values()]
+        categories = common_categories(learnt)
+        _check_training_split(learnt, categories, source.root, dataset.num_categories)
         images = {}
-        for name, table in tables.items():
-            tables[name], images[name] = source.checked_images(name, table, inspector)
-    refuse_shared({name: source.image_files(name, table) for name, table in tables.items()})
-    splits, entries = cut_splits(dataset, tables), {}
-    for name, split in splits.items():
-        _link(data.images(name), source.images(split.images_of))
+        for member, table in tables.items():
+            own = with_categories(table, categories, f"dataset.splits.{member}")
+            tables[member], images[member] = source.checked_images(member, own, inspector)
+    files: dict[str, list[Path]] = {name: [] for name in source.splits}
+    found = {name: Images() for name in source.splits}
+    whole = {}
+    for name, members in source.splits.items():
+        for short, member in members.items():
+            files[name] += source.image_files(member, tables[member])
+            found[name] += images[member].below(short) if short else images[member]
+        whole[name] = joined({short: tables[member] for short, member in members.items()})
+    refuse_shared(files)
+    entries = {}
+    for name, split in cut_splits(dataset, whole).items():
+        folders = {short: source.images(member) for short, member in source.splits[split.images_of].items()}
+        _link(data.images(name), folders)
         counts = _write_table(data.annotations(name), split.table)
-        notes = {"dropped": split.table["dropped"]}
-        if name in images:
-            notes |= asdict(images[name])
+        notes = {"dropped": split.table["dropped"], **(asdict(found[name]) if name in found else {})}
         entries[name] = {**counts, "contains": list(split.contains), **notes}
-    classes = [category["name"] for category in train["categories"]]
+    classes = [category["name"] for category in categories]
     manifest = {
         "format": dataset.format,
         "download": dataset.download,
@@ -74,10 +83,12 @@ def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dic
     return manifest
 
 
-def _check_training_split(train: Table, root: Path, num_categories: int | None) -> None:
-    if all(annotation["iscrowd"] for annotation in train["annotations"]):
+def _check_training_split(
+    tables: Sequence[Table], categories: Sequence[Mapping[str, Any]], root: Path, num_categories: int | None
+) -> None:
+    if all(annotation["iscrowd"] for table in tables for annotation in table["annotations"]):
         raise SuiteError(f"{root}: split `train` has no box to learn from")
-    classes = [category["name"] for category in train["categories"]]
+    classes = [category["name"] for category in categories]
     if num_categories is not None and len(classes) != num_categories:
         raise SuiteError(
             f"{root}: split `train` has {len(classes)} categories, expected {num_categories} "
@@ -85,11 +96,18 @@ def _check_training_split(train: Table, root: Path, num_categories: int | None) 
         )
 
 
-def _link(link: Path, target: Path) -> None:
-    if link.is_dir() and not link.is_symlink():
-        raise SuiteError(f"{link} is a folder; a link to {target} belongs there: move it away")
-    with atomic(link) as part:
-        part.symlink_to(target.resolve(), target_is_directory=True)
+def _link(place: Path, folders: Mapping[str, Path]) -> None:
+    """A link to the folder of a split's images; of a joined one a folder with a link for each member."""
+    links = {place / member if member else place: folder for member, folder in folders.items()}
+    if place not in links:
+        if place.is_symlink():
+            place.unlink()
+        place.mkdir(exist_ok=True)
+    for link, target in links.items():
+        if link.is_dir() and not link.is_symlink():
+            raise SuiteError(f"{link} is a folder; a link to {target} belongs there: move it away")
+        with atomic(link) as part:
+            part.symlink_to(target.resolve(), target_is_directory=True)
 
 
 def _write_table(path: Path, table: Table) -> dict[str, Any]:

@@ -21,7 +21,7 @@ SAMPLE = 200  # images of a split that are decoded whole in any case
 
 @dataclass
 class Images:
-    """What was found among the images of a split.
+    """What was found among the images of a split, or of a member of one.
 
     Attributes:
         skipped: name of each image that is left out, and why.
@@ -33,13 +33,23 @@ class Images:
     turned: list[str] = field(default_factory=list)
     without_end: list[str] = field(default_factory=list)
 
+    def below(self, member: str) -> Images:
+        """The same with names that start with a member's."""
+        skipped = {f"{member}/{name}": why for name, why in self.skipped.items()}
+        return Images(skipped, *([f"{member}/{name}" for name in names] for names in (self.turned, self.without_end)))
+
+    def __add__(self, other: Images) -> Images:
+        return Images(self.skipped | other.skipped, self.turned + other.turned, self.without_end + other.without_end)
+
 
 class Source:
     """The folder of a data set.
 
     Attributes:
         root: the folder, with `~` and `$VARIABLES` replaced, by its name on disk.
-        splits: the splits with files of their own.
+        splits: the splits that are not cut from another one, each with its members: short name to key in the suite.
+            A split that is not joined is its own only member, with the short name ''.
+        members: key of each member to its files.
     """
 
     def __init__(self, dataset: FolderData) -> None:
@@ -51,8 +61,17 @@ class Source:
         self._dataset = dataset
         self._format = format_named(dataset.format)
         self.root = path_on_disk(Path(os.path.expandvars(dataset.root)).expanduser())
-        self.splits = [name for name, split in dataset.splits.items() if split.origin is None]
-        self._paths = {name: self._paths_on_disk(name) for name in self.splits}
+        own = {name: split for name, split in dataset.splits.items() if split.origin is None}
+        self.splits = {
+            name: {member: f"{name}.join.{member}" for member in split.join} or {"": name}
+            for name, split in own.items()
+        }
+        self.members = {
+            key: own[name].join.get(member, own[name])
+            for name, members in self.splits.items()
+            for member, key in members.items()
+        }
+        self._paths = {part: self._paths_on_disk(part) for part in self.members}
         self._names_of: dict[str, Names] = {}
 
     def missing(self) -> list[str]:
@@ -61,7 +80,7 @@ class Source:
             return [f"{self.root} (dataset.root) is no folder. {self._remedy()}"]
         return [
             self._missing(path, f"{split}.{part.key}")
-            for split in self.splits
+            for split in self.members
             for part, path in self._parts(split)
             if not part.is_there(path)
         ]
@@ -98,7 +117,7 @@ class Source:
             return found.width, found.height
 
         table = self._format.read(files, image_size=image_size, masks=self._dataset.masks)
-        found, wanted = len(table["images"]), self._dataset.splits[split].count
+        found, wanted = len(table["images"]), self.members[split].count
         if not found or found != (wanted or found):
             raise SuiteError(
                 f"{files['annotations']}: {found} images, expected {wanted or 'some'} (dataset.splits.{split}.count)"
@@ -149,7 +168,7 @@ class Source:
         return [(part, paths[part.key]) for part in self._format.PARTS if part.key in paths]
 
     def _paths_on_disk(self, split: str) -> dict[str, Path]:
-        paths = paths_of(self._dataset.splits[split], self._format, f"dataset.splits.{split}")
+        paths = paths_of(self.members[split], self._format, f"dataset.splits.{split}")
         return {key: path_on_disk(self.root / path) for key, path in paths.items()}
 
     def _names(self, split: str) -> Names:

@@ -8,7 +8,8 @@ without area, less than a pixel wide or high, or entirely off the image. `droppe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +67,58 @@ def _require_known(annotation: Any, key: str, known: Collection[int], source: Pa
         raise SuiteError(f"{source}: annotation {annotation['id']}: no {key} {annotation[key]} in the file")
 
 
-def with_categories_of(table: Table, reference: Table, source: str) -> Table:
-    """The table with the category ids of another one, matched by name.
+def with_categories(table: Table, categories: list[dict[str, Any]], source: str) -> Table:
+    """The table with these categories, matched by name.
 
     Raises:
-        SuiteError: the reference lacks a class that has objects in the table.
+        SuiteError: they lack a class that has objects in the table.
     """
-    ids = {c["name"]: c["id"] for c in reference["categories"]}
+    ids = {c["name"]: c["id"] for c in categories}
     used = {a["category_id"] for a in table["annotations"]}
     unknown = [c["name"] for c in table["categories"] if c["name"] not in ids and c["id"] in used]
     if unknown:
         raise SuiteError(f"{source}: class '{unknown[0]}' is not among the classes of `train`: {', '.join(ids)}")
     new = {c["id"]: ids.get(c["name"]) for c in table["categories"]}
     annotations = [{**a, "category_id": new[a["category_id"]]} for a in table["annotations"]]
-    return {**table, "annotations": annotations, "categories": reference["categories"]}
+    return {**table, "annotations": annotations, "categories": categories}
+
+
+def common_categories(tables: Iterable[Table]) -> list[dict[str, Any]]:
+    """The categories of several tables: those of the first, then whatever names the others add, numbered on."""
+    found: dict[str, dict[str, Any]] = {}
+    for category in (category for table in tables for category in table["categories"]):
+        if category["name"] not in found:
+            taken = {known["id"] for known in found.values()}
+            own = category if category["id"] not in taken else {**category, "id": max(taken) + 1}
+            found[category["name"]] = own
+    return sorted(found.values(), key=lambda category: category["id"])
+
+
+def joined(members: Mapping[str, Table]) -> Table:
+    """One table of several that have the same categories: file names start with the member's, ids count from 1.
+
+    A split that is its own only member, with the name '', stays as it is.
+    """
+    if "" in members:
+        return members[""]
+    images: list[Any] = []
+    annotations: list[Any] = []
+    dropped: Counter[str] = Counter()
+    for member, table in members.items():
+        ids = {image["id"]: number for number, image in enumerate(table["images"], len(images) + 1)}
+        images += [
+            {**image, "id": ids[image["id"]], "file_name": f"{member}/{image['file_name']}"}
+            for image in table["images"]
+        ]
+        annotations += [{**entry, "image_id": ids[entry["image_id"]]} for entry in table["annotations"]]
+        dropped.update(table["dropped"])
+    first = next(iter(members.values()))
+    return {
+        "images": images,
+        "annotations": [{**entry, "id": number} for number, entry in enumerate(annotations, 1)],
+        "categories": first["categories"],
+        "dropped": dict(dropped),
+    }
 
 
 def part_of(table: Table, image_ids: set[int]) -> Table:

@@ -46,6 +46,75 @@ def test_another_take_changes_the_fingerprint(coco, tmp_path):
     assert index(block, tmp_path)["fingerprint"] != first
 
 
+def members_of(coco):
+    """The block of `coco_block` with a `train` that is joined from what were `train` and `val`, and a cut `val`."""
+    first, second = (
+        {"annotations": "train.json", "images": "images/train"},
+        {"annotations": "val.json", "images": "images/val"},
+    )
+    return coco_block(
+        coco,
+        splits={
+            "train": {"join": {"a": first, "b": second}},
+            "tune": {"from": "train", "take": 6},
+            "val": {"from": "train", "take": 10},
+        },
+    )
+
+
+def test_a_split_is_joined_from_members(coco, tmp_path):
+    manifest = index(members_of(coco), tmp_path / "joined")
+    index(coco_block(coco), tmp_path / "apart")
+    assert {name: split["images"] for name, split in manifest["splits"].items()} == {"train": 16, "tune": 6, "val": 10}
+    apart = [read(tmp_path / "apart" / f"{name}.json") for name in ("train", "val")]
+    both = {name: read(tmp_path / "joined" / f"{name}.json") for name in manifest["splits"]}
+    for table in both.values():
+        assert table["categories"] == apart[0]["categories"]
+    expected, found = set(), set()
+    for member, table in zip("ab", apart, strict=True):
+        names = {image["id"]: image["file_name"] for image in table["images"]}
+        expected |= {(f"{member}/{names[e['image_id']]}", e["category_id"], *e["bbox"]) for e in table["annotations"]}
+    for split, table in both.items():
+        names = {image["id"]: image["file_name"] for image in table["images"]}
+        assert len(names) == len(set(names.values())) == len(table["images"])
+        assert all((tmp_path / "joined" / split / name).is_file() for name in names.values())
+        own = {(names[e["image_id"]], e["category_id"], *e["bbox"]) for e in table["annotations"]}
+        assert not found & own
+        found |= own
+    assert found == expected
+    assert index(members_of(coco), tmp_path / "joined") == manifest, "a second time, over what is there"
+
+
+def test_a_member_is_named_in_messages(copy, tmp_path):
+    block = members_of(copy)
+    block["splits"]["train"]["join"]["b"]["count"] = 9
+    with pytest.raises(SuiteError, match="val.json: 8 images, expected 9 .dataset.splits.train.join.b.count"):
+        index(block, tmp_path)
+    block["splits"]["train"]["join"]["b"] = {"annotations": "val.json", "images": "images/lost"}
+    with pytest.raises(SuiteError, match=r"images/lost .dataset.splits.train.join.b.images. is missing"):
+        index(block, tmp_path)
+    block["splits"]["train"]["join"] = {"a": block["splits"]["train"]["join"]["a"]}
+    with pytest.raises(SuiteError, match="dataset.splits.train.join"):
+        index(block, tmp_path)
+
+
+def test_classes_that_one_member_lacks_are_those_of_the_other(copy, tmp_path):
+    data = read(copy / "train.json")
+    kept = [category for category in data["categories"] if category["name"] != "circle"]
+    others = {category["id"] for category in kept}
+    change(
+        copy / "train.json", categories=kept, annotations=[a for a in data["annotations"] if a["category_id"] in others]
+    )
+    found = index(members_of(copy), tmp_path)
+    assert sorted(found["categories"]) == sorted(CLASSES.values())
+
+
+def test_damaged_images_of_members_are_listed_with_the_member(copy, tmp_path):
+    truncate(copy / "images/val", "000.png")
+    block = members_of(copy) | {"on_damaged": "skip"}
+    assert list(index(block, tmp_path)["splits"]["train"]["skipped"]) == ["b/000.png"]
+
+
 def place(annotation):
     return (annotation["image_id"], *annotation["bbox"])
 
