@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env all quick plan verify reference test test-slow test-slurm test-kill coco bccd bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify reference test test-slow test-slurm test-kill coco voc bccd bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -28,14 +28,17 @@ reference: env ## train and evaluate seeds 0 to 9, and add their figures to the 
 	snakemake all --cores --until evaluate --configfile experiments/shapes.yaml experiments/reference.yaml
 	python -m reports.verify --record --suite results/shapes/suite.yaml --results results/shapes
 
-test: env ## all tests but those marked slow
-	pytest -m "not slow and not kill"
+test: env ## all tests but those marked slow, on as many cores as there are (4 at most)
+	pytest -m "not slow and not kill" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: env ## the tests marked slow
 	pytest -m slow
 
 coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; goes on where it stopped
 	python -m experiments download --dataset coco2017
+
+voc: env ## fetch Pascal VOC 2007 and 2012 (2.9 GB) into data/voc, or its archives from VOC_DIR=FOLDER, and the backbone's weights
+	python -m experiments download --dataset voc $(if $(VOC_DIR),--from "$(VOC_DIR)")
 
 bccd: env ## fetch 364 microscope images (10 MB) into data/bccd, or copy and check those of BCCD_DIR=FOLDER
 	python -m experiments download --dataset bccd $(if $(BCCD_DIR),--from "$(BCCD_DIR)")

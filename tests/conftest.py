@@ -27,6 +27,15 @@ settings.register_profile("suite", derandomize=True, deadline=None, suppress_hea
 settings.load_profile("suite")
 
 
+LONG = ("tests/workflow/", "tests/experiments/training/", "tests/test_", "tests/sweeps/")  # where minutes go
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several workers the files that take long come first, so that none is left with one at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: [item.nodeid.startswith(start) for start in LONG], reverse=True)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Known generators and one thread for every test and its fixtures, whatever ran before and on how many cores."""

@@ -24,9 +24,9 @@ class RemoteFile:
         url: where it is.
         bytes: its size.
         sha256: of the whole file.
-        unpack: names in the zip archive that are kept, files or top-level folders; empty for a plain file.
+        unpack: names in the archive (zip or tar) that are kept, files or folders; empty for a plain file.
         place: 'torch' for torch's cache of weights, '' for the data set's folder.
-        below: folder below the data set's that it goes to.
+        below: folder below the data set's that it, and what it is unpacked to, goes to.
     """
 
     url: str
@@ -105,7 +105,8 @@ def remedy(dataset: str, wanted: str, root: Path | None = None) -> str:
     elsewhere = "" if usual else f" --root {shlex.quote(str(root))}"
     command = f"`{_command(dataset)}{elsewhere}`"
     for file in known[dataset].files:
-        if any(wanted == name or wanted.startswith(f"{name}/") for name in file.unpack):
+        kept = [(PurePosixPath(file.below) / name).as_posix() for name in file.unpack]
+        if any(wanted == name or wanted.startswith(f"{name}/") for name in kept):
             return f"It comes with {file.url} ({size_text(file.bytes)}): {command} fetches it"
     return f"{command} fetches the whole set"
 

@@ -28,7 +28,8 @@ def download(
         root: its folder; default: the catalogue's.
         keep: keep the archives.
         pause: see `fetch`.
-        source: a folder with the files, laid out as in `root`; they are copied from there in place of the server.
+        source: a folder with the files, laid out as in `root` or all in one; they are copied from there in place of
+            the server.
 
     Returns:
         The folder.
@@ -44,15 +45,18 @@ def download(
         files = known[dataset].files
         for file in tqdm(files, dataset, disable=len(files) < MANY, unit="file"):
             folder = torch_cache() if file.place == "torch" else root / file.below
-            if file.unpack and all((root / name).exists() for name in file.unpack):
-                print(f"{file.name}: {', '.join(file.unpack)} already in {root}", file=sys.stderr)
+            if file.unpack and all((folder / name).exists() for name in file.unpack):
+                print(f"{file.name}: {', '.join(file.unpack)} already in {folder}", file=sys.stderr)
                 continue
             _require_space(file, folder)
             if source is not None:
-                copy_in(file, source / file.below, folder)
+                places = (source / file.below, source)
+                own = next((place for place in places if (place / file.name).is_file()), places[0])
+                if not file.place or (own / file.name).is_file():  # weights are no part of a data set's copy
+                    copy_in(file, own, folder)
             path = fetch(file, folder, pause=pause, show=len(files) < MANY)
             if file.unpack:
-                unpack(path, file.unpack, root)
+                unpack(path, file.unpack, folder)
                 if not keep:
                     path.unlink()
     return root
