@@ -1,4 +1,7 @@
-"""How much work a suite's jobs are, by kind: images × epochs × pixels. Times of one size tell those of another."""
+"""How much work a suite's jobs are, by kind: images × epochs × pixels. Times of one size tell those of another.
+
+The images of `data` are counted, those of the timed inference by its rounds.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,11 @@ def planned_work(suite: Suite) -> dict[str, float]:
             found[kind_of(suite, variant)] = trained * pixels * cfg.runner.max_epochs
         if reported and pixels and variant != PRETRAINING:
             found[kind_of(suite, variant, "evaluate")] = reported * pixels
+            if suite.speed is not None:
+                found["speed"] = suite.speed.rounds * suite.speed.images * pixels
+    images = [images_of(suite, split) for split in suite.dataset.splits]
+    if None not in images:
+        found["data"] = sum(filter(None, images))
     return found | _of_the_sweep(suite, found)
 
 
@@ -49,6 +57,12 @@ def measured_work(suite: Suite, layout: Layout) -> dict[str, float]:
             if run["variant"] != PRETRAINING:
                 evaluated = layout.evaluation(run["variant"], run["seed"], suite.report_split).setting("off")
                 found[kind_of(suite, run["variant"], "evaluate")] = read_json(evaluated)["images"] * pixels
+                for path in layout.speeds():
+                    timed = read_json(path)["timed"]
+                    found["speed"] = timed["rounds"] * timed["images"] * pixels
+    with contextlib.suppress(OSError, SuiteError, KeyError):
+        splits = read_json(layout.data.manifest)["splits"]
+        found["data"] = sum(splits[split]["images"] for split in suite.dataset.splits)
     return found | _of_the_sweep(suite, found)
 
 

@@ -152,11 +152,20 @@ def test_work_is_images_times_epochs_times_pixels(tmp_path, monkeypatch):
     tiny = load_suite(ROOT / "tests/workflow/tiny.yaml")
     planned = planned_work(tiny)
     assert planned["train, baseline"] == 32 * 2 * 96 * 96 and planned["evaluate, iounet"] == 12 * 96 * 96
+    counts = [split.images for split in tiny.dataset.splits.values()]
+    timed = tiny.speed.rounds * tiny.speed.images
+    assert planned["data"] == sum(counts) and planned["speed"] == timed * 96 * 96
     coco = load_suite(ROOT / "experiments/coco.yaml")
     assert planned_work(coco)["train, iounet"] == 118287 * 12 * 1333 * 800
     run = {"variant": "faster_rcnn", "seed": 0, "epochs": 1, "trained_on": {"images": 32, "pixels": 96 * 96}}
     write_json(tiny.layout.run("faster_rcnn", 0).run, run)
     assert measured_work(tiny, tiny.layout) == {"train, baseline": 32 * 96 * 96}
+    write_json(tiny.layout.evaluation("faster_rcnn", 0, tiny.report_split).setting("off"), {"images": 5})
+    write_json(tiny.layout.speed("cpu"), {"timed": {"rounds": 3, "images": 4}})
+    splits = {name: {"images": number} for name, number in zip(tiny.dataset.splits, counts, strict=True)}
+    write_json(tiny.layout.data.manifest, {"splits": splits})
+    found = measured_work(tiny, tiny.layout)
+    assert found["data"] == sum(counts) and found["speed"] == 12 * 96 * 96
     splits = {"train": {}, "tune": {"from": "train", "take": 0.1}, "val": {}}
     mine = coco.changed(dataset={"format": "voc", "root": "x", "splits": splits})
     assert planned_work(mine) == {}  # not counted yet
