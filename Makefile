@@ -49,11 +49,11 @@ test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (r
 test-kill: env ## 20 kills at random points of the tiny suite; the results must be those of a run without any (half an hour)
 	pytest -s -m kill tests/workflow/test_kill.py
 
+SUITE ?= shapes
 bench: env ## Precise RoI Pooling and a training iteration beside their peers: ratios, side by side in one process
 	python -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool.json
 	python -m tests.experiments.training.bench_training --out results/bench/training.json
 
-SUITE ?= shapes
 optuna-dashboard: ## Optuna's dashboard on the studies of SUITE=shapes (or of OPTUNA_STORAGE), at http://localhost:8080
 	@command -v optuna-dashboard > /dev/null || { echo "optuna-dashboard is not installed: run make env" >&2; exit 1; }
 	@[ -n "$$OPTUNA_STORAGE" ] || [ -f results/$(SUITE)/sweep/journal.log ] \
@@ -85,9 +85,9 @@ format: env ## let the formatters write
 	snakefmt Snakefile workflow
 	clang-format -i $$(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh')
 
-example: env ## write the committed example report, examples/shapes, from results/shapes
-	python -m reports.build --suite results/shapes/suite.yaml --results results/shapes --out results/shapes/report \
-	  --example examples/shapes
+example: env ## write the committed example report, examples/SUITE, from results/SUITE (SUITE=shapes, or bccd)
+	python -m reports.build --suite results/$(SUITE)/suite.yaml --results results/$(SUITE) --out results/$(SUITE)/report \
+	  --example examples/$(SUITE)
 
 lock: env ## write the installed versions to environment/constraints.txt
 	environment/lock.sh
