@@ -13,7 +13,7 @@ from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
 LABEL_POINTS = 6.0
-CROWDED = 16  # boxes on an image from which on lines are thin, and labels stand only where they cover no other
+CROWDED = 10  # boxes on an image from which on lines are thin, and labels stand only where they cover no other
 SOLID, DASHED, DOTTED = "-", (0, (2.6, 1.6)), (0, (1, 1.4))
 Spot = tuple[float, float, float, float]  # x, y, width, height in image pixels
 

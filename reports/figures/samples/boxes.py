@@ -84,4 +84,4 @@ def boxes_on(detections: Mapping[int, pd.DataFrame], image_id: int, truth: Boxes
 
 
 def _label(score: float, iou: float | None) -> str:
-    return f"{score:.2f}" if iou is None or np.isnan(iou) else f"{score:.2f} · IoU {iou:.2f}"
+    return f"{score:.2f}" if iou is None or np.isnan(iou) else f"{score:.2f} · {iou:.2f}"

@@ -33,21 +33,22 @@ def draw(sheet: Sheet) -> Figure:
     columns = max(len(band) for band in bands)
     colour = class_colours(sheet)
     side, gap, left, top = SIDE_INCHES, 0.06, 0.3, 0.32
+    tall = side * min(1.0, max(s.pixels.shape[0] / s.pixels.shape[1] for band in bands for s in band))
     width = left + columns * (side + gap)
     entries = min(LEGEND_COLUMNS, len(colour) + 1)
     bottom = 0.25 + 0.25 * -(-(len(colour) + 1) // entries)
-    band_height = top + len(rows) * (side + gap)
+    band_height = top + len(rows) * (tall + gap)
     height = len(bands) * band_height + bottom
     figure = Figure(figsize=(width, height))
     for b, (band, title) in enumerate(zip(bands, TITLES, strict=False)):
         ceiling = height - b * band_height - top
         figure.text(left / width, (ceiling + 0.09) / height, title, fontsize=10, fontweight="bold")
         for row, name in enumerate(rows):
-            y = ceiling - row * (side + gap) - side
-            figure.text(0.14 / width, (y + side / 2) / height, name, rotation=90, va="center", ha="center", fontsize=9,
+            y = ceiling - row * (tall + gap) - tall
+            figure.text(0.14 / width, (y + tall / 2) / height, name, rotation=90, va="center", ha="center", fontsize=9,
                         parse_math=False)  # fmt: skip
             for column, sample in enumerate(band):
-                box = ((left + column * (side + gap)) / width, y / height, side / width, side / height)
+                box = ((left + column * (side + gap)) / width, y / height, side / width, tall / height)
                 axes = figure.add_axes(box)
                 boxes = (sample.truth, *sample.found)[row]
                 _draw_sample(axes, sample, boxes, colour, f"image {sample.image_id}" if row == 0 else "")
@@ -116,7 +117,7 @@ def make_of_variants(results: Results) -> Illustration | None:
 
 def _reading(sheet: Sheet) -> str:
     return (
-        f"Detections with a score of at least {SCORE_SHOWN:g}, labelled with score and, for an IoU-Net, predicted IoU. "
+        f"Detections with a score of at least {SCORE_SHOWN:g}, labelled with it and, for an IoU-Net, the predicted IoU. "
         f"Colour is the class; dashed boxes overlap no object of their class with IoU {STRICT:g} or more. The images "
         f"are chosen by rule, not by eye: evenly spaced ids ({_ids(sheet.typical)})"
     )
