@@ -117,7 +117,7 @@ def make_of_variants(results: Results) -> Illustration | None:
 
 def _reading(sheet: Sheet) -> str:
     return (
-        f"Detections with a score of at least {SCORE_SHOWN:g}, labelled with it and, for an IoU-Net, the predicted IoU. "
+        f"Detections with a score of at least {SCORE_SHOWN:g}, labelled with it and, for an IoU-Net, predicted IoU. "
         f"Colour is the class; dashed boxes overlap no object of their class with IoU {STRICT:g} or more. The images "
         f"are chosen by rule, not by eye: evenly spaced ids ({_ids(sheet.typical)})"
     )
