@@ -15,7 +15,7 @@ from reports.tables.table import cells_of
 from reports.writing import write_data, write_figures
 from suite.layout import ReportFolder
 
-DPI = 110
+DPI = 100
 IDENTITY = (
     *("suite", "device", "variant", "seed", "split", "setting"),
     *("checkpoint_sha256", "config_hash", "git_commit", "dataset_fingerprint", "wandb_run_id"),

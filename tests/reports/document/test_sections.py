@@ -23,7 +23,7 @@ def test_keys_and_titles_are_those_of_what_is_made(built):
     assert [table.title for table in report.tables] == [TABLES[table.key].title for table in report.tables]
     made = [figure.key for figure in report.illustrations]
     assert made == [key for section in SECTIONS for key in section.figures if key in made]
-    assert len(made) == 12
+    assert len(made) == 13
 
 
 def test_sections_are_in_the_order_of_the_table(built):
