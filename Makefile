@@ -1,6 +1,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+SUITE ?= shapes
 
 .PHONY: help env all quick plan verify reference test test-slow test-slurm test-kill coco voc bccd bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
@@ -49,7 +50,6 @@ test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (r
 test-kill: env ## 20 kills at random points of the tiny suite; the results must be those of a run without any (half an hour)
 	pytest -s -m kill tests/workflow/test_kill.py
 
-SUITE ?= shapes
 bench: env ## Precise RoI Pooling and a training iteration beside their peers: ratios, side by side in one process
 	python -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool.json
 	python -m tests.experiments.training.bench_training --out results/bench/training.json

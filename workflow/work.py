@@ -27,6 +27,7 @@ def kind_of(suite: Suite, variant: str, rule: str = "train") -> str:
 def planned_work(suite: Suite) -> dict[str, float]:
     """What is known of a suite's jobs before they run; nothing of those whose images are not counted yet."""
     found: dict[str, float] = {}
+    timed_pixels = 0.0
     for variant in suite.trained:
         cfg = resolve_config(suite, variant)
         pixels = training_pixels(cfg) or _pixels(suite)
@@ -36,8 +37,9 @@ def planned_work(suite: Suite) -> dict[str, float]:
             found[kind_of(suite, variant)] = trained * pixels * cfg.runner.max_epochs
         if reported and pixels and variant != PRETRAINING:
             found[kind_of(suite, variant, "evaluate")] = reported * pixels
-            if suite.speed is not None:
-                found["speed"] = suite.speed.rounds * suite.speed.images * pixels
+            timed_pixels = pixels
+    if timed_pixels and suite.speed is not None:
+        found["speed"] = suite.speed.rounds * suite.speed.images * timed_pixels
     images = [images_of(suite, split) for split in suite.dataset.splits]
     if None not in images:
         found["data"] = sum(filter(None, images))
@@ -47,6 +49,7 @@ def planned_work(suite: Suite) -> dict[str, float]:
 def measured_work(suite: Suite, layout: Layout) -> dict[str, float]:
     """The same of the jobs whose results are there."""
     found: dict[str, float] = {}
+    timed_pixels = 0.0
     for folder in (layout.pretraining, *layout.runs()):
         with contextlib.suppress(OSError, SuiteError, KeyError):
             run = read_json(folder.run)
@@ -57,9 +60,11 @@ def measured_work(suite: Suite, layout: Layout) -> dict[str, float]:
             if run["variant"] != PRETRAINING:
                 evaluated = layout.evaluation(run["variant"], run["seed"], suite.report_split).setting("off")
                 found[kind_of(suite, run["variant"], "evaluate")] = read_json(evaluated)["images"] * pixels
-                for path in layout.speeds():
-                    timed = read_json(path)["timed"]
-                    found["speed"] = timed["rounds"] * timed["images"] * pixels
+                timed_pixels = pixels
+    for path in layout.speeds() if timed_pixels else []:
+        with contextlib.suppress(OSError, SuiteError, KeyError):
+            timed = read_json(path)["timed"]
+            found["speed"] = timed["rounds"] * timed["images"] * timed_pixels
     with contextlib.suppress(OSError, SuiteError, KeyError):
         splits = read_json(layout.data.manifest)["splits"]
         found["data"] = sum(splits[split]["images"] for split in suite.dataset.splits)

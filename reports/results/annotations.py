@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from reports.results.collect import Results
@@ -22,6 +23,12 @@ def read_annotations(results: Results) -> Mapping[str, Any]:
         raise NotInSuite(f"the annotations of split '{results.suite.report_split}' are not among the results")
     data = read_json(path)
     return {key: need(data, key, path) for key in ("images", "annotations", "categories")}
+
+
+def image_files(results: Results, annotations: Mapping[str, Any]) -> dict[int, Path]:
+    """Id to file of every image that these annotations of the reported split have."""
+    folder = results.layout.data.images(results.suite.report_split)
+    return {entry["id"]: folder / entry["file_name"] for entry in annotations["images"]}
 
 
 def category_names(results: Results) -> dict[int, str]:

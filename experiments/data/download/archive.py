@@ -6,7 +6,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -59,14 +59,12 @@ def _opened(archive: Path) -> Iterator[list[_Member]]:
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
             extract = cast(Callable[[tarfile.TarInfo], IO[bytes]], tar.extractfile)  # None is for what is no file
-            found = [_Member(info.name, info.size, partial(extract, info)) for info in tar if info.isfile()]
-            yield [member for member in found if _is_inside(member.name)]
+            yield _inside(_Member(info.name, info.size, partial(extract, info)) for info in tar if info.isfile())
     else:
         with zipfile.ZipFile(archive) as packed:
             files = [info for info in packed.infolist() if not info.is_dir()]
-            found = [_Member(info.filename, info.file_size, partial(packed.open, info)) for info in files]
-            yield [member for member in found if _is_inside(member.name)]
+            yield _inside(_Member(info.filename, info.file_size, partial(packed.open, info)) for info in files)
 
 
-def _is_inside(name: str) -> bool:
-    return not name.startswith("/") and ".." not in Path(name).parts
+def _inside(members: Iterable[_Member]) -> list[_Member]:
+    return [member for member in members if member.name[:1] != "/" and ".." not in Path(member.name).parts]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,19 +45,24 @@ def box_iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
-def shown_detections(results: Results, side: Side, seed: int) -> Mapping[int, pd.DataFrame]:
-    """A side's detections with a score of at least `SCORE_SHOWN`, by image: `category_id, bbox, score, iou`.
+def shown_detections(results: Results, sides: Iterable[Side], seed: int) -> list[Mapping[int, pd.DataFrame]]:
+    """Of each side the detections with a score of at least `SCORE_SHOWN`, by image: `category_id, bbox, score, iou`.
 
     Raises:
-        NotInSuite: the suite lacks the variant or the setting.
-        MissingResult: the evaluation or its detections are missing.
-        ReportError: the file lacks the setting.
+        NotInSuite: the suite lacks a variant or a setting.
+        MissingResult: an evaluation or its detections are missing.
+        ReportError: a file lacks the setting.
     """
+    read = functools.cache(read_json)  # sides may be settings of one large file
+    return [_shown(results, side, seed, read) for side in sides]
+
+
+def _shown(results: Results, side: Side, seed: int, read: Callable[[Path], Any]) -> Mapping[int, pd.DataFrame]:
     setting = side.setting(results)
     results.evaluation(side.own(results), seed, setting)
     path = results.layout.evaluation(side.own(results), seed, results.suite.report_split).detections
     # setting names contain dots, so no dotted key here
-    settings = need(read_json(path), "settings", path)
+    settings = need(read(path), "settings", path)
     if setting not in settings:
         raise ReportError(f"{path}: key 'settings' has no setting '{setting}'")
     columns = settings[setting]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from reports.errors import ReportError
 from reports.figures.samples.boxes import SCORE_SHOWN, Boxes, boxes_on, shown_detections, truth_on
-from reports.results.annotations import read_annotations
+from reports.results.annotations import image_files, read_annotations
 from reports.results.collect import Results
 from reports.results.matches import Matches
 from reports.results.sides import Side
@@ -82,10 +82,10 @@ def load_sheet(results: Results, models: Mapping[str, Side], failures: bool) -> 
         ReportError: an image or a setting is missing in a file that should have it.
         SuiteError: an image file is missing or damaged.
     """
-    seed, folder = results.suite.seeds[0], results.layout.data.images(results.suite.report_split)
-    detections = [shown_detections(results, side, seed) for side in models.values()]
+    seed = results.suite.seeds[0]
+    detections = shown_detections(results, models.values(), seed)
     coco = read_annotations(results)
-    files = {entry["id"]: folder / entry["file_name"] for entry in coco["images"]}
+    files = image_files(results, coco)
     typical, wrong = evenly(sorted(files), PER_BAND), []
     if failures:
         last = list(models.values())[-1]
@@ -94,6 +94,7 @@ def load_sheet(results: Results, models: Mapping[str, Side], failures: bool) -> 
 
     def sample(image_id: int) -> Sample:
         if image_id not in files:
+            folder = results.layout.data.images(results.suite.report_split)
             raise ReportError(f"{folder}: no image {image_id} in its annotations, which the evaluations name")
         truth = truth_on(coco["annotations"], image_id)
         found = tuple(boxes_on(own, image_id, truth) for own in detections)

@@ -18,7 +18,7 @@ from drawing.boxes import DASHED, DOTTED, SOLID, Box, draw_boxes, draw_image, ou
 from drawing.colours import BLUE, ORANGE
 from reports.figures.figure import Illustration, require_some
 from reports.figures.samples.boxes import SCORE_SHOWN, box_iou, shown_detections
-from reports.results.annotations import read_annotations
+from reports.results.annotations import image_files, read_annotations
 from reports.results.collect import Results
 from reports.results.sides import IOUNET, Side
 from suite.images import read_image
@@ -38,7 +38,7 @@ def frame(results: Results) -> pd.DataFrame:
     """Every object of the report split, and the box of its class that each NMS left nearest to it.
 
     Returns:
-        `image_id, class, object, regular, guided` (boxes as (x, y, w, h) in pixels; None without one),
+        `image_id, file, class, object, regular, guided` (boxes as (x, y, w, h) in pixels; None without one),
         `regular_iou, guided_iou` (0 without a box) and `change`, guided minus regular.
 
     Raises:
@@ -46,8 +46,10 @@ def frame(results: Results) -> pd.DataFrame:
         MissingResult: a file is missing.
     """
     seed = results.suite.seeds[0]
-    kept = {name: shown_detections(results, side, seed) for name, side in _sides().items()}
+    sides = _sides()
+    kept = dict(zip(sides, shown_detections(results, sides.values(), seed), strict=True))
     coco = read_annotations(results)
+    files = image_files(results, coco)
     names = {entry["id"]: entry["name"] for entry in coco["categories"]}
     objects = pd.DataFrame(
         {"image_id": entry["image_id"], "category_id": entry["category_id"], OBJECT: tuple(entry["bbox"])}
@@ -57,7 +59,8 @@ def frame(results: Results) -> pd.DataFrame:
     parts = []
     for _, own in objects.groupby(["image_id", "category_id"]):
         image_id, category = own["image_id"].iloc[0], own["category_id"].iloc[0]
-        part: dict[str, Any] = {"image_id": image_id, "class": names[category], OBJECT: own[OBJECT]}
+        part: dict[str, Any] = {"image_id": image_id, "file": files[image_id], "class": names[category]}
+        part[OBJECT] = own[OBJECT]
         for name, found in kept.items():
             part[name], part[f"{name}_iou"] = _nearest(own[OBJECT].tolist(), found.get(image_id), category)
         parts.append(pd.DataFrame(part))
@@ -138,13 +141,11 @@ def make(results: Results) -> Illustration:
     data = frame(results)
     shown = {sign: chosen(data, sign) for sign in TITLES}
     require_some([len(rows) for rows in shown.values()], "both kinds of NMS keep the same boxes")
-    folder = results.layout.data.images(results.suite.report_split)
-    files = {entry["id"]: folder / entry["file_name"] for entry in read_annotations(results)["images"]}
 
     def drawn() -> Figure:
         return draw(
             [
-                (TITLES[sign], [(read_image(files[row["image_id"]]), row) for _, row in rows.iterrows()])
+                (TITLES[sign], [(read_image(row["file"]), row) for _, row in rows.iterrows()])
                 for sign, rows in shown.items()
                 if len(rows)
             ]
@@ -158,7 +159,7 @@ def make(results: Results) -> Illustration:
         "image at most: extremes, not examples."
     )
     alt = f"Crops of images around single objects, with the boxes that two kinds of NMS keep. {counts}"
-    table = pd.concat(shown.values()).drop(columns=list(STYLES))
+    table = pd.concat(shown.values()).drop(columns=["file", *STYLES])
     title = "Where IoU-guided NMS helps, and where it hurts"
     return Illustration("nms", title, caption, alt, drawn, table, raster=True)
 

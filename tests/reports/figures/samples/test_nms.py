@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,8 +64,6 @@ def test_the_figure_counts_what_it_shows(results, tmp_path):
 
 
 def test_a_suite_without_both_kinds_of_nms_has_no_such_figure(results):
-    from dataclasses import replace
-
     bare = results.suite.changed(inference={"step_sizes": {"rank": [0.5]}})
     with pytest.raises(NotInSuite, match="none"):
         frame(replace(results, suite=bare))
