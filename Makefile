@@ -3,7 +3,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SUITE ?= shapes
 
-.PHONY: help env all quick plan verify reference test test-slow test-slurm test-kill coco voc bccd bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
+.PHONY: help env all quick plan verify reference test test-slow test-slurm test-kill test-versions wheel coco voc bccd bench optuna-dashboard sync wandb-dashboards gpu-check lint format lock example clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -49,6 +49,15 @@ test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (r
 
 test-kill: env ## 20 kills at random points of the tiny suite; the results must be those of a run without any (half an hour)
 	pytest -s -m kill tests/workflow/test_kill.py
+
+wheel: env ## a wheel of iounet with the CPU kernels, for every Python and torch on machines of this kind, in dist/
+	rm -rf build dist
+	IOUNET_PREBUILD=1 pip wheel --no-deps --no-build-isolation --wheel-dir dist/built .
+	auditwheel repair --wheel-dir dist dist/built/*.whl
+	rm -rf build dist/built
+
+test-versions: wheel ## the wheel's op with the oldest and the newest torch, under every Python found here (20 GB)
+	environment/test_versions.sh
 
 bench: env ## Precise RoI Pooling and a training iteration beside their peers: ratios, side by side in one process
 	python -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool.json

@@ -23,7 +23,7 @@ class Rule(NamedTuple):
 
 # The longest path that a file is, or lies below, decides. Every folder may import itself and the standard library.
 RULES = {
-    "iounet/ops": Rule(project=(), third_party=("torch",)),
+    "iounet/ops": Rule(project=(), third_party=("torch", "filelock")),
     "iounet/core": Rule(project=("iounet.ops",), third_party=("torch", "torchvision.ops.nms")),
     "iounet/models": Rule(project=("iounet.core", "iounet.ops"), third_party=("torch", *FRAMEWORK)),
     "iounet": Rule(project=("iounet",), third_party=("mmdet",)),  # __init__.py

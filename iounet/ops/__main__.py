@@ -10,9 +10,14 @@ from iounet.ops import _extension
 
 
 def _cpu() -> str:
-    if _extension.available("cpu"):
-        return f"compiled kernel, {_extension.library_path('cpu').name} ({_extension.compiler_version()})"
-    return "plain-torch fallback"
+    if not _extension.available("cpu"):
+        return "plain-torch fallback"
+    prebuilt = _extension.prebuilt()
+    if prebuilt is not None:
+        origin = f"compiled kernel of the wheel, {prebuilt.name}"
+    else:
+        origin = f"compiled kernel, {_extension.library_path('cpu').name} ({_extension.compiler_version()})"
+    return origin if _extension.threaded() else f"{origin}; on one thread: torch's OpenMP runtime was not found"
 
 
 def _cuda() -> str:

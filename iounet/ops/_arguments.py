@@ -57,7 +57,7 @@ def bins_of(output_size: Any) -> tuple[int, int]:
             raise _wrong_size(TypeError, output_size) from None
     if height <= 0 or width <= 0:
         raise _wrong_size(ValueError, output_size)
-    _check_count(height, width)
+    check_count(height, width)
     return height, width
 
 
@@ -65,7 +65,12 @@ def _wrong_size(error: type[Exception], output_size: Any) -> Exception:
     return error(f"prroi_pool: output_size must be one or two positive integers, got {output_size!r}")
 
 
-def _check_count(height: int, width: int) -> None:
+def check_count(height: int, width: int) -> None:
+    """Refuse more bins of a RoI than the kernels can count.
+
+    Raises:
+        ValueError: there are too many.
+    """
     if height * width > _MAX_COUNT:
         raise ValueError(f"prroi_pool: output_size must be of at most {_MAX_COUNT} bins, got {height} x {width}")
 
@@ -90,6 +95,8 @@ def pool_arguments(
 ) -> tuple[list[Tensor], list[float], list[float] | None]:
     """Checks all but the output's size; ``inputs``, ``spatial_scales`` and ``level_areas`` as the operators take them.
 
+    Under autocast, maps of half precision are cast to float32.
+
     Raises:
         TypeError: as :func:`iounet.ops.prroi_pool_multilevel`.
         ValueError: likewise.
@@ -102,16 +109,18 @@ def pool_arguments(
     scales = scales_of(spatial_scales, len(maps))
     if not isinstance(rois, Tensor):
         raise TypeError(f"prroi_pool: rois must be a tensor, got a {_kind(rois)}")
-    autocast = autocast_enabled(rois.device.type)  # casts all to one dtype afterwards
-    first, device = maps[0], rois.device
-    for feature in maps:
+    autocast = autocast_enabled(rois.device.type)
+    device = rois.device
+    for index, feature in enumerate(maps):
         if not isinstance(feature, Tensor):
             raise TypeError(f"prroi_pool: input must be a tensor, got a {_kind(feature)}")
+        if autocast and feature.dtype in _HALF:
+            maps[index] = feature = feature.float()
         if feature.dim() != 4:
             raise ValueError(f"prroi_pool: input must have 4 dimensions (N, C, H, W), got shape {list(feature.shape)}")
         images, channels, height, width = feature.shape
-        if feature is first:
-            agreed = images, channels, feature.dtype
+        if index == 0:
+            first, agreed = feature, (images, channels, feature.dtype)
         if images != agreed[0] or channels != agreed[1]:
             raise ValueError(
                 f"prroi_pool: all levels must agree in N and C, got {list(first.shape)} and {list(feature.shape)}"
@@ -123,7 +132,7 @@ def pool_arguments(
         dtype = feature.dtype
         if dtype not in _DTYPES:
             raise TypeError(f"prroi_pool: input must be of a floating point dtype, got {dtype}")
-        if dtype != agreed[2] and not autocast:
+        if dtype != agreed[2]:
             raise TypeError(f"prroi_pool: all levels must have one dtype, got {first.dtype} and {dtype}")
         if feature.device != device:
             raise ValueError(f"prroi_pool: input and rois must be on one device, got {feature.device} and {device}")
@@ -188,7 +197,7 @@ def check_grad_output(grad_output: Tensor, input: Tensor, rois: Tensor) -> None:
             f"prroi_pool: grad_output must have shape ({count}, {channels}, ph, pw) with one bin or more, "
             f"got {list(shape)}"
         )
-    _check_count(shape[2], shape[3])
+    check_count(shape[2], shape[3])
     if grad_output.device != rois.device:
         raise ValueError(
             f"prroi_pool: grad_output and rois must be on one device, got {grad_output.device} and {rois.device}"

@@ -1,19 +1,18 @@
-"""Builds, loads and registers the compiled kernels: the one place that knows how.
+"""Builds and loads the compiled kernels: the one place that knows how.
 
-The libraries are compiled at first use, once for a machine, into a cache folder: ``IOUNET_CACHE_DIR``, or ``iounet``
-under ``XDG_CACHE_HOME`` (``~/.cache``). A library's name holds a hash of everything that it depends on. Beside it lies
-its checksum: one that does not fit it, as a full disk or a power cut leaves it, is built again and never loaded.
+A wheel brings the CPU's. Elsewhere a library is compiled at first use, once for a machine, into a cache folder:
+``IOUNET_CACHE_DIR``, or ``iounet`` under ``XDG_CACHE_HOME`` (``~/.cache``). Its name holds a hash of everything that it
+depends on. Beside it lies its checksum: one that does not fit it, as a full disk or a power cut leaves it, is built
+again and never loaded.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -23,34 +22,23 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
-from torch import Tensor
+from filelock import FileLock  # which torch depends on
 
-_SOURCE_DIR = Path(__file__).parent / "csrc"
-# No two of a library may have one name: torch's build calls their objects by it, without the folder.
-_SOURCES = {
-    "cpu": [
-        "prroi_pool.cpp",
-        "ascent.cpp",
-        "autograd/prroi_pool_autograd.cpp",
-        "cpu/prroi_pool_binding.cpp",
-        "cpu/prroi_pool_kernel.cpp",
-        "cpu/ascent_binding.cpp",
-        "cpu/layout.cpp",
-    ],
-    "cuda": [
-        "cuda/prroi_pool_binding.cpp",
-        "cuda/prroi_pool_kernel.cu",
-        "cuda/ascent_binding.cpp",
-        "cuda/ascent_kernel.cu",
-    ],
-}
-_BUILD_SECONDS = {"cpu": 30, "cuda": 40}
-# OpenMP is only compiled for, not linked: the calls then bind to the runtime that torch has loaded, so that
-# torch.set_num_threads() governs this library's threads too.
-_CXX_FLAGS = ["-O3", "-march=native", "-fopenmp", "-Wno-psabi"]
+from iounet.ops import _operators
+from iounet.ops._compiler import FLAGS, NATIVE, SOURCE_DIR, compile_kernels, compiler, compiler_version, output_of
+from iounet.ops._compiler import prebuilt as prebuilt_for
+from iounet.ops._cpu import Kernels
+
+# No two may have one name: torch's build calls their objects by it, without the folder.
+_CUDA_SOURCES = (
+    "cuda/prroi_pool_binding.cpp",
+    "cuda/prroi_pool_kernel.cu",
+    "cuda/ascent_binding.cpp",
+    "cuda/ascent_kernel.cu",
+)
+_BUILD_SECONDS = {"cpu": 10, "cuda": 40}
 # torch's own flags forbid the conversions between half precision and float that the kernels use.
 _NVCC_FLAGS = ["-O3", "-U__CUDA_NO_HALF_CONVERSIONS__", "-U__CUDA_NO_BFLOAT16_CONVERSIONS__"]
 # For a build on a machine without a GPU; newer GPUs take the PTX of the last one.
@@ -58,6 +46,8 @@ _CUDA_ARCHITECTURES = ("75", "80", "90")
 
 _lock = threading.RLock()
 _available: dict[str, bool] = {}
+_defined = False  # whether torch knows the operators
+_kernels: Kernels | None = None  # of the CPU
 
 
 @torch.compiler.assume_constant_result
@@ -77,10 +67,14 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iounet"
 
 
-def compiler_version() -> str | None:
-    """First line of the C++ compiler's ``--version``; None if there is no compiler."""
-    output = _output([*shlex.split(os.environ.get("CXX") or "c++"), "--version"])
-    return output and output.partition("\n")[0]
+def prebuilt() -> Path | None:
+    """The CPU's library of a wheel; None in an installation from the sources."""
+    return prebuilt_for(torch.backends.cpu.get_cpu_capability())
+
+
+def threaded() -> bool:
+    """Whether the CPU's kernels run on torch's threads, and not on one."""
+    return _kernels is not None and _kernels.threaded
 
 
 def cuda_home() -> Path | None:
@@ -103,7 +97,7 @@ def cuda_compiler_version() -> str | None:
     if not torch.cuda.is_available() and os.environ.get("IOUNET_FORCE_CUDA") != "1":
         return None
     home = cuda_home()
-    release = re.search(r"release (\d+)\.(\d+)", _output([f"{home}/bin/nvcc", "--version"]) or "")
+    release = re.search(r"release (\d+)\.(\d+)", output_of([f"{home}/bin/nvcc", "--version"]) or "")
     if release is None or release[1] != torch.version.cuda.split(".")[0]:
         return None
     return f"{release[1]}.{release[2]}"
@@ -112,22 +106,19 @@ def cuda_compiler_version() -> str | None:
 def library_path(device_type: str) -> Path:
     """Where the compiled library for a type of device is, or would be."""
     key = hashlib.sha256()
-    for path in sorted(_SOURCE_DIR.rglob("*")):
-        relative = path.relative_to(_SOURCE_DIR)
+    for path in sorted(SOURCE_DIR.rglob("*")):
+        relative = path.relative_to(SOURCE_DIR)
         if path.is_file() and (relative.parts[0] != "cuda" or device_type == "cuda"):
             key.update(f"{relative}\0".encode() + path.read_bytes())
-    parts = [
-        torch.__version__,
-        str(torch.version.cuda),
-        str(torch.compiled_with_cxx11_abi()),
-        sys.implementation.cache_tag,
-        os.environ.get("CXX") or "c++",
-        str(compiler_version()),
-        _cpu_features(),
-        *_CXX_FLAGS,
-    ]
-    if device_type == "cuda":
+    parts = [*compiler(), str(compiler_version())]
+    if device_type == "cpu":
+        parts += [_cpu_features(), *FLAGS, *NATIVE]
+    else:
         parts += [
+            torch.__version__,
+            str(torch.version.cuda),
+            str(torch.compiled_with_cxx11_abi()),
+            sys.implementation.cache_tag,
             str(cuda_compiler_version()),
             os.environ.get("TORCH_CUDA_ARCH_LIST", ""),
             *_NVCC_FLAGS,
@@ -135,13 +126,6 @@ def library_path(device_type: str) -> Path:
         ]
     key.update("\0".join(parts).encode())
     return cache_dir() / f"prroi_pool_{device_type}-{key.hexdigest()[:16]}.so"
-
-
-def _output(command: list[str]) -> str | None:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _cpu_features() -> str:
@@ -168,25 +152,49 @@ def _load(device_type: str) -> bool:
     """Returns False, having warned, where the plain-torch fallback must serve."""
     if device_type == "meta":
         return available("cpu")  # which brings the operators, whose shapes are known without a kernel
-    if device_type not in _SOURCES or (device_type == "cuda" and not available("cpu")):
-        return False
-    if device_type == "cpu" and compiler_version() is None:
-        _warn("there is no C++ compiler (CXX, or c++)")
-        return False
-    if device_type == "cuda" and cuda_compiler_version() is None:
-        _warn(f"there is no nvcc of CUDA {torch.version.cuda} for the GPU")
+    if device_type not in _BUILD_SECONDS:
         return False
     try:
-        path = library_path(device_type)
-        if _is_whole(path) or not _build_once(device_type, path):
-            torch.ops.load_library(str(path))
+        if device_type == "cpu":
+            return _load_cpu()
+        return _load_cuda()
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         hint = ". IOUNET_CACHE_DIR names another folder for it" if isinstance(error, OSError) else ""
         _warn(f"the {device_type} kernel could not be built or loaded: {error}{hint}")
         return False
-    if device_type == "cpu":
-        _register()
+
+
+def _load_cpu() -> bool:
+    global _kernels
+    path = prebuilt()
+    if path is None:
+        if compiler_version() is None:
+            _warn("there is no C++ compiler (CXX, or c++)")
+            return False
+        path = library_path("cpu")
+        _build_once("cpu", path)
+    _kernels = Kernels(path)
+    _define_operators()
+    _operators.serve_cpu(_kernels)
     return True
+
+
+def _load_cuda() -> bool:
+    if cuda_compiler_version() is None:
+        _warn(f"there is no nvcc of CUDA {torch.version.cuda} for the GPU")
+        return False
+    _define_operators()
+    path = library_path("cuda")
+    if not _build_once("cuda", path):
+        torch.ops.load_library(str(path))
+    return True
+
+
+def _define_operators() -> None:
+    global _defined
+    if not _defined:
+        _operators.define()
+        _defined = True
 
 
 def _warn(reason: str) -> None:
@@ -213,11 +221,12 @@ def _is_whole(path: Path) -> bool:
 def _build_once(device_type: str, path: Path) -> bool:
     """Builds in a folder of its own and renames the result, while other processes wait.
 
-    Returns whether this process did so, which has loaded the library.
+    Returns whether this process did so.
     """
+    if _is_whole(path):
+        return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "wb") as lock:
-        locked = _lock_file(lock)
+    with _locked(path.with_suffix(".lock")) as locked:
         if _is_whole(path):
             return False
         if path.exists():
@@ -233,16 +242,22 @@ def _build_once(device_type: str, path: Path) -> bool:
     return True
 
 
-def _lock_file(lock: BinaryIO) -> bool:
-    """Waits for the lock; False where the file system has none. It is the kernel's: it goes when its holder is killed.
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Waits for the lock; False where the file system has none. It is the system's: it goes when its holder is killed.
 
     Without it each process builds for itself, and the last rename counts.
     """
+    lock = FileLock(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError:
-        return False
-    return True
+        lock.acquire()
+    except (NotImplementedError, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _build(device_type: str, path: Path, build_dir: Path) -> None:
@@ -267,22 +282,24 @@ def _say(message: str) -> None:
 
 
 def _compile(device_type: str, build_dir: Path) -> Path:
+    library = build_dir / f"prroi_pool_{device_type}.so"
+    if device_type == "cpu":
+        compile_kernels(library, NATIVE)
+        return library
     from torch.utils import cpp_extension  # slow to import, and only needed here
 
-    if device_type == "cuda":
-        cpp_extension.CUDA_HOME = str(cuda_home())
-    name = f"prroi_pool_{device_type}"
+    cpp_extension.CUDA_HOME = str(cuda_home())
     with _ninja_on_path():
         # Also loads the library.
         cpp_extension.load(
-            name,
-            [str(_SOURCE_DIR / source) for source in _SOURCES[device_type]],
-            extra_cflags=_CXX_FLAGS,
-            extra_cuda_cflags=[*_NVCC_FLAGS, *_architecture_flags()] if device_type == "cuda" else None,
+            library.stem,
+            [str(SOURCE_DIR / source) for source in _CUDA_SOURCES],
+            extra_cflags=["-O3"],
+            extra_cuda_cflags=[*_NVCC_FLAGS, *_architecture_flags()],
             build_directory=str(build_dir),
             is_python_module=False,
         )
-    return build_dir / f"{name}.so"
+    return library
 
 
 @contextlib.contextmanager
@@ -294,63 +311,3 @@ def _ninja_on_path() -> Iterator[None]:
         yield
     finally:
         os.environ["PATH"] = path
-
-
-def _register() -> None:
-    """Adds to the loaded operators what they need for torch.compile and autocast."""
-    torch.library.register_fake("iounet::prroi_pool", _fake_forward)
-    torch.library.register_fake("iounet::prroi_pool_feature_gradient", _fake_feature_gradient)
-    torch.library.register_fake("iounet::prroi_pool_coordinate_gradient", _fake_coordinate_gradient)
-    torch.library.register_fake("iounet::ascent_step_", _fake_ascent_step)
-    for device_type in ("cpu", "cuda"):
-        torch.library.register_autocast("iounet::prroi_pool", device_type, torch.float32)
-
-
-def _fake_forward(
-    inputs: list[Tensor],
-    rois: Tensor,
-    levels: Tensor | None,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scales: list[float],
-    level_areas: list[float] | None = None,
-) -> Tensor:
-    return inputs[0].new_empty(rois.shape[0], inputs[0].shape[1], pooled_height, pooled_width)
-
-
-def _fake_feature_gradient(
-    grad_output: Tensor,
-    inputs: list[Tensor],
-    rois: Tensor,
-    levels: Tensor | None,
-    spatial_scales: list[float],
-    level_areas: list[float] | None = None,
-) -> list[Tensor]:
-    def layout(x: Tensor) -> torch.memory_format:
-        return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-
-    return [torch.empty_like(x, memory_format=layout(x)) for x in inputs]
-
-
-def _fake_coordinate_gradient(
-    grad_output: Tensor,
-    inputs: list[Tensor],
-    rois: Tensor,
-    levels: Tensor | None,
-    spatial_scales: list[float],
-    level_areas: list[float] | None = None,
-) -> Tensor:
-    return torch.empty_like(rois, memory_format=torch.contiguous_format)
-
-
-def _fake_ascent_step(
-    boxes: Tensor,
-    stopped: Tensor,
-    gradient: Tensor,
-    ious: Tensor,
-    previous: Tensor | None,
-    step_size: float,
-    omega_1: float,
-    omega_2: float,
-) -> None:
-    """Writes to its arguments only."""

@@ -129,7 +129,7 @@ def _levels_by_area(rois: Tensor, level_areas: Sequence[float]) -> Tensor:
     return torch.bucketize(area, torch.tensor(level_areas, dtype=area.dtype, device=area.device), right=True)
 
 
-def _check_values(rois: Tensor, batch_size: int, levels: Tensor | None, num_levels: int) -> None:
+def check_values(rois: Tensor, batch_size: int, levels: Tensor | None, num_levels: int) -> None:
     """Raises for the values that the compiled CPU kernel refuses, in the same words."""
     finite = rois.isfinite().all(dim=1)
     if not finite.all():
@@ -195,7 +195,7 @@ def prroi_pool_reference(
     if level_areas is not None:
         levels = _levels_by_area(rois.detach(), level_areas)
     if device_type == "cpu":
-        _check_values(rois.detach(), batch_size, levels, len(inputs))
+        check_values(rois.detach(), batch_size, levels, len(inputs))
     usable = rois.detach().isfinite().all(dim=1)
     boxes = torch.where(usable[:, None], rois[:, 1:].double(), 0)
     for level, (feature, scale) in enumerate(zip(inputs, spatial_scales, strict=True)):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from iounet.ops import _extension
-from iounet.ops._arguments import autocast_enabled, bins_of, check_grad_output, pool_arguments, scales_of
+from iounet.ops._arguments import bins_of, check_grad_output, pool_arguments, scales_of
 from iounet.ops._reference import prroi_pool_reference
 
 
@@ -120,8 +120,6 @@ def prroi_pool_coordinate_gradient(
     """
     inputs, spatial_scales, level_areas = pool_arguments(inputs, rois, levels, spatial_scales, level_areas)
     check_grad_output(grad_output, inputs[0], rois)
-    if autocast_enabled(rois.device.type) and any(feature.dtype != inputs[0].dtype for feature in inputs):
-        inputs = [x if x.dtype == torch.float64 else x.float() for x in inputs]
     if _extension.available(rois.device.type):
         arguments = (grad_output, inputs, rois, levels, spatial_scales, level_areas)
         return torch.ops.iounet.prroi_pool_coordinate_gradient(*arguments)

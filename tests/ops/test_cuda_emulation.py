@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from iounet.ops import _extension
+from iounet.ops._compiler import SOURCE_DIR
 from iounet.ops._reference import prroi_pool_reference
 from tests.ops.test_prroi_pool import (
     POISONS,
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no
 def emulate(tmp_path_factory):
     folder = Path(__file__).parent / "cuda_emulation"
     library = tmp_path_factory.mktemp("emulation") / "emulate.so"
-    include = [f"-I{folder}", f"-I{_extension._SOURCE_DIR}"]
+    include = [f"-I{folder}", f"-I{SOURCE_DIR}"]
     command = ["g++", "-O1", "-std=c++17", "-shared", "-fPIC", *include, str(folder / "emulate.cpp"), "-o", library]
     subprocess.run(command, check=True)
     return ctypes.CDLL(str(library)).emulate

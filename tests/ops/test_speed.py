@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -161,29 +160,3 @@ def test_large_results_are_on_large_pages():
     features = torch.zeros(1, 256, 100, 167, requires_grad=True)
     prroi_pool(features, rois, 7, SCALE).sum().backward()
     assert asks_for_large_pages(features.grad)
-
-
-@pytest.mark.parametrize("needed", [False, True])
-def test_a_call_runs_little_python(needed):
-    # The autograd of the operator is in C++: in Python it took longer than a small problem's pooling.
-    problem = pyramid(num_rois=2, channels=4)
-    maps = [feature.requires_grad_(needed) for feature in problem.maps]
-    areas = [112.0**2, 224.0**2, 448.0**2]
-    functions = []
-
-    def record(frame, event, argument):
-        if event == "call":
-            functions.append(frame.f_code.co_qualname)
-
-    def call():
-        output = prroi_pool_multilevel(maps, problem.rois, None, 7, problem.scales, areas)
-        if needed:
-            output.grad_fn(problem.grad)
-
-    call()
-    sys.setprofile(record)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-    assert len(functions) <= 16, functions

@@ -5,11 +5,10 @@
 // over channels, in blocks small enough for a RoI's P x P x block values to stay in the first-level cache.
 #include "prroi_pool_kernel.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
 #include "../prroi_pool_math.h"
+#include "threads.h"
 #include "transpose.h"
 #include "vectors.h"
 
@@ -245,7 +244,7 @@ void coordinate_gradient_block(const T* image, int64_t width, int64_t channels, 
 template <typename T>
 void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* output) {
   const int64_t bins = int64_t{rois.pooled_height} * rois.pooled_width;
-  at::parallel_for(0, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
+  parallel_for(rois.threads, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
     Axis<T> y, x;
     std::vector<Vector<T>> scratch = scratch_memory<T>(rois.channels, bins);
     for (int64_t k = first; k < last; ++k) {
@@ -302,13 +301,13 @@ void feature_gradient(const Rois& rois, const T* grad_output, int64_t batch_size
     total_work += running;
     value = total_work;
   }
-  const int64_t shares = std::min<int64_t>(at::get_num_threads(), std::max<int64_t>(1, total_rows));
+  const int64_t shares = std::min<int64_t>(rois.threads, std::max<int64_t>(1, total_rows));
   auto share_begin = [&](int64_t share) -> int64_t {
     if (share == shares) return total_rows;
     return std::lower_bound(work.begin(), work.end() - 1, total_work * share / shares) - work.begin();
   };
 
-  at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) {
+  parallel_for(rois.threads, shares, 1, [&](int64_t first, int64_t last) {
     const int64_t owned_begin = first == 0 ? 0 : share_begin(first);
     const int64_t owned_end = share_begin(last);
     Axis<T> y, x;
@@ -338,7 +337,7 @@ template <typename T>
 void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& levels, const T* grad_output,
                          double* grad_rois) {
   const int64_t bins = int64_t{rois.pooled_height} * rois.pooled_width;
-  at::parallel_for(0, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
+  parallel_for(rois.threads, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
     Axis<T> y, x;
     std::vector<Vector<T>> scratch = scratch_memory<T>(rois.channels, bins);
     for (int64_t k = first; k < last; ++k) {

@@ -22,6 +22,7 @@ struct Rois {
   int64_t channels;
   int pooled_height;
   int pooled_width;
+  int threads;  // at most
 };
 
 // output: K x channels x pooled_height x pooled_width.
