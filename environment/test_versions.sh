@@ -9,7 +9,7 @@ python_versions=${PYTHON_VERSIONS:-"3.10 3.11 3.12 3.13"}
 wheel=$(ls "$PWD"/dist/iounet-*-manylinux*.whl)
 tested=() skipped=() failed=()
 for python in $python_versions; do
-  if ! command -v "python$python" >/dev/null; then
+  if ! "python$python" --version >/dev/null 2>&1; then
     skipped+=("Python $python: not found")
     continue
   fi
