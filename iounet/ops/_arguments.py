@@ -16,7 +16,7 @@ from torch import Tensor
 
 _HALF = (torch.float16, torch.bfloat16)
 _DTYPES = (torch.float32, torch.float64, *_HALF)
-# Of the bins of a RoI, and of the channels and the cells of a map along an axis: see csrc/prroi_pool_arguments.h.
+# Of the bins of a RoI, and of the channels and the cells of a map along an axis: see csrc/cuda/prroi_pool_arguments.h.
 _MAX_COUNT = 2**29 - 1
 
 

@@ -95,10 +95,7 @@ class Kernels:
         level_areas: Sequence[float] | None = None,
     ) -> list[Tensor]:
         """``iounet::prroi_pool_feature_gradient``."""
-        inputs, scales, areas = pool_arguments(inputs, rois, levels, spatial_scales, level_areas)
-        check_grad_output(grad_output, inputs[0], rois)
-        checked = _Rois(self, inputs, rois, levels, areas)
-        grad = grad_output.to(_computed_in(inputs[0])).contiguous()
+        grad, inputs, checked, scales = self._checked(grad_output, inputs, rois, levels, spatial_scales, level_areas)
         # Added to by the kernel, which reads and writes maps with the channels innermost.
         gradients = [self._empty(x.shape, x, torch.channels_last).zero_() for x in inputs]
         self._run("feature_gradient", gradients, checked, grad.shape, scales, grad.data_ptr(), inputs[0].shape[0])
@@ -114,10 +111,7 @@ class Kernels:
         level_areas: Sequence[float] | None = None,
     ) -> Tensor:
         """``iounet::prroi_pool_coordinate_gradient``."""
-        inputs, scales, areas = pool_arguments(inputs, rois, levels, spatial_scales, level_areas)
-        check_grad_output(grad_output, inputs[0], rois)
-        checked = _Rois(self, inputs, rois, levels, areas)
-        grad = grad_output.to(_computed_in(inputs[0])).contiguous()
+        grad, inputs, checked, scales = self._checked(grad_output, inputs, rois, levels, spatial_scales, level_areas)
         maps = [self._channels_last(x) if used else None for x, used in zip(inputs, checked.used, strict=True)]
         gradient = torch.empty(len(rois), 5, dtype=torch.float64)
         self._run("coordinate_gradient", maps, checked, grad.shape, scales, grad.data_ptr(), gradient.data_ptr())
@@ -150,6 +144,15 @@ class Kernels:
             omega_1,
             omega_2,
         )
+
+    def _checked(
+        self, grad_output: Tensor, inputs: Sequence[Tensor], rois: Tensor, levels: Tensor | None, *numbers: Any
+    ) -> tuple[Tensor, list[Tensor], _Rois, list[float]]:
+        """What a gradient is computed from: the gradient to the output, the maps, the RoIs, and the maps' scales."""
+        maps, scales, areas = pool_arguments(inputs, rois, levels, *numbers)
+        check_grad_output(grad_output, maps[0], rois)
+        checked = _Rois(self, maps, rois, levels, areas)
+        return grad_output.to(_computed_in(maps[0])).contiguous(), maps, checked, scales
 
     def check_rois(self, *arguments: Any) -> int:
         """``iounet_check_rois``."""

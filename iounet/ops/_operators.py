@@ -116,50 +116,21 @@ def _coordinate_gradient(*arguments: Any) -> Tensor:
 
 
 def _fake_forward(
-    inputs: list[Tensor],
-    rois: Tensor,
-    levels: Tensor | None,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scales: list[float],
-    level_areas: list[float] | None = None,
+    inputs: list[Tensor], rois: Tensor, levels: Tensor | None, pooled_height: int, pooled_width: int, *_: Any
 ) -> Tensor:
     return inputs[0].new_empty(rois.shape[0], inputs[0].shape[1], pooled_height, pooled_width)
 
 
-def _fake_feature_gradient(
-    grad_output: Tensor,
-    inputs: list[Tensor],
-    rois: Tensor,
-    levels: Tensor | None,
-    spatial_scales: list[float],
-    level_areas: list[float] | None = None,
-) -> list[Tensor]:
+def _fake_feature_gradient(grad_output: Tensor, inputs: list[Tensor], *_: Any) -> list[Tensor]:
     def layout(x: Tensor) -> torch.memory_format:
         return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 
     return [torch.empty_like(x, memory_format=layout(x)) for x in inputs]
 
 
-def _fake_coordinate_gradient(
-    grad_output: Tensor,
-    inputs: list[Tensor],
-    rois: Tensor,
-    levels: Tensor | None,
-    spatial_scales: list[float],
-    level_areas: list[float] | None = None,
-) -> Tensor:
+def _fake_coordinate_gradient(grad_output: Tensor, inputs: list[Tensor], rois: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(rois, memory_format=torch.contiguous_format)
 
 
-def _fake_ascent_step(
-    boxes: Tensor,
-    stopped: Tensor,
-    gradient: Tensor,
-    ious: Tensor,
-    previous: Tensor | None,
-    step_size: float,
-    omega_1: float,
-    omega_2: float,
-) -> None:
+def _fake_ascent_step(*_: Any) -> None:
     """Writes to its arguments only."""

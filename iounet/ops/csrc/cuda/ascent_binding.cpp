@@ -4,7 +4,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include "../ascent_arguments.h"
+#include "ascent_arguments.h"
 #include "ascent_kernel.h"
 
 namespace iounet {

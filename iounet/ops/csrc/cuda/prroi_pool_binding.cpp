@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "../prroi_pool_arguments.h"
 #include "layout.h"
+#include "prroi_pool_arguments.h"
 #include "prroi_pool_kernel.h"
 
 namespace iounet {

@@ -1,9 +1,9 @@
-// Checks of the arguments of the refinement step, shared by its CPU and CUDA bindings.
+// Checks of the arguments of the refinement step.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include "ascent_math.h"
+#include "../ascent_math.h"
 
 namespace iounet {
 

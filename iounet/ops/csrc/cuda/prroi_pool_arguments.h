@@ -1,4 +1,4 @@
-// Checks of the arguments that the bindings of the CPU and CUDA kernels of Precise RoI Pooling share.
+// Checks of the arguments of Precise RoI Pooling.
 #pragma once
 
 #include <ATen/core/Tensor.h>
