@@ -1,6 +1,7 @@
 """The CPU kernels on tensors: a compiled library of plain C functions (``csrc/cpu/interface.cpp``), called by ctypes.
 
-The library needs neither torch's headers nor Python's, so one build serves every version of both.
+The library needs neither torch's headers nor Python's, so one build serves every version of both. Only the values of
+RoIs and levels are checked here; the rest was checked before (``_arguments.py``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iounet.ops._arguments import ascent_arguments, check_count, check_grad_output, pool_arguments
 from iounet.ops._reference import check_values
 
 _LARGE_BYTES = 4 << 20  # of a tensor that is worth asking large pages for
@@ -74,15 +74,10 @@ class Kernels:
         level_areas: Sequence[float] | None = None,
     ) -> Tensor:
         """``iounet::prroi_pool``."""
-        inputs, scales, areas = pool_arguments(inputs, rois, levels, spatial_scales, level_areas)
-        if pooled_height <= 0 or pooled_width <= 0:
-            raise ValueError("prroi_pool: output_size must be positive")
-        check_count(pooled_height, pooled_width)
-        first, size = inputs[0], (len(rois), inputs[0].shape[1], pooled_height, pooled_width)
-        checked = _Rois(self, inputs, rois, levels, areas)
+        first, size = inputs[0], (rois.shape[0], inputs[0].shape[1], pooled_height, pooled_width)
+        places = _Rois(self, inputs, rois, levels, level_areas)
         output = self._empty(size, first, torch.contiguous_format)
-        maps = [self._channels_last(x) if used else None for x, used in zip(inputs, checked.used, strict=True)]
-        self._run("forward", maps, checked, size, scales, output.data_ptr())
+        self._run("forward", self._read(inputs, places), places, size, spatial_scales, output.data_ptr())
         return output if output.dtype == first.dtype else output.to(first.dtype)
 
     def feature_gradient(
@@ -95,10 +90,12 @@ class Kernels:
         level_areas: Sequence[float] | None = None,
     ) -> list[Tensor]:
         """``iounet::prroi_pool_feature_gradient``."""
-        grad, inputs, checked, scales = self._checked(grad_output, inputs, rois, levels, spatial_scales, level_areas)
+        grad = self._computed(grad_output, inputs[0])
+        places = _Rois(self, inputs, rois, levels, level_areas)
         # Added to by the kernel, which reads and writes maps with the channels innermost.
         gradients = [self._empty(x.shape, x, torch.channels_last).zero_() for x in inputs]
-        self._run("feature_gradient", gradients, checked, grad.shape, scales, grad.data_ptr(), inputs[0].shape[0])
+        images = inputs[0].shape[0]
+        self._run("feature_gradient", gradients, places, grad.shape, spatial_scales, grad.data_ptr(), images)
         return [self._like(gradient, x) for gradient, x in zip(gradients, inputs, strict=True)]
 
     def coordinate_gradient(
@@ -111,10 +108,11 @@ class Kernels:
         level_areas: Sequence[float] | None = None,
     ) -> Tensor:
         """``iounet::prroi_pool_coordinate_gradient``."""
-        grad, inputs, checked, scales = self._checked(grad_output, inputs, rois, levels, spatial_scales, level_areas)
-        maps = [self._channels_last(x) if used else None for x, used in zip(inputs, checked.used, strict=True)]
-        gradient = torch.empty(len(rois), 5, dtype=torch.float64)
-        self._run("coordinate_gradient", maps, checked, grad.shape, scales, grad.data_ptr(), gradient.data_ptr())
+        grad = self._computed(grad_output, inputs[0])
+        places = _Rois(self, inputs, rois, levels, level_areas)
+        gradient = torch.empty(rois.shape[0], 5, dtype=torch.float64)
+        pointers = grad.data_ptr(), gradient.data_ptr()
+        self._run("coordinate_gradient", self._read(inputs, places), places, grad.shape, spatial_scales, *pointers)
         return gradient.to(rois.dtype)
 
     def ascent_step(
@@ -129,7 +127,6 @@ class Kernels:
         omega_2: float,
     ) -> None:
         """``iounet::ascent_step_``."""
-        ascent_arguments(boxes, stopped, gradient, ious, previous, step_size, omega_1, omega_2)
         gradient, ious = gradient.contiguous(), ious.contiguous()
         previous = None if previous is None else previous.contiguous()
         self._call["ascent_step"](
@@ -145,14 +142,13 @@ class Kernels:
             omega_2,
         )
 
-    def _checked(
-        self, grad_output: Tensor, inputs: Sequence[Tensor], rois: Tensor, levels: Tensor | None, *numbers: Any
-    ) -> tuple[Tensor, list[Tensor], _Rois, list[float]]:
-        """What a gradient is computed from: the gradient to the output, the maps, the RoIs, and the maps' scales."""
-        maps, scales, areas = pool_arguments(inputs, rois, levels, *numbers)
-        check_grad_output(grad_output, maps[0], rois)
-        checked = _Rois(self, maps, rois, levels, areas)
-        return grad_output.to(_computed_in(maps[0])).contiguous(), maps, checked, scales
+    def _read(self, inputs: Sequence[Tensor], rois: _Rois) -> list[Tensor | None]:
+        """The maps as the kernels read them; None where no RoI is."""
+        return [self._channels_last(x) if used else None for x, used in zip(inputs, rois.used, strict=True)]
+
+    @staticmethod
+    def _computed(grad_output: Tensor, like: Tensor) -> Tensor:
+        return grad_output.to(_computed_in(like)).contiguous()
 
     def check_rois(self, *arguments: Any) -> int:
         """``iounet_check_rois``."""
@@ -228,13 +224,13 @@ class _Rois:
         self.rows = rois.to(torch.float64).contiguous()
         self.levels = None if levels is None else levels.contiguous()
         if areas:
-            self.levels = torch.empty(len(rois), dtype=torch.int64)
+            self.levels = torch.empty(rois.shape[0], dtype=torch.int64)
         self.levels_ptr = None if self.levels is None else self.levels.data_ptr()
         count, images = len(inputs), inputs[0].shape[0]
         used = (c_bool * count)()
         row = kernels.check_rois(
             self.rows.data_ptr(),
-            len(rois),
+            rois.shape[0],
             images,
             self.levels_ptr,
             count,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from iounet.ops import _extension
+from iounet.ops import _extension, _operators
 from iounet.ops._arguments import bins_of, check_grad_output, pool_arguments, scales_of
 from iounet.ops._reference import prroi_pool_reference
 
@@ -89,7 +89,7 @@ def prroi_pool_multilevel(
     bins = bins_of(output_size)
     inputs, spatial_scales, level_areas = pool_arguments(inputs, rois, levels, spatial_scales, level_areas)
     if _extension.available(rois.device.type):
-        return torch.ops.iounet.prroi_pool(inputs, rois, levels, *bins, spatial_scales, level_areas)
+        return _operators.pool(inputs, rois, levels, *bins, spatial_scales, level_areas)
     return prroi_pool_reference(inputs, rois, levels, bins, spatial_scales, level_areas)
 
 
@@ -121,8 +121,7 @@ def prroi_pool_coordinate_gradient(
     inputs, spatial_scales, level_areas = pool_arguments(inputs, rois, levels, spatial_scales, level_areas)
     check_grad_output(grad_output, inputs[0], rois)
     if _extension.available(rois.device.type):
-        arguments = (grad_output, inputs, rois, levels, spatial_scales, level_areas)
-        return torch.ops.iounet.prroi_pool_coordinate_gradient(*arguments)
+        return _operators.coordinate_gradient(grad_output, inputs, rois, levels, spatial_scales, level_areas)
     leaf, (height, width) = rois.detach().requires_grad_(), grad_output.shape[2:]
     with torch.enable_grad():
         output = prroi_pool_reference(inputs, leaf, levels, (height, width), spatial_scales, level_areas)

@@ -512,6 +512,29 @@ def test_second_derivative_is_refused():
         torch.autograd.grad(gradient.sum(), rois)
 
 
+class Named(torch.Tensor):
+    """A subclass, as users write them."""
+
+
+def test_what_the_dispatcher_must_serve_is_left_to_it():
+    if not _extension.available("cpu"):
+        pytest.skip("there is no compiled kernel")
+    features, rois = torch.randn(1, 3, 9, 9), torch.tensor([[0, 1, 1, 5, 5.0]])
+    expected = prroi_pool(features, rois, 3)
+    negated = torch.complex(features, -features).conj().imag  # a view: the sign is turned when it is read
+    assert negated.is_neg()
+    torch.testing.assert_close(prroi_pool(negated, rois, 3), expected)
+    named = prroi_pool(features.as_subclass(Named), rois, 3)
+    assert type(named) is Named and torch.equal(named.as_subclass(torch.Tensor), expected)
+    with torch.device("meta"):  # where tensors are made, not where they are computed
+        assert torch.equal(prroi_pool(features, rois, 3), expected)
+    with torch.inference_mode():
+        assert torch.equal(prroi_pool(features.clone(), rois, 3), expected)
+    with torch.profiler.profile() as profile:
+        prroi_pool(features, rois, 3)
+    assert "iounet::prroi_pool" in {event.name for event in profile.events()}
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_opcheck(device):
     inputs, rois, levels = make_problem(device=device)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,34 @@ class CountOps(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.names.append(str(func))
         return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("needed", [False, True], ids=["forward", "both"])
+def test_a_plain_call_passes_by_the_dispatcher(needed):
+    # For a tracker's few RoIs, what is around the kernel takes longer than the kernel.
+    problem = pyramid(num_rois=2, channels=4)
+    maps = [feature.requires_grad_(needed) for feature in problem.maps]
+    areas = [112.0**2, 224.0**2, 448.0**2]
+    functions = []
+
+    def record(frame, event, argument):
+        if event == "call":
+            functions.append(frame.f_code.co_qualname)
+
+    def call():
+        output = prroi_pool_multilevel(maps, problem.rois, None, 7, problem.scales, areas)
+        if needed:
+            output.backward(problem.grad)
+
+    call()
+    sys.setprofile(record)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    assert "Kernels.forward" in functions
+    assert ("Kernels.feature_gradient" in functions) == needed
+    assert not [name for name in functions if name.startswith(("_cpu_", "_autograd_", "_below_", "_ops", "OpOverload"))]
 
 
 def test_operators_and_bytes_of_a_call_do_not_depend_on_levels_or_layout():
