@@ -86,6 +86,16 @@ def scales_of(spatial_scales: Iterable[Any], count: int) -> list[float]:
     return scales
 
 
+def check_non_finite(non_finite: Any) -> None:
+    """Refuse what is no answer to a RoI that is not finite.
+
+    Raises:
+        ValueError: it is neither "error" nor "zero".
+    """
+    if non_finite not in ("error", "zero"):
+        raise ValueError(f'prroi_pool: non_finite must be "error" or "zero", got {non_finite!r}')
+
+
 def pool_arguments(
     inputs: Sequence[Tensor],
     rois: Tensor,

@@ -6,16 +6,26 @@ Shapes: N images, C channels, L levels, K RoIs, (ph, pw) bins per RoI.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from iounet.ops import _extension, _operators
-from iounet.ops._arguments import bins_of, check_grad_output, pool_arguments, scales_of
+from iounet.ops._arguments import bins_of, check_grad_output, check_non_finite, pool_arguments, scales_of
 from iounet.ops._reference import prroi_pool_reference
 
+NonFinite = Literal["error", "zero"]
 
-def prroi_pool(input: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float = 1.0) -> Tensor:
+
+def prroi_pool(
+    input: Tensor,
+    rois: Tensor,
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    *,
+    non_finite: NonFinite = "error",
+) -> Tensor:
     """Precise RoI Pooling of a feature map (Jiang et al., arXiv 1807.11590, section 3.3).
 
     The feature map is read as a continuous function: bilinear between the cells, cell (i, j) at the point x = j,
@@ -38,6 +48,8 @@ def prroi_pool(input: Tensor, rois: Tensor, output_size: int | tuple[int, int], 
             ``input`` is of half precision.
         output_size: (ph, pw), or one int for both; ph * pw is at most 2**29 - 1, and so are C, H, W.
         spatial_scale: cells of the map per image pixel, e.g. 1/16 for stride 16; positive and finite.
+        non_finite: with "zero", a RoI that is not finite gives 0 and has the gradient 0 on every device, for what must
+            go on, as a tracker that lost its object.
 
     Returns:
         Tensor[K, C, ph, pw] of the dtype of ``input``. A RoI of zero area, or with x2 < x1 or y2 < y1, gives 0 and has
@@ -48,10 +60,10 @@ def prroi_pool(input: Tensor, rois: Tensor, output_size: int | tuple[int, int], 
         TypeError: if a dtype is not supported or the dtypes do not go together; if an argument is no tensor, or no
             number of the right kind: a bool is none, and a float no integer.
         ValueError: if a shape, a device, ``output_size`` or ``spatial_scale`` is wrong; on the CPU also if a batch
-            index is not one of 0 ... N-1 or a coordinate is not finite. On CUDA such a RoI gives 0, as finding it
-            would need a synchronization.
+            index is not one of 0 ... N-1, or with ``non_finite="error"`` a coordinate is not finite. On CUDA such a RoI
+            gives 0, as finding it would need a synchronization.
     """
-    return prroi_pool_multilevel([input], rois, None, output_size, [spatial_scale])
+    return prroi_pool_multilevel([input], rois, None, output_size, [spatial_scale], non_finite=non_finite)
 
 
 def prroi_pool_multilevel(
@@ -61,6 +73,8 @@ def prroi_pool_multilevel(
     output_size: int | tuple[int, int],
     spatial_scales: Sequence[float],
     level_areas: Sequence[float] | None = None,
+    *,
+    non_finite: NonFinite = "error",
 ) -> Tensor:
     """Precise RoI Pooling from a feature pyramid, each RoI from a level of its own, in one call.
 
@@ -76,6 +90,7 @@ def prroi_pool_multilevel(
         level_areas: L - 1 ascending areas in square pixels, to choose the levels by: a RoI's level is the number of
             them that are not above its own area (x2 - x1) * (y2 - y1), as :func:`torch.bucketize` with ``right=True``
             counts. Both are in the dtype of ``rois``, or float32 if that is of half precision.
+        non_finite: as for :func:`prroi_pool`.
 
     Returns:
         Tensor[K, C, ph, pw] of the dtype of ``inputs``, in the order of ``rois``.
@@ -88,6 +103,9 @@ def prroi_pool_multilevel(
     """
     bins = bins_of(output_size)
     inputs, spatial_scales, level_areas = pool_arguments(inputs, rois, levels, spatial_scales, level_areas)
+    check_non_finite(non_finite)
+    if non_finite == "zero":
+        rois = torch.where(rois.isfinite().all(dim=1, keepdim=True), rois, torch.zeros_like(rois))
     if _extension.available(rois.device.type):
         return _operators.pool(inputs, rois, levels, *bins, spatial_scales, level_areas)
     return prroi_pool_reference(inputs, rois, levels, bins, spatial_scales, level_areas)
@@ -132,16 +150,21 @@ def prroi_pool_coordinate_gradient(
 class PrRoIPool(nn.Module):
     """See :func:`prroi_pool`, whose errors it raises when it is made, too."""
 
-    def __init__(self, output_size: int | tuple[int, int], spatial_scale: float = 1.0) -> None:
+    def __init__(
+        self, output_size: int | tuple[int, int], spatial_scale: float = 1.0, *, non_finite: NonFinite = "error"
+    ) -> None:
         super().__init__()
         bins = bins_of(output_size)
         self.output_size = bins if isinstance(output_size, (tuple, list)) else bins[0]
         (self.spatial_scale,) = scales_of([spatial_scale], 1)
+        check_non_finite(non_finite)
+        self.non_finite: NonFinite = non_finite
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         """See :func:`prroi_pool`."""
-        return prroi_pool(input, rois, self.output_size, self.spatial_scale)
+        return prroi_pool(input, rois, self.output_size, self.spatial_scale, non_finite=self.non_finite)
 
     def extra_repr(self) -> str:
         """Arguments shown when a model is printed."""
-        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}"
+        lost = "" if self.non_finite == "error" else f", non_finite={self.non_finite!r}"
+        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale}{lost}"

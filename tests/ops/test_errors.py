@@ -365,6 +365,20 @@ def test_on_cuda_such_rois_give_zero():
     assert not bad.grad.any()
 
 
+@pytest.mark.parametrize("call", [prroi_pool, lambda x, r, size, **named: PrRoIPool(size, **named)(x, r)])
+def test_a_roi_that_is_not_finite_may_give_zero(path, call):
+    nan = float("nan")
+    lost = rois([0, 1, 1, 5, 5], [0, nan, 1, 5, 5], [nan, 1, 1, 5, 5], [0, 1, 1, 5, float("inf")]).requires_grad_()
+    maps = torch.arange(2 * 3 * 6 * 8.0).square().reshape(2, 3, 6, 8).requires_grad_()
+    output = call(maps, lost, 2, non_finite="zero")
+    output.sum().backward()
+    assert output[0].any() and not output[1:].any()
+    assert maps.grad.any() and maps.grad.isfinite().all()
+    assert lost.grad[0].any() and not lost.grad[1:].any()
+    with pytest.raises(ValueError, match='non_finite must be "error" or "zero", got \'nan\''):
+        call(maps, lost, 2, non_finite="nan")
+
+
 def test_direct_calls_of_the_operators_are_checked(path):
     if path == "fallback":
         pytest.skip("the fallback has no operators")

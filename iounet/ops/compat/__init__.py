@@ -7,7 +7,6 @@ copy in a checkout: ``python -m iounet.ops.compat PATH``.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from iounet.ops.prroi_pool import prroi_pool
@@ -19,8 +18,8 @@ def prroi_pool2d(features: Tensor, rois: Tensor, pooled_height: int, pooled_widt
     """:func:`iounet.ops.prroi_pool`, called as the module of the authors is.
 
     Differentiable in ``features`` and in the coordinates of ``rois``. A RoI whose coordinates are not all finite gives
-    0 and has the gradient 0, on every device: a tracker that lost its object goes on, where `prroi_pool` raises an
-    error on the CPU.
+    0 and has the gradient 0, on every device: a tracker that lost its object goes on, where `prroi_pool` by itself
+    raises an error on the CPU.
 
     Args:
         features: Tensor[N, C, H, W] of any floating point dtype; it is pooled in float32.
@@ -36,9 +35,8 @@ def prroi_pool2d(features: Tensor, rois: Tensor, pooled_height: int, pooled_widt
         TypeError: as `prroi_pool`.
         ValueError: as `prroi_pool`, but for coordinates that are not finite.
     """
-    places = rois.float()
-    places = torch.where(places.isfinite().all(dim=1, keepdim=True), places, torch.zeros_like(places))
-    return prroi_pool(features.float(), places, (int(pooled_height), int(pooled_width)), float(spatial_scale))
+    bins = int(pooled_height), int(pooled_width)
+    return prroi_pool(features.float(), rois.float(), bins, float(spatial_scale), non_finite="zero")
 
 
 class PrRoIPool2DFunction:
