@@ -132,7 +132,7 @@ install_project() {
 }
 build_kernels() {
   local found
-  found=$("$venv/bin/python" -m iounet.ops)
+  found=$("$venv/bin/python" -m iounet.ops) || { printf '%s\n' "$found"; return 1; }
   printf '%s\n' "$found"
   [ "$gpu" = cpu ] || [[ $found != *'CUDA   plain-torch'* ]]
 }
@@ -158,7 +158,7 @@ jobs=$((jobs < 1 ? 1 : jobs < $(nproc) ? jobs : $(nproc)))
 step 'torch and torchvision (about 3 GB to download)' "$(pinned torch)" "$(pinned torchvision)" "$(pinned numpy)" -- install_torch
 if [ "$gpu" = cuda ]; then
   architectures=$(toolkit architectures)
-  home=$(toolkit find 2>/dev/null) || rm -f "$stamps/nvcc "*
+  home=$(toolkit find 2>/dev/null) || { home='' && rm -f "$stamps/nvcc "*; }  # removed by hand
   case $home in
     '' | "$venv"/*)
       pins=$(for package in "${nvcc_packages[@]}"; do pinned "$package"; done)

@@ -22,7 +22,7 @@ TOOLS = re.findall(
     """bash cat chmod cp cut df dirname find flock grep gzip head install mkdir mv nproc rm sed sha256sum sleep sort
     tail tar touch xargs g++ make git""",
 )
-PYTHON = """#!/usr/bin/env bash
+PYTHON = r"""#!/usr/bin/env bash
 # A Python 3.11 that does nothing. HEADERS: its include folder; LACKS, FAILS, HANGS: parts of calls.
 echo "$*" >>"$CALLS"
 if [ -n "$LACKS" ] && [[ $* == *$LACKS* ]]; then exit 1; fi
@@ -37,7 +37,7 @@ case "$*" in
   *_toolkit.py\ *)
     home=${TOOLKIT:-}
     [ ! -e "$CALLS.nvcc" ] || home=$root/.venv/lib/nvidia/cu13
-    [ -n "$home" ] || { echo "there is no nvcc"; exit 1; }
+    [ -n "$home" ] || { echo "there is no nvcc" >&2; exit 1; }
     echo "$home" ;;
   *" nvidia-cuda-nvcc "*) [ -n "$USELESS" ] || touch "$CALLS.nvcc" ;;
   "-m iounet.ops") printf '%b' "$KERNELS" ;;
