@@ -69,6 +69,7 @@ step() {
   digest=$(printf '%s\n' "${inputs[@]}" "$(declare -f "$1")" | sha256sum | cut -c1-16)
   if [ -e "$stamps/$name-$digest" ]; then return; fi
   say "$name ..."
+  rm -f "$stamps/${name%% *} "*  # its first word names a step: mmcv-full with other operators is the same one
   # no `"$@" || ...` here: bash ignores `set -e` in all that stands left of an ||
   set +e
   (set -e; "$@") >"$root/.venv.log" 2>&1
@@ -79,7 +80,6 @@ step() {
     die "step '$name' failed; its whole output is in .venv.log; when it is mended, make env goes on with this step"
   fi
   mkdir -p "$stamps"
-  rm -f "$stamps/$name-"*
   touch "$stamps/$name-$digest"
 }
 
@@ -107,6 +107,21 @@ build_mmcv() {
   pip install --no-deps --force-reinstall "$venv/build/wheels/"mmcv_full-*.whl
   rm -rf "$venv/build"
 }
+# What it needs beside torch's own CUDA libraries; pinned by `make lock` to the version that goes with them.
+nvcc_packages=(nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-cccl)
+no_nvcc="there is a GPU (or IOUNET_FORCE_CUDA=1), and no nvcc of torch's CUDA version. Either install that CUDA toolkit
+and name its folder (make env CUDA_HOME=/path/to/cuda), or let pip install ${nvcc_packages[*]}.
+To go without the GPU, where everything then runs on the CPU: make env IOUNET_CPU_ONLY=1"
+install_nvcc() {
+  pip install -c "$here/constraints.txt" "${nvcc_packages[@]}" || { printf 'make env: %s\n' "$no_nvcc"; return 1; }
+}
+build_mmcv_with_cuda() {
+  local links=$venv/build/cuda
+  mkdir -p "$venv/build"
+  CUDA_HOME=$(toolkit link "$links")
+  export CUDA_HOME FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST=$architectures NVCC_CCBIN=${CXX:-g++}
+  build_mmcv
+}
 install_packages() {
   pip install --no-build-isolation -c "$here/constraints.txt" -r "$here/requirements.txt"
 }
@@ -116,7 +131,10 @@ install_project() {
   sed -i "1s|.*|#!$venv/bin/python|" "$venv/bin/snakemake"
 }
 build_kernels() {
-  "$venv/bin/python" -m iounet.ops
+  local found
+  found=$("$venv/bin/python" -m iounet.ops) || { printf '%s\n' "$found"; return 1; }
+  printf '%s\n' "$found"
+  [ "$gpu" = cpu ] || [[ $found != *'CUDA   plain-torch'* ]]
 }
 check() {
   pip check
@@ -128,8 +146,9 @@ if [ ! -x "$venv/bin/python" ] || [ "$(cat "$venv/.made-in" 2>/dev/null)" != "$r
   echo "$root" >"$venv/.made-in"
 fi
 PATH=$venv/bin:$PATH
-gpu=$(python -c 'import os, shutil; print("cuda" if shutil.which("nvcc") and os.path.exists("/dev/nvidia0") else "cpu")')
-for package in torch torchvision numpy mmcv-full; do pinned "$package" >/dev/null; done
+toolkit() { python iounet/ops/_toolkit.py "$@"; }
+gpu=$(toolkit wanted) architectures=''
+for package in torch torchvision numpy mmcv-full "${nvcc_packages[@]}"; do pinned "$package" >/dev/null; done
 mmcv_name=mmcv-full-$(pinned mmcv-full | cut -d= -f3)
 # In the archive, setup.py comes after all that is compiled: without it the unpacking was interrupted.
 [ -e "$venv/build/$mmcv_name/setup.py" ] || rm -rf "$venv/build/$mmcv_name"
@@ -137,9 +156,23 @@ mmcv_name=mmcv-full-$(pinned mmcv-full | cut -d= -f3)
 jobs=$(($(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo) / 2097152))
 jobs=$((jobs < 1 ? 1 : jobs < $(nproc) ? jobs : $(nproc)))
 step 'torch and torchvision (about 3 GB to download)' "$(pinned torch)" "$(pinned torchvision)" "$(pinned numpy)" -- install_torch
-step "mmcv-full with its $gpu operators, from source" "$(pinned torch)" "$(pinned mmcv-full)" "$gpu" -- build_mmcv
+if [ "$gpu" = cuda ]; then
+  architectures=$(toolkit architectures)
+  home=$(toolkit find 2>/dev/null) || { home='' && rm -f "$stamps/nvcc "*; }  # removed by hand
+  case $home in
+    '' | "$venv"/*)
+      pins=$(for package in "${nvcc_packages[@]}"; do pinned "$package"; done)
+      step 'nvcc for the GPU, by pip (102 MB to download)' "$(pinned torch)" "$pins" -- install_nvcc
+      toolkit find >/dev/null || die "$no_nvcc"
+      ;;
+  esac
+  step 'mmcv-full with its cuda operators, from source' "$(pinned torch)" "$(pinned mmcv-full)" "$architectures" \
+    "$(declare -f build_mmcv)" -- build_mmcv_with_cuda
+else
+  step 'mmcv-full with its cpu operators, from source' "$(pinned torch)" "$(pinned mmcv-full)" "$gpu" -- build_mmcv
+fi
 step 'the other packages' "$(cat $here/constraints.txt $here/requirements.txt)" -- install_packages
 step 'this project and its snakemake launcher' "$(cat pyproject.toml $here/snakemake)" -- install_project
-step 'Precise RoI Pooling kernels' "$(find iounet/ops -type f -not -name '*.pyc' | sort | xargs sha256sum)" -- build_kernels
+step 'Precise RoI Pooling kernels' "$gpu" "$architectures" "$(find iounet/ops -type f -not -name '*.pyc' | sort | xargs sha256sum)" -- build_kernels
 step 'dependency check' "$(cat $here/constraints.txt $here/requirements.txt)" -- check
 say "ready: source .venv/bin/activate"

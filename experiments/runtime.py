@@ -9,15 +9,73 @@ from typing import Any
 
 import torch
 
+from iounet.ops import _extension
+from suite.errors import SuiteError
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def prepare_process(threads: int) -> None:
-    """Fixes torch's threads, keeps freed memory in the process, and turns off what makes two runs differ.
+def require_operators(device: str | None = None) -> bool:
+    """Refuses a GPU that mmcv-full has no operators for, before anything is computed.
+
+    Args:
+        device: "cpu" or "cuda"; None = the GPU if there is one.
+
+    Returns:
+        Whether it is the GPU.
+
+    Raises:
+        SuiteError: mmcv-full is built without its CUDA operators.
+    """
+    if device == "cpu" or not torch.cuda.is_available():
+        return False
+    if _cuda_of_mmcv() is None:
+        raise SuiteError(
+            "there is a GPU, and mmcv-full is built without its CUDA operators: nothing can train or detect on it. "
+            "`make env` builds them. To compute on the CPU all the same, set CUDA_VISIBLE_DEVICES= (to nothing)"
+        )
+    return True
+
+
+def slow_pooling() -> str | None:
+    """What to warn of on a GPU whose Precise RoI Pooling cannot be compiled; None if it can."""
+    if _extension.cuda_compiler_version() is not None:
+        return None
+    return (
+        f"there is no nvcc of CUDA {torch.version.cuda}: Precise RoI Pooling will run in plain torch, many times "
+        f"slower ({_extension.NVCC_REMEDY})"
+    )
+
+
+def _cuda_of_mmcv() -> str | None:
+    """The CUDA version that mmcv-full's operators are compiled for; None if they are for the CPU alone, or lacking."""
+    try:
+        from mmcv.ops import get_compiling_cuda_version
+
+        version = get_compiling_cuda_version()
+    except ImportError:
+        return None
+    return None if version == "not available" else version
+
+
+def prepare_process(threads: int, device: str | None = None) -> None:
+    """What every command that computes begins with, before it opens data or weights.
+
+    Checks that the operators for the device are there, and builds the RoI pooling for a GPU, or says that it will be
+    slow. Fixes torch's threads, keeps freed memory in the process, and turns off what makes two runs differ.
 
     glibc hands large freed blocks back to the kernel and fetches them again page by page: on a CPU a training step
     spends a fifth of its time there.
+
+    Args:
+        threads: of torch.
+        device: "cpu" or "cuda"; None = the GPU if there is one.
+
+    Raises:
+        SuiteError: mmcv-full has no operators for the GPU.
     """
+    if require_operators(device):
+        _extension.available("cuda")
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False

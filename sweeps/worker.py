@@ -16,6 +16,7 @@ import optuna
 from optuna.trial import TrialState
 
 from experiments.data.datasets import dataset_fingerprint
+from experiments.runtime import require_operators
 from suite.errors import SuiteError, exits_on_error
 from suite.files import folder_lock, sha256, write_json
 from suite.suite import load_suite
@@ -120,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     started = time.monotonic()
     search = Search(load_suite(options.suite))
+    require_operators()  # before the study is opened: a trial would fail by it, and be retried
     done = work(search, options.worker, options.threads)
     seconds = round(time.monotonic() - started, 1)
     if options.out is not None:

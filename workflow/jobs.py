@@ -14,6 +14,7 @@ from experiments.config import config_hash, resolve_config, training_hash
 from experiments.data.folder.source import Source, missing
 from experiments.data.shapes.dataset import fingerprint
 from experiments.data.weights import missing_weights, never_learnt
+from experiments.runtime import require_operators, slow_pooling
 from experiments.speed.rows import timed_settings, timed_variants
 from suite.blocks import FolderData, GeneratedData
 from suite.errors import NotInSuite
@@ -22,6 +23,7 @@ from suite.roles import FASTER_RCNN, FIRST
 from suite.settings import Setting
 from suite.suite import Suite
 from sweeps.space import Search
+from workflow.gpus import visible_gpus
 from workflow.lock import hold_results
 from workflow.progress import Progress, Unfinished, progress_line
 from workflow.times import expected_seconds
@@ -71,8 +73,11 @@ class Jobs:
             tell: says a line.
 
         Raises:
-            SuiteError: another process holds the results.
+            SuiteError: there is a GPU, and mmcv-full has no operators for it; another process holds the results.
         """
+        on_gpu = cores is not None and bool(visible_gpus(os.environ)) and require_operators()
+        if on_gpu and (slow := slow_pooling()):
+            print(f"warning: {slow}", file=sys.stderr, flush=True)
         self._held = hold_results(self.layout.lock)  # until the process ends
         self.write_suite()
         since = time.time()

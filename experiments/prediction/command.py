@@ -103,6 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     from experiments.runtime import prepare_process
 
-    prepare_process(len(os.sched_getaffinity(0)))
+    prepare_process(len(os.sched_getaffinity(0)), options.device)
     predict(options.run, options.images, options.out, score=options.score, device=options.device)
     return 0

@@ -69,7 +69,7 @@ def time_inference(
     speed = speed_of(suite)
     if device == "cuda" and not torch.cuda.is_available():
         raise SuiteError("speed.device is 'cuda', but torch sees no GPU here: choose 'cpu'")
-    prepare_process(speed.threads)
+    prepare_process(speed.threads, device)
     with folder_lock(out.parent):
         opened = {
             variant: open_checkpoint(suite, variant, checkpoints[variant], data, suite.report_split, device=device)

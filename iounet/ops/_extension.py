@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -26,8 +25,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock  # which torch depends on
 
-from iounet.ops import _operators
-from iounet.ops._compiler import FLAGS, NATIVE, SOURCE_DIR, compile_kernels, compiler, compiler_version, output_of
+from iounet.ops import _operators, _toolkit
+from iounet.ops._compiler import FLAGS, NATIVE, SOURCE_DIR, compile_kernels, compiler, compiler_version
 from iounet.ops._compiler import prebuilt as prebuilt_for
 from iounet.ops._cpu import Kernels
 
@@ -41,8 +40,8 @@ _CUDA_SOURCES = (
 _BUILD_SECONDS = {"cpu": 10, "cuda": 40}
 # torch's own flags forbid the conversions between half precision and float that the kernels use.
 _NVCC_FLAGS = ["-O3", "-U__CUDA_NO_HALF_CONVERSIONS__", "-U__CUDA_NO_BFLOAT16_CONVERSIONS__"]
-# For a build on a machine without a GPU; newer GPUs take the PTX of the last one.
-_CUDA_ARCHITECTURES = ("75", "80", "90")
+# pip takes the version that torch asks for: its CUDA libraries are packages of the same list.
+NVCC_REMEDY = "`make env` installs it, elsewhere pip install 'cuda-toolkit[nvcc,nvvm,crt,cccl]'"
 
 _lock = threading.RLock()
 _available: dict[str, bool] = {}
@@ -77,30 +76,17 @@ def threaded() -> bool:
     return _kernels is not None and _kernels.threaded
 
 
-def cuda_home() -> Path | None:
-    """The CUDA toolkit: CUDA_HOME, or where nvcc is, or /usr/local/cuda."""
-    candidates = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    nvcc = shutil.which("nvcc")
-    if nvcc:
-        candidates.append(str(Path(nvcc).resolve().parents[1]))
-    # The nvcc on the PATH may be a wrapper outside the toolkit: hence the last one, and the look for a header.
-    for candidate in [*candidates, "/usr/local/cuda"]:
-        if (Path(candidate) / "include" / "cuda_runtime_api.h").exists():
-            return Path(candidate)
-    return None
+def cuda_toolkit() -> _toolkit.Toolkit | None:
+    """What compiles for the GPU; None if there is no nvcc of torch's CUDA version."""
+    return None if torch.version.cuda is None else _toolkit.find(torch.version.cuda)
 
 
 def cuda_compiler_version() -> str | None:
     """nvcc's version; None if there is no nvcc of torch's CUDA version, or neither a GPU nor IOUNET_FORCE_CUDA=1."""
-    if torch.version.cuda is None:
-        return None
     if not torch.cuda.is_available() and os.environ.get("IOUNET_FORCE_CUDA") != "1":
         return None
-    home = cuda_home()
-    release = re.search(r"release (\d+)\.(\d+)", output_of([f"{home}/bin/nvcc", "--version"]) or "")
-    if release is None or release[1] != torch.version.cuda.split(".")[0]:
-        return None
-    return f"{release[1]}.{release[2]}"
+    toolkit = cuda_toolkit()
+    return toolkit and toolkit.version
 
 
 def library_path(device_type: str) -> Path:
@@ -143,7 +129,7 @@ def _architecture_flags() -> list[str]:
         return []  # torch's own build adds the flags
     devices = range(torch.cuda.device_count())
     found = sorted({"{}{}".format(*torch.cuda.get_device_capability(i)) for i in devices}, key=int)
-    architectures = found or list(_CUDA_ARCHITECTURES)
+    architectures = found or [name.replace(".", "") for name in _toolkit.ARCHITECTURES]
     flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in architectures]
     return [*flags, f"-gencode=arch=compute_{architectures[-1]},code=compute_{architectures[-1]}"]
 
@@ -181,7 +167,7 @@ def _load_cpu() -> bool:
 
 def _load_cuda() -> bool:
     if cuda_compiler_version() is None:
-        _warn(f"there is no nvcc of CUDA {torch.version.cuda} for the GPU")
+        _warn(f"there is no nvcc of CUDA {torch.version.cuda} for the GPU ({NVCC_REMEDY})")
         return False
     _define_operators()
     path = library_path("cuda")
@@ -288,7 +274,9 @@ def _compile(device_type: str, build_dir: Path) -> Path:
         return library
     from torch.utils import cpp_extension  # slow to import, and only needed here
 
-    cpp_extension.CUDA_HOME = str(cuda_home())
+    toolkit = cuda_toolkit()
+    assert toolkit is not None, "_load_cuda has found it"
+    cpp_extension.CUDA_HOME = str(_toolkit.linked(toolkit.home, build_dir / "cuda"))
     with _ninja_on_path():
         # Also loads the library.
         cpp_extension.load(

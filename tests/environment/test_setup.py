@@ -8,7 +8,9 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ TOOLS = re.findall(
     """bash cat chmod cp cut df dirname find flock grep gzip head install mkdir mv nproc rm sed sha256sum sleep sort
     tail tar touch xargs g++ make git""",
 )
-PYTHON = """#!/usr/bin/env bash
+PYTHON = r"""#!/usr/bin/env bash
 # A Python 3.11 that does nothing. HEADERS: its include folder; LACKS, FAILS, HANGS: parts of calls.
 echo "$*" >>"$CALLS"
 if [ -n "$LACKS" ] && [[ $* == *$LACKS* ]]; then exit 1; fi
@@ -30,13 +32,23 @@ case "$*" in
   --version) echo Python 3.11.0 ;;
   *version_info*) echo "${VERSION:-3.11}" ;;
   *sysconfig*) echo "$HEADERS" ;;
-  *nvcc*) echo cpu ;;
+  *_toolkit.py\ wanted) echo "${GPU:-cpu}" ;;
+  *_toolkit.py\ architectures) echo "${ARCHITECTURES:-9.0+PTX}" ;;
+  *_toolkit.py\ *)
+    home=${TOOLKIT:-}
+    [ ! -e "$CALLS.nvcc" ] || home=$root/.venv/lib/nvidia/cu13
+    [ -n "$home" ] || { echo "there is no nvcc" >&2; exit 1; }
+    echo "$home" ;;
+  *" nvidia-cuda-nvcc "*) [ -n "$USELESS" ] || touch "$CALLS.nvcc" ;;
+  "-m iounet.ops") printf '%b' "$KERNELS" ;;
   "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; cp "$0" "$3/bin/python3.11" ;;
   *" download "*)
     mkdir -p "$CALLS.sdist/mmcv-full-1.7.2"
     touch "$CALLS.sdist/mmcv-full-1.7.2/setup.py"
     tar -czf "$root/.venv/build/download/mmcv-full-1.7.2.tar.gz" -C "$CALLS.sdist" mmcv-full-1.7.2 ;;
-  *"wheel --no-build"*) mkdir -p .venv/build/wheels; touch .venv/build/wheels/mmcv_full-1.7.2-any.whl ;;
+  *"wheel --no-build"*)
+    echo "${FORCE_CUDA:-none} ${CUDA_HOME:-none} ${TORCH_CUDA_ARCH_LIST:-none} ${NVCC_CCBIN:-none}" >>"$CALLS.mmcv"
+    mkdir -p .venv/build/wheels; touch .venv/build/wheels/mmcv_full-1.7.2-any.whl ;;
 esac
 """
 
@@ -65,7 +77,8 @@ class Machine:
         (self.bin / name).chmod(0o755)
 
     def arguments(self, **variables):
-        environment = {"LACKS": "", "FAILS": "", "HANGS": "", **self.environment, **variables}
+        silent = dict.fromkeys(("LACKS", "FAILS", "HANGS", "USELESS", "KERNELS"), "")
+        environment = {**silent, **self.environment, **variables}
         return {"args": [str(self.root / "environment/setup.sh")], "env": environment, "text": True}
 
     def setup(self, **variables):
@@ -226,6 +239,108 @@ def test_a_half_made_venv_is_made_anew_though_its_python_comes_first(machine):
     done = machine.setup(PATH=f"{venv}/bin:{venv}/bin:{machine.bin}")
     assert done.returncode == 0, done.stderr
     assert (venv / ".made-in").read_text().strip() == str(machine.root)
+
+
+# --- a GPU ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built_with(machine):
+    """What mmcv-full was last built with: FORCE_CUDA, CUDA_HOME, TORCH_CUDA_ARCH_LIST, nvcc's host compiler."""
+    return lambda: Path(f"{machine.calls}.mmcv").read_text().splitlines()[-1].split()
+
+
+def test_a_gpu_with_a_driver_only(machine, built_with):
+    done = machine.setup(GPU="cuda")
+    assert done.returncode == 0, done.stderr
+    (call,) = [call for call in machine.asked if "nvidia-cuda-nvcc" in call]
+    assert "install -c environment/constraints.txt" in call
+    for package in ("nvidia-nvvm", "nvidia-cuda-crt", "nvidia-cuda-cccl"):
+        assert f" {package}" in call
+    assert f"iounet/ops/_toolkit.py link {machine.root}/.venv/build/cuda" in machine.asked
+    assert built_with() == ["1", f"{machine.root}/.venv/lib/nvidia/cu13", "9.0+PTX", "g++"]
+    assert len(machine.steps) == 7
+    again = machine.setup(GPU="cuda")
+    assert again.returncode == 0 and "..." not in again.stdout
+
+
+def test_a_gpu_with_a_toolkit(machine, built_with):
+    done = machine.setup(GPU="cuda", TOOLKIT="/opt/cuda", CXX="g++-13")
+    assert done.returncode == 0, done.stderr
+    assert not any("nvidia-cuda-nvcc" in call for call in machine.asked)
+    assert built_with() == ["1", "/opt/cuda", "9.0+PTX", "g++-13"]
+
+
+def test_without_a_gpu_nothing_is_built_for_one(machine, built_with):
+    assert machine.setup(TOOLKIT="/opt/cuda").returncode == 0
+    assert built_with() == ["none", "none", "none", "none"]
+    assert not any("nvidia" in call or "architectures" in call for call in machine.asked)
+
+
+def test_a_gpu_that_comes_and_goes(machine, built_with):
+    """Each time mmcv-full is built anew, also for what it was built for before."""
+    for gpu in ("cpu", "cuda", "cpu", "cuda"):
+        done = machine.setup(GPU=gpu)
+        assert done.returncode == 0, done.stderr
+        assert f"mmcv-full with its {gpu} operators, from source ..." in done.stdout
+        assert built_with()[0] == {"cpu": "none", "cuda": "1"}[gpu]
+        assert "Precise RoI Pooling kernels ..." in done.stdout
+
+
+def test_another_gpu_gets_operators_of_its_own(machine, built_with):
+    machine.setup(GPU="cuda")
+    assert "mmcv-full" in machine.setup(GPU="cuda", ARCHITECTURES="8.6+PTX").stdout
+    assert built_with()[2] == "8.6+PTX"
+
+
+def test_nvcc_that_was_removed_by_hand_comes_again(machine):
+    machine.setup(GPU="cuda")
+    Path(f"{machine.calls}.nvcc").unlink()
+    done = machine.setup(GPU="cuda")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" ...\n") == 1
+    assert any("nvidia-cuda-nvcc" in call for call in machine.asked)
+
+
+@pytest.mark.parametrize("failure", [{"FAILS": " nvidia-cuda-nvcc "}, {"USELESS": "1"}])
+def test_no_nvcc_is_an_error_and_the_cpu_a_choice(machine, built_with, failure):
+    done = machine.setup(GPU="cuda", **failure)
+    assert done.returncode != 0
+    assert "no nvcc of torch's CUDA version" in done.stderr
+    assert "make env CUDA_HOME=/path/to/cuda" in done.stderr and "make env IOUNET_CPU_ONLY=1" in done.stderr
+    assert not any("wheel --no-build" in call for call in machine.asked), "nothing is built for the CPU unasked"
+
+
+def test_kernels_that_cannot_be_built_for_the_gpu_are_an_error(machine):
+    fallback = {"KERNELS": "CPU    compiled kernel\\nCUDA   plain-torch fallback\\n"}
+    done = machine.setup(GPU="cuda", **fallback)
+    assert done.returncode != 0
+    assert "step 'Precise RoI Pooling kernels' failed" in done.stderr and "CUDA   plain-torch fallback" in done.stderr
+    assert machine.setup(GPU="cuda", KERNELS="CUDA   compiled kernel, x.so (nvcc 13.0)\\n").returncode == 0
+    assert machine.setup(GPU="cpu", **fallback).returncode == 0
+
+
+def test_nvcc_is_pinned_to_the_version_of_torchs_cuda_libraries():
+    """Also where it is not installed, and also by `make lock` there."""
+    try:
+        asked = requires("cuda-toolkit") or []
+    except PackageNotFoundError:
+        pytest.skip("this torch has no CUDA libraries of pip's")
+    pins = dict(line.split("==") for line in (ENVIRONMENT / "constraints.txt").read_text().splitlines()[1:])
+    for package in ("nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt", "nvidia-cuda-cccl"):
+        assert any(line.startswith(f"{package}=={pins[package]}.*") for line in asked), package
+
+
+def test_make_lock_keeps_the_pins_of_nvcc(tmp_path):
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("not in a virtual environment")
+    shutil.copytree(ENVIRONMENT, tmp_path / "environment")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    lock = tmp_path / "environment/constraints.txt"
+    pins = re.compile(r"^nvidia-(?:cuda-nvcc|nvvm|cuda-crt|cuda-cccl)==.*$", re.MULTILINE)
+    before = pins.findall(lock.read_text())
+    subprocess.run([tmp_path / "environment/lock.sh"], check=True, timeout=300)
+    assert pins.findall(lock.read_text()) == before and len(before) == 4
 
 
 # --- pins -----------------------------------------------------------------------------------------------------------
