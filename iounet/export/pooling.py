@@ -125,12 +125,11 @@ class _Level:
         self._weights_y = axis_weights(y1, y2, rows, height)
         self._weights_x = axis_weights(x1, x2, columns, width)
         # All images' rows, one below the other, so that one matrix product serves them all: N · H, C · W.
-        self._map = feature.transpose(1, 2).reshape(images * height, self._channels * width)
+        by_row = feature.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+        self._map = by_row.view(images * height, self._channels * width)
         along_y = self._of_images(self._weights_y.to(feature.dtype)).flatten(0, 1)
-        # Axes are split first and then joined: of both at once, torch.export cannot prove that it fits.
-        reduced = (along_y @ self._map).view(count, rows, self._channels, width)
-        self._rows = reduced.view(count, rows * self._channels, width)  # K, P · C, W
-        pooled = self._rows @ self._weights_x.to(feature.dtype).transpose(1, 2)  # K, P · C, Q
+        self._rows = torch.mm(along_y, self._map).view(count, rows * self._channels, width)  # K, P · C, W
+        pooled = torch.bmm(self._rows, self._weights_x.to(feature.dtype).transpose(1, 2))  # K, P · C, Q
         self.output = pooled.reshape(count, rows, self._channels, columns).transpose(1, 2)
 
     def coordinate_gradient(self, grad_output: Tensor) -> Tensor:
@@ -139,10 +138,9 @@ class _Level:
         cells, values = self._map.shape
         x1, y1, x2, y2 = self._boxes.unbind(dim=1)
         grad = grad_output.transpose(1, 2).reshape(count, rows * self._channels, columns)  # K, P · C, Q
-        to_weights_x = (grad.transpose(1, 2) @ self._rows).double()  # K, Q, W
-        spread = (grad @ self._weights_x.to(grad.dtype)).view(count, rows, self._channels, self._weights_x.shape[2])
-        spread = spread.view(count * rows, values)  # K · P, C · W
-        to_rows = (spread @ self._map.t()).view(count, rows, cells).double()  # K, P, N · H
+        to_weights_x = torch.bmm(grad.transpose(1, 2), self._rows).double()  # K, Q, W
+        spread = torch.bmm(grad, self._weights_x.to(grad.dtype)).view(count * rows, values)  # K · P, C · W
+        to_rows = torch.mm(spread, self._map.t()).view(count, rows, cells).double()  # K, P, N · H
         by_x, by_y = axis_slopes(x1, x2, self._weights_x), axis_slopes(y1, y2, self._weights_y)
         return self._scale * torch.stack(
             [
