@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iounet.export.pooling import StockPool
+from iounet.export.pooling import Pooled, Pyramid
 from iounet.models._test_cfg import read_iou_cfg
 from iounet.models.iou_head import IoUHead, LabelledIoU
 from iounet.models.iou_roi_head import IoURoIHead
@@ -39,8 +39,6 @@ class Refiner(nn.Module):
         ValueError: for a negative ``num_steps``.
     """
 
-    level_areas: Tensor
-
     def __init__(
         self,
         iou_head: IoUHead,
@@ -60,8 +58,7 @@ class Refiner(nn.Module):
         self.output_size, self.strides = output_size, tuple(strides)
         self.step_size, self.num_steps = float(step_size), num_steps
         self.omega_1, self.omega_2 = float(omega_1), float(omega_2)
-        areas = torch.tensor(list(level_areas), dtype=iou_head.fc_iou.weight.dtype)
-        self.register_buffer("level_areas", areas, persistent=False)
+        self.level_areas = tuple(level_areas)
 
     @property
     def channels(self) -> int:
@@ -80,28 +77,21 @@ class Refiner(nn.Module):
             ``Tensor[K, 4]`` of (x1, y1, x2, y2), not clipped to the image, and ``Tensor[K]``; in the order of ``rois``.
         """
         model = self.iou_head.of_labels(labels)
+        pyramid = Pyramid(maps, self.strides, self.level_areas)
         stopped = torch.zeros_like(labels, dtype=torch.bool)
         previous = None
         for _ in range(self.num_steps):
-            ious, gradient = self._with_gradient(model, rois, maps)
+            pooled = Pooled(pyramid, rois, self.output_size)
+            ious, gradient = model.with_gradient(pooled.output)
             if previous is not None:
                 change = ious - previous
                 stopped = stopped | (change.abs() < self.omega_1) | (change < self.omega_2)
             corners = rois[:, 1:]
             size = (corners[:, 2:] - corners[:, :2]).repeat(1, 2)
-            moved = corners + self.step_size * (gradient * size)
+            moved = corners + self.step_size * (pooled.coordinate_gradient(gradient) * size)
             rois = torch.cat([rois[:, :1], torch.where(stopped[:, None], corners, moved)], dim=1)
             previous = ious
-        return rois[:, 1:], model(self._pool(rois, maps).output)
-
-    def _with_gradient(self, model: LabelledIoU, rois: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Predicted IoUs ``Tensor[K]``, and the gradient of each to its own box, ``Tensor[K, 4]``."""
-        pool = self._pool(rois, maps)
-        ious, gradient = model.with_gradient(pool.output)
-        return ious, pool.coordinate_gradient(gradient)
-
-    def _pool(self, rois: Tensor, maps: Sequence[Tensor]) -> StockPool:
-        return StockPool(maps, rois, self.output_size, [1 / stride for stride in self.strides], self.level_areas)
+        return rois[:, 1:].clone(), model(Pooled(pyramid, rois, self.output_size).output)
 
 
 def refiner_of(roi_head: Any, *, step_size: float | None = None, num_steps: int | None = None) -> Refiner:
