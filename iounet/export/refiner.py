@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from iounet.export.pooling import Pooled, Pyramid
 from iounet.models._test_cfg import read_iou_cfg
-from iounet.models.iou_head import IoUHead, LabelledIoU
+from iounet.models.iou_head import IoUHead
 from iounet.models.iou_roi_head import IoURoIHead
 from iounet.models.prroi_extractor import PrRoIExtractor
 from iounet.ops import PrRoIPool
@@ -118,8 +118,9 @@ def refiner_of(roi_head: Any, *, step_size: float | None = None, num_steps: int 
     movement = None if branch is None else branch[1]
     if movement is None:
         defaults = read_iou_cfg({"iou": {"refine": {}}})
-        assert defaults is not None and defaults[1] is not None
+        assert defaults is not None
         movement = defaults[1]
+        assert movement is not None
     size = layer.output_size
     return Refiner(
         roi_head.iou_head,
