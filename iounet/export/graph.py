@@ -20,7 +20,7 @@ from torch import Tensor
 
 from iounet.export.refiner import Refiner
 
-# What onnxruntime has supported since 1.15, and all that the graph needs.
+# Of ONNX 1.15; what torch's exporter writes without converting.
 OPSET = 20
 INPUTS = ("rois", "labels")
 OUTPUTS = ("boxes", "ious")

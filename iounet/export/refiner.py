@@ -55,6 +55,7 @@ class Refiner(nn.Module):
         if num_steps < 0:
             raise ValueError(f"num_steps={num_steps} must not be negative")
         self.iou_head = iou_head
+        self._in_channels: int = iou_head.shared_fcs[0].in_features
         self.output_size, self.strides = output_size, tuple(strides)
         self.step_size, self.num_steps = float(step_size), num_steps
         self.omega_1, self.omega_2 = float(omega_1), float(omega_2)
@@ -63,7 +64,7 @@ class Refiner(nn.Module):
     @property
     def channels(self) -> int:
         """C, of every map."""
-        return self.iou_head.shared_fcs[0].in_features // (self.output_size[0] * self.output_size[1])
+        return self._in_channels // (self.output_size[0] * self.output_size[1])
 
     def forward(self, rois: Tensor, labels: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Refined boxes and their predicted IoUs.

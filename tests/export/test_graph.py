@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import zipfile
 
 import onnx
 import pytest
@@ -73,7 +74,7 @@ def test_the_onnx_file_says_what_it_is(onnx_file, refiner):
     }
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert said["opset"] == str(OPSET)
-    assert (said["num_steps"], said["step_size"], said["num_classes"]) == ("3", "2.0", "3")
+    assert (said["num_steps"], said["step_size"], said["num_classes"]) == ("2", "2.0", "3")
     assert json.loads(said["strides"]) == [4, 8]
     assert json.loads(said["level_areas"]) == list(refiner.level_areas)
 
@@ -85,10 +86,10 @@ def test_the_onnx_file_names_no_file_of_this_machine(onnx_file):
 
 
 def test_the_program_says_what_it_is(program_file, refiner):
-    extra = {"iounet.json": ""}
-    torch.export.load(program_file, extra_files=extra)
-    said = json.loads(extra["iounet.json"])
-    assert (said["num_steps"], said["step_size"]) == ("3", "2.0")
+    with zipfile.ZipFile(program_file) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("iounet.json")]
+        said = json.loads(archive.read(name))
+    assert (said["num_steps"], said["step_size"]) == ("2", "2.0")
 
 
 @pytest.mark.parametrize("error", [3e-4, float("nan")])

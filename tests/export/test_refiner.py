@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -47,7 +49,7 @@ def test_boxes_stop_as_the_detectors_do(roi_head):
         with torch.no_grad():
             states.append(refiner(*inputs)[0])
         torch.testing.assert_close(states[-1], in_torch(roi_head, refiner, *inputs)[0], rtol=0, atol=1e-4)
-    moved = torch.stack([(new != old).any(dim=1) for old, new in zip(states, states[1:], strict=False)])
+    moved = torch.stack([(new != old).any(dim=1) for old, new in pairwise(states)])
     last = moved.sum(dim=0)
     assert {0, 4} <= set(last.tolist()) and len(set(last.tolist())) > 2
     assert (moved[1:] <= moved[:-1]).all()  # a box that has stopped does not move again
