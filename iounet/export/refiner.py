@@ -55,7 +55,8 @@ class Refiner(nn.Module):
         if num_steps < 0:
             raise ValueError(f"num_steps={num_steps} must not be negative")
         self.iou_head = iou_head
-        self._in_channels: int = iou_head.shared_fcs[0].in_features
+        first: Any = iou_head.shared_fcs[0]
+        self._in_channels: int = first.in_features
         self.output_size, self.strides = output_size, tuple(strides)
         self.step_size, self.num_steps = float(step_size), num_steps
         self.omega_1, self.omega_2 = float(omega_1), float(omega_2)
