@@ -26,6 +26,9 @@ RULES = {
     "iounet/ops": Rule(project=(), third_party=("torch", "filelock")),
     "iounet/core": Rule(project=("iounet.ops",), third_party=("torch", "torchvision.ops.nms")),
     "iounet/models": Rule(project=("iounet.core", "iounet.ops"), third_party=("torch", *FRAMEWORK)),
+    "iounet/export": Rule(
+        project=("iounet.models", "iounet.core", "iounet.ops"), third_party=("torch", "onnx", "onnxruntime", *FRAMEWORK)
+    ),
     "iounet": Rule(project=("iounet",), third_party=("mmdet",)),  # __init__.py
     "suite": Rule(project=(), third_party=("yaml", "jsonschema")),
     "suite/images.py": Rule(project=("suite",), third_party=("cv2", "numpy")),  # no other module of the room needs them
@@ -176,6 +179,7 @@ def test_a_planted_circle_is_found(tmp_path, files, circle):
         ("iounet/core/a.py", "from iounet.ops import prroi_pool"),
         ("iounet/core/a.py", "from . import boxes\nfrom .boxes import box_iou\nimport math"),
         ("iounet/models/a.py", "from mmdet.models import HEADS\nfrom mmcv import ops\nfrom ..core import nms"),
+        ("iounet/export/a.py", "import onnx, onnxruntime\nfrom iounet.models import IoUHead\nfrom mmcv import Config"),
         ("iounet/__init__.py", "import mmdet\nfrom iounet import models"),
         ("suite/a.py", "import yaml\nfrom jsonschema import validators\nfrom suite import b\nimport json"),
         ("drawing/a.py", "import matplotlib, numpy\nfrom drawing import b"),
@@ -218,6 +222,9 @@ def test_allowed(tmp_path, path, line):
         ("iounet/models/a.py", "import pandas as pd", "pandas"),
         ("iounet/models/a.py", "if TYPE_CHECKING:\n    from matplotlib import pyplot", "matplotlib.pyplot"),
         ("iounet/models/a.py", "from experiments import train", "experiments.train"),
+        ("iounet/export/a.py", "from suite.files import atomic", "suite.files.atomic"),
+        ("iounet/models/a.py", "from iounet.export import Refiner", "iounet.export.Refiner"),
+        ("iounet/models/a.py", "import onnx", "onnx"),
         ("iounet/a.py", "import snakemake", "snakemake"),
         ("iounet/__init__.py", "import optuna", "optuna"),
         ("experiments/a.py", "import sweeps.space", "sweeps.space"),

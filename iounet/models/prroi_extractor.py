@@ -60,6 +60,11 @@ class PrRoIExtractor(SingleRoIExtractor):
         layer = getattr(mmcv_ops, layer_type)
         return nn.ModuleList([layer(spatial_scale=1 / stride, **arguments) for stride in featmap_strides])
 
+    @property
+    def level_areas(self) -> list[float]:
+        """The smallest area of a RoI, in square pixels, on each level but the first."""
+        return list(self._level_areas)
+
     def map_roi_levels(self, rois: Tensor, num_levels: int) -> Tensor:
         """As in mmdet, with a box turned inside out on the first level: its √area is NaN, which indexes anything."""
         _, low, high = rois.detach().split([1, 2, 2], dim=1)
