@@ -76,7 +76,7 @@ def _export(options: argparse.Namespace) -> None:
     )
     print(
         f"greatest difference to torch: {found.boxes:.2g} pixels, {found.ious:.2g} IoU "
-        f"({found.compared} random boxes; {found.ties} left out, as they stop or go on by less than 1e-5)"
+        f"({found.compared} random boxes; {found.ties} left out, where rounding decides)"
     )
 
 

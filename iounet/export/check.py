@@ -18,7 +18,8 @@ Inputs = tuple[Tensor, Tensor, Sequence[Tensor]]
 Run = Callable[[Tensor, Tensor, Sequence[Tensor]], tuple[Tensor, Tensor]]
 
 TOLERANCE = 1e-4  # pixels
-# A change of the predicted IoU this close to a threshold may stop a box here and not there: both are right.
+# Where rounding decides, both are right: a change of the predicted IoU this close to a threshold may stop a box here
+# and not there; at a ReLU's kink the gradient is that of either side. Torch's own result depends on the batch there.
 _TIE = 1e-5
 
 
@@ -29,7 +30,8 @@ class Difference(NamedTuple):
         boxes: the greatest of any coordinate, in pixels.
         ious: the greatest of predicted IoUs.
         compared: number of boxes.
-        ties: number of boxes left out: whether they stop hangs on less than 1e-5 of predicted IoU.
+        ties: number of boxes left out, as rounding decides where they go: in a step, the change of their predicted IoU
+            was within 1e-5 of a threshold, or a ReLU's input within 1e-5 (of what is typical) of 0.
     """
 
     boxes: float
@@ -84,15 +86,15 @@ def in_torch(
         maps: see there.
 
     Returns:
-        Boxes and predicted IoUs, as :meth:`Refiner.forward`; and ``Tensor[K]``, how near a change of the predicted IoU
-        came to a threshold, where it decided whether a box stops.
+        Boxes and predicted IoUs, as :meth:`Refiner.forward`; and ``BoolTensor[K]``, false for ties
+        (:class:`Difference`).
     """
-    placeholder = torch.zeros(len(rois))
+    image_index, placeholder = rois[:, 0].long(), torch.zeros(len(rois))
     trace: list[tuple[Tensor, Tensor]] = []
     moved, _ = roi_head.move(
         maps,
         Detections(rois[:, 1:], placeholder, labels, placeholder),
-        rois[:, 0].long(),
+        image_index,
         pre_refine=max(1, len(rois)),
         t=refiner.num_steps,
         omega_1=refiner.omega_1,
@@ -100,24 +102,40 @@ def in_torch(
         lamb=refiner.step_size,
         trace=trace,
     )
-    margin = torch.full((len(rois),), float("inf"))
-    for (start, before), (end, after) in pairwise(trace[:-1]):  # nothing hangs on the last step's
-        change = after - before
-        near = torch.minimum((change.abs() - refiner.omega_1).abs(), (change - refiner.omega_2).abs())
-        margin = torch.where((start != end).any(dim=1), torch.minimum(margin, near), margin)
-    return moved.boxes, moved.ious, margin
+    decided = torch.ones_like(labels, dtype=torch.bool)
+    for step, ((start, before), (end, after)) in enumerate(pairwise(trace)):
+        moves = (start != end).any(dim=1)
+        tie = _nearest_kink(roi_head, torch.cat([rois[:, :1], start], dim=1), maps) < _TIE
+        if step + 2 < len(trace):  # nothing hangs on the change of the last step
+            change = after - before
+            for distance in (change.abs() - refiner.omega_1, change - refiner.omega_2):
+                tie |= distance.abs() < _TIE
+        decided &= ~(moves & tie)
+    return moved.boxes, moved.ious, decided
+
+
+@torch.no_grad()
+def _nearest_kink(roi_head: Any, rois: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    """``Tensor[K]``: the smallest value that a ReLU of the IoU head gets, in units of its layer's typical one."""
+    hidden = roi_head._extractor(maps, rois).flatten(1)
+    nearest = torch.full((len(rois),), float("inf"))
+    for layer in roi_head.iou_head.shared_fcs:
+        values = layer(hidden)
+        typical = values.square().mean(dim=1).sqrt()
+        nearest = torch.minimum(nearest, values.abs().amin(dim=1) / typical)
+        hidden = values.relu()
+    return nearest
 
 
 def difference(run: Run, roi_head: Any, refiner: Refiner, inputs: Inputs) -> Difference:
     """Of an exported refiner to the detector it was made from, on the inputs of :meth:`Refiner.forward`."""
     boxes, ious = run(*inputs)
-    expected, expected_ious, margin = in_torch(roi_head, refiner, *inputs)
-    clear = margin >= _TIE
+    expected, expected_ious, decided = in_torch(roi_head, refiner, *inputs)
     return Difference(
-        _greatest(boxes - expected, clear),
-        _greatest(ious - expected_ious, clear),
-        int(clear.sum()),
-        int((~clear).sum()),
+        _greatest(boxes - expected, decided),
+        _greatest(ious - expected_ious, decided),
+        int(decided.sum()),
+        int((~decided).sum()),
     )
 
 

@@ -30,8 +30,7 @@ def test_boxes_and_ious_are_those_of_the_detector(head):
         rois, labels, maps = random_inputs(refiner, *size, generator)
         with torch.no_grad():
             boxes, ious = refiner(rois, labels, maps)
-        expected, expected_ious, margin = in_torch(roi_head, refiner, rois, labels, maps)
-        clear = margin > 1e-5
+        expected, expected_ious, clear = in_torch(roi_head, refiner, rois, labels, maps)
         torch.testing.assert_close(boxes[clear], expected[clear], rtol=0, atol=1e-4)
         torch.testing.assert_close(ious[clear], expected_ious[clear], rtol=0, atol=1e-5)
         moved += int(((boxes - rois[:, 1:]).abs().amax(dim=1) > 1e-3)[clear].sum())
@@ -69,6 +68,26 @@ def test_the_gradient_written_out_is_that_of_autograd(head):
         own_ious, gradient = iou_head.of_labels(labels).with_gradient(pooled.output)
         torch.testing.assert_close(own_ious, ious)
         torch.testing.assert_close(pooled.coordinate_gradient(gradient), expected[:, 1:])
+
+
+def test_boxes_that_rounding_decides_on_are_told_apart():
+    roi_head = build(small_config()).roi_head
+    refiner = refiner_of(roi_head, step_size=2.0, num_steps=3)
+    inputs = random_inputs(refiner, 1, 9, (96, 128), torch.Generator().manual_seed(0))
+    assert in_torch(roi_head, refiner, *inputs)[2].all()
+    refiner.num_steps = 1
+    first, before = in_torch(roi_head, refiner_of(roi_head, num_steps=0), *inputs)[:2]
+    change = in_torch(roi_head, refiner, *inputs)[1] - before
+    assert torch.equal(first, inputs[0][:, 1:])
+    refiner.omega_1 = float(change[4].abs())
+    assert in_torch(roi_head, refiner, *inputs)[2].all()  # nothing follows the only step
+    refiner.num_steps = 2
+    assert in_torch(roi_head, refiner, *inputs)[2].tolist() == [k != 4 for k in range(9)]
+    refiner.omega_1 = 0.001
+    layer = roi_head.iou_head.shared_fcs[0]
+    with torch.no_grad():
+        layer.bias[3] -= layer(roi_head._extractor(inputs[2], inputs[0]).flatten(1))[6, 3]
+    assert in_torch(roi_head, refiner, *inputs)[2].tolist() == [k != 6 for k in range(9)]
 
 
 def test_no_steps_predict_and_move_nothing(roi_head):
