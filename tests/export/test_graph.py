@@ -13,20 +13,20 @@ from iounet.export.graph import OPSET, random_inputs, save_onnx, save_program
 SIZES = ((3, 30, (130, 90)), (1, 17, (64, 200)), (2, 1, (96, 128)), (1, 1, (30, 30)), (1, 5, (8, 8)))
 
 
-@pytest.fixture(scope="module")
-def onnx_file(refiner, tmp_path_factory):
-    path = tmp_path_factory.mktemp("onnx") / "refiner.onnx"
-    save_onnx(refiner, path)
+def saved(save, refiner, path):
+    save(refiner, path)
     assert list(path.parent.iterdir()) == [path]
     return path
+
+
+@pytest.fixture(scope="module")
+def onnx_file(refiner, tmp_path_factory):
+    return saved(save_onnx, refiner, tmp_path_factory.mktemp("onnx") / "refiner.onnx")
 
 
 @pytest.fixture(scope="module")
 def program_file(refiner, tmp_path_factory):
-    path = tmp_path_factory.mktemp("program") / "refiner.pt2"
-    save_program(refiner, path)
-    assert list(path.parent.iterdir()) == [path]
-    return path
+    return saved(save_program, refiner, tmp_path_factory.mktemp("program") / "refiner.pt2")
 
 
 @pytest.fixture(scope="module", params=["onnx", "torch.export"])
