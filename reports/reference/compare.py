@@ -19,7 +19,7 @@ class Comparison:
     """One figure of a run beside the reference's, in points.
 
     Attributes:
-        setting: `off`: the metric itself; any other: what it adds to `off` on the same checkpoint.
+        setting: `off` or `diagnostics`: the metric itself; any other: what it adds to `off` on the same checkpoint.
         tolerance: the largest difference of the two means that chance explains.
     """
 

@@ -6,7 +6,8 @@ machines round differently, so that their pretrainings differ, and a run to be j
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.errors import MissingResult, ReportError
+from reports.results import diagnostics
 from reports.results.collect import Results
 from reports.results.files import SHORT, need, read_json
 from reports.results.sides import POINTS
@@ -24,6 +26,7 @@ from suite.settings import Setting
 FOLDER = Path(__file__).parent
 OFF = Setting().name
 METRICS = ("AP", "AP50", "AP75", "AP90")
+DIAGNOSTICS = "diagnostics"  # in place of a setting: what AP is too coarse to show
 DECIMALS = 4  # of a figure in points
 FEWEST = 10  # trainings of a variant that make a distribution
 MAKE_ONE = (
@@ -31,7 +34,7 @@ MAKE_ONE = (
     "them (`python -m reports.verify --record`)"
 )
 
-Values = Mapping[tuple[str, str, str], NDArray[np.float64]]  # variant, setting, metric -> points, one per training
+Values = dict[tuple[str, str, str], NDArray[np.float64]]  # variant, setting, metric -> points, one per training
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,24 @@ def trainings_of(results: Results) -> Trainings:
         MissingResult: one of them was not evaluated.
         ReportError: a result is stale.
     """
-    suite, values, configs = results.suite, {}, {}
+    suite, configs = results.suite, {}
+    values: Values = {}
     for variant in suite.variants:
         for setting in suite.settings(variant):
             rows = [results.evaluation(variant, seed, setting.name) for seed in suite.seeds]
-            for row in rows:
-                if row["stale"]:
-                    raise ReportError(f"{row['source']}: stale ({row['stale']}); run the suite again")
+            _check_fresh(rows)
             configs[variant] = str(rows[0]["config_hash"])
             for metric in METRICS:
                 values[variant, setting.name, metric] = POINTS * np.array([float(row[metric]) for row in rows])
+        diagnosed = {row["seed"]: row for row in diagnostics.rows_of(results, variant)}
+        _check_fresh([*diagnosed.values()])
+        for seed in suite.seeds if diagnosed else ():
+            if seed not in diagnosed:
+                path = results.layout.evaluation(variant, seed, suite.report_split).diagnostics
+                raise MissingResult(f"{path}: no such file; run the evaluation of this checkpoint")
+            for metric, value in _diagnosed(diagnosed[seed]["data"]).items():
+                key = (variant, DIAGNOSTICS, metric)
+                values[key] = np.append(values.get(key, np.empty(0)), POINTS * value)
     runs = [results.run(variant, seed)["data"] for variant in suite.variants for seed in suite.seeds]
     if results.dataset is None:
         raise MissingResult(f"{results.layout.data.manifest}: no such file")
@@ -96,6 +107,29 @@ def trainings_of(results: Results) -> Trainings:
             },
         ),
     )
+
+
+def _check_fresh(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse results that are out of date."""
+    for row in rows:
+        if row["stale"]:
+            raise ReportError(f"{row['source']}: stale ({row['stale']}); run the suite again")
+
+
+def _diagnosed(data: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of one diagnostics file; an undefined one is NaN.
+
+    The share of boxes that refinement moves in its every step shows its two stopping rules: AP hardly depends on them.
+    """
+    confidence, refinement = data["confidence"], data["refinement"]
+    (start, end), steps = (refinement["by_step"]["true_iou"][i] for i in (0, -1)), refinement["steps"]
+    found = {
+        "correlation of class score and true IoU": confidence["class_score"]["pearson"],
+        "correlation of predicted and true IoU": confidence["predicted_iou"]["pearson"],
+        "true IoU gained by refinement": None if start is None else end - start,
+        "boxes moved by every step": steps[-1] / sum(steps) if any(steps) else None,
+    }
+    return {metric: math.nan if value is None else value for metric, value in found.items()}
 
 
 def check_recipe(run: Trainings, reference: Trainings) -> None:
@@ -184,7 +218,7 @@ def read_trainings(path: Path) -> Trainings:
         for metric, own in metrics.items()
     }
     for (variant, setting, metric), own in values.items():
-        expected = len(values.get((variant, OFF, metric), ()))
+        expected = len(values.get((variant, OFF, METRICS[0]), ()))
         if len(own) != expected:
             raise ReportError(
                 f"{path}: points.{variant}.{setting}.{metric}: {len(own)} values, and {expected} of '{OFF}': it needs "
@@ -194,8 +228,10 @@ def read_trainings(path: Path) -> Trainings:
 
 
 def figures(trainings: Trainings) -> Values:
-    """What is compared: a variant with its branch off, and what each setting adds to that on the same checkpoint."""
+    """What is compared: a variant with its branch off, what each setting adds on the same checkpoint, diagnostics."""
     return {
-        (variant, setting, metric): own if setting == OFF else own - trainings.values[variant, OFF, metric]
+        (variant, setting, metric): own
+        if setting in (OFF, DIAGNOSTICS)
+        else own - trainings.values[variant, OFF, metric]
         for (variant, setting, metric), own in trainings.values.items()
     }

@@ -42,6 +42,17 @@ def test_a_figure_outside_fails_and_is_named(arguments, copy, capsys):
     assert "samp1000_lw5.0, rank, AP90: " in capsys.readouterr().out
 
 
+def test_a_refinement_that_stops_at_once_fails(arguments, copy, capsys):
+    """Where boxes stop is hardly seen in AP."""
+    for path in (copy / "results/shapes").glob("evaluations/samp1000_lw5.0/seed*/val/diagnostics.json"):
+        data = read_json(path)
+        steps = data["refinement"]["steps"]
+        data["refinement"]["steps"] = [0, sum(steps), *[0] * (len(steps) - 2)]
+        path.write_text(json.dumps(data))
+    assert main(arguments) == 1
+    assert "samp1000_lw5.0, diagnostics, boxes moved by every step: 0.0, reference " in capsys.readouterr().out
+
+
 def test_a_run_is_recorded_once(arguments, capsys):
     text = Path(arguments[-1]).read_text()
     assert main([*arguments, "--record"]) == 0
@@ -52,6 +63,9 @@ def test_a_run_is_recorded_once(arguments, capsys):
 def test_what_cannot_be_judged(arguments, copy, capsys):
     assert main([*arguments[:-1], str(copy / "nothing.json")]) == 2
     assert "nothing.json: no such file" in capsys.readouterr().err
+    next((copy / "results/shapes").glob("evaluations/samp1000_lw5.0/seed*/val/diagnostics.json")).unlink()
+    assert main(arguments) == 2
+    assert "diagnostics.json: no such file; run the evaluation" in capsys.readouterr().err
     next((copy / "results/shapes").glob("evaluations/samp1000_lw5.0/seed*/val/rank.json")).unlink()
     assert main(arguments) == 2
     assert "rank.json: no such file; run the evaluation" in capsys.readouterr().err
