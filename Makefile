@@ -69,10 +69,15 @@ optuna-dashboard: ## Optuna's dashboard on the studies of SUITE=shapes (or of OP
 	  || { echo "results/$(SUITE)/sweep/journal.log: no such study: snakemake sweep makes it; another suite: make optuna-dashboard SUITE=name" >&2; exit 1; }
 	optuna-dashboard "$${OPTUNA_STORAGE:-results/$(SUITE)/sweep/journal.log}"
 
-gpu-check: ## on a machine with a GPU: build the CUDA kernels, compare them with the oracle (needs torch, numpy, pytest, hypothesis)
+gpu-check: ## on a machine with a GPU: the op against the oracle; after `make env` the detectors, too, and what they cost
 	python3 -c "import sys, torch; torch.cuda.is_available() or sys.exit('make gpu-check: torch sees no GPU here')"
 	python3 -m iounet.ops
 	python3 -m pytest tests/ops -rs
+	@python3 -c "import mmcv.ops, mmdet" 2> /dev/null \
+	  || { echo "mmcv-full or mmdet is not installed here: no detector was checked, nothing was timed (make env)"; exit 0; }; \
+	  set -ex; python3 -m pytest tests/models/test_on_gpu.py tests/experiments/training/test_precision.py -rs; \
+	  python3 -m tests.ops.bench_prroi_pool --out results/bench/prroi_pool_gpu.json; \
+	  python3 -m tests.experiments.speed.bench_inference --device cuda --out results/bench/inference_gpu.json
 
 sync: env ## upload the offline Weights & Biases runs below results/, with their lineage
 	python -m experiments sync

@@ -17,16 +17,20 @@ from suite.suite import ROOT
 from tests.experiments.training import per_image_draws  # noqa: F401 - registers PerImageIoURoIHead
 from tests.models.tiny import build, detector_config, image_meta
 
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
-@pytest.fixture
-def batch():
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=NO_GPU)])
+def batch(request):
+    """Two images on a CPU and on a GPU: a step is taken where they are."""
+    device = request.param
     generator = torch.Generator().manual_seed(0)
     boxes = torch.tensor([[8.0, 8.0, 60.0, 52.0], [30.0, 20.0, 90.0, 88.0]])
     return {
-        "img": torch.randn(2, 3, 96, 96, generator=generator),
+        "img": torch.randn(2, 3, 96, 96, generator=generator).to(device),
         "img_metas": [image_meta(96, 96)] * 2,
-        "gt_bboxes": [boxes, boxes[:1]],
-        "gt_labels": [torch.tensor([0, 2]), torch.tensor([1])],
+        "gt_bboxes": [boxes.to(device), boxes[:1].to(device)],
+        "gt_labels": [torch.tensor([0, 2], device=device), torch.tensor([1], device=device)],
     }
 
 
@@ -34,7 +38,7 @@ def step(precision, batch):
     """Losses and gradients of one training step, and the dtypes that some operations computed in."""
     config = detector_config()
     config.roi_head.type = "PerImageIoURoIHead"
-    model = build(config).train()
+    model = build(config).to(batch["img"].device).train()
     use_precision(model, precision)
     seen = {}
 
@@ -83,7 +87,7 @@ def test_a_step_is_close_to_that_in_full_precision(batch, precision, tolerance):
 
 
 def test_evaluation_stays_in_full_precision(batch):
-    model = build(detector_config())
+    model = build(detector_config()).to(batch["img"].device)
     expected = model.extract_feat(batch["img"])
     use_precision(model, "bf16")
     assert all(torch.equal(a, b) for a, b in zip(model.extract_feat(batch["img"]), expected, strict=True))
