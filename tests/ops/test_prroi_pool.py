@@ -647,6 +647,24 @@ def test_captured_in_a_cuda_graph_and_replayed_with_other_rois(layout):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("channels", [5, 16, 64, 200])
+def test_a_roi_does_not_depend_on_those_beside_it(device, channels):
+    """The kernels take RoIs in an order of their own."""
+    inputs, rois, levels = make_problem(channels, torch.float32, device)
+    grad = torch.randn(len(rois), channels, 7, 5, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def pooled(rows):
+        arguments = (inputs, rois[rows], levels[rows])
+        output = prroi_pool_multilevel(*arguments, (7, 5), SCALES)
+        return output, prroi_pool_coordinate_gradient(grad[rows], *arguments, SCALES)
+
+    together = pooled(torch.arange(len(rois)))
+    one_by_one = [pooled(torch.tensor([row])) for row in range(len(rois))]
+    for found, alone in zip(together, zip(*one_by_one, strict=True), strict=True):
+        assert torch.equal(found, torch.cat(alone))
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_module(device):
     layer = PrRoIPool((3, 5), spatial_scale=0.25)
     assert repr(layer) == "PrRoIPool(output_size=(3, 5), spatial_scale=0.25)"

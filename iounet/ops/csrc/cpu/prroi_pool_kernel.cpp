@@ -6,6 +6,8 @@
 #include "prroi_pool_kernel.h"
 
 #include <algorithm>
+#include <numeric>
+#include <tuple>
 
 #include "../prroi_pool_math.h"
 #include "threads.h"
@@ -96,34 +98,60 @@ int64_t grain_size(const Rois& rois) {
   return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, values));
 }
 
-// R rows of cells summed into the column of bins q.
+constexpr int kLine = 64;  // bytes of the cache's lines
+
+// Where a block's result is going to be written, fetched a share at a time while it is computed.
+struct Destination {
+  const char* next;
+  const char* end;
+  int64_t share;  // bytes
+
+  template <typename T>
+  Destination(const T* data, int64_t count, int64_t shares)
+      : next(reinterpret_cast<const char*>(data)),
+        end(reinterpret_cast<const char*>(data + count)),
+        share((end - next) / shares + kLine) {}
+
+  void fetch_share() {
+    for (const char* stop = next + std::min(share, end - next); next < stop; next += kLine) __builtin_prefetch(next, 1);
+  }
+};
+
+// R rows of cells summed into the column of bins q. Here and below what comes `ahead` is fetched: a block of channels
+// is a short piece of each cell, so that the processor does not see by itself what comes next.
 template <int R, typename V, int N, typename T>
-void sum_column(const T* row, int64_t row_size, int64_t channels, const Axis<T>& x, int q, V (&sums)[R][N]) {
+void sum_column(const T* row, int64_t row_size, int64_t ahead, int64_t channels, const Axis<T>& x, int q,
+                V (&sums)[R][N]) {
   constexpr int lanes = sizeof(V) / sizeof(T);
   const T* weights = x.weights_of(q);
   for (int j = x.begins[q]; j < x.ends[q]; ++j) {
-    const T* cell = row + j * channels;
     for (int r = 0; r < R; ++r) {
-      for (int n = 0; n < N; ++n) sums[r][n] += weights[j] * load<V>(cell + r * row_size + n * lanes);
+      const T* cell = row + r * row_size + j * channels;
+      for (int n = 0; n < N; ++n) {
+        if (n * sizeof(V) % kLine == 0) __builtin_prefetch(cell + ahead + n * lanes);
+        sums[r][n] += weights[j] * load<V>(cell + n * lanes);
+      }
     }
   }
 }
 
 template <typename V, int N, typename T>
-void forward_block(const T* image, int64_t width, int64_t channels, const Axis<T>& y, const Axis<T>& x, V* output) {
+void forward_block(const T* image, int64_t width, int64_t channels, const Axis<T>& y, const Axis<T>& x, V* output,
+                   Destination destination) {
   std::fill(output, output + y.count * x.count * N, V{});
   const int64_t row_size = width * channels;
   BinsOfCell rows;
   int i = y.begin;
   // Two rows at a time, as far as registers go: most bins that one belongs to are the other's too, and are then read
   // and written once for both.
-  for (; N <= 4 && i + 1 < y.end; i += 2) {
+  for (; N <= 8 && i + 1 < y.end; i += 2) {
+    destination.fetch_share();
     rows.advance(y, i);
     BinsOfCell next = rows;
     next.advance(y, i + 1);
     for (int q = 0; q < x.count; ++q) {
       V sums[2][N] = {};
-      sum_column(image + i * row_size, row_size, channels, x, q, sums);
+      sum_column(image + i * row_size, row_size, i + 3 < y.end ? 2 * row_size : 0, channels, x, q, sums);
       for (int p = rows.first; p < next.last; ++p) {
         V* bin = output + (p * x.count + q) * N;
         const bool in_first = p < rows.last;
@@ -141,10 +169,11 @@ void forward_block(const T* image, int64_t width, int64_t channels, const Axis<T
     rows = next;
   }
   for (; i < y.end; ++i) {
+    destination.fetch_share();
     rows.advance(y, i);
     for (int q = 0; q < x.count; ++q) {
       V sums[1][N] = {};
-      sum_column(image + i * row_size, row_size, channels, x, q, sums);
+      sum_column(image + i * row_size, row_size, i + 1 < y.end ? row_size : 0, channels, x, q, sums);
       for (int p = rows.first; p < rows.last; ++p) {
         const T weight = y.weights_of(p)[i];
         V* bin = output + (p * x.count + q) * N;
@@ -154,8 +183,7 @@ void forward_block(const T* image, int64_t width, int64_t channels, const Axis<T
   }
 }
 
-// Rows row_begin ... row_end - 1 only. Here and below the next row is fetched ahead: a block of channels is a short
-// piece of each cell, so that the processor does not see by itself what comes next.
+// Rows row_begin ... row_end - 1 only.
 template <typename V, int N, typename T>
 void feature_gradient_block(const V* grad_output, int row_begin, int row_end, int64_t width, int64_t channels,
                             const Axis<T>& y, const Axis<T>& x, V* row_gradient, T* image) {
@@ -239,15 +267,29 @@ void coordinate_gradient_block(const T* image, int64_t width, int64_t channels, 
   result[3] = by_y2;
 }
 
+// RoIs whose cells lie together, one after the other: the next finds in the cache what the last one read.
+std::vector<int64_t> in_order_of_cells(const Rois& rois) {
+  std::vector<int64_t> order(rois.count);
+  std::iota(order.begin(), order.end(), int64_t{0});
+  const auto place = [&](int64_t k) {
+    const double* row = rois.rows + 5 * k;
+    return std::make_tuple(rois.levels ? rois.levels[k] : 0, row[0], row[2] + row[4]);
+  };
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return place(a) < place(b); });
+  return order;
+}
+
 }  // namespace
 
 template <typename T>
 void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* output) {
   const int64_t bins = int64_t{rois.pooled_height} * rois.pooled_width;
+  const std::vector<int64_t> order = in_order_of_cells(rois);
   parallel_for(rois.threads, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
     Axis<T> y, x;
     std::vector<Vector<T>> scratch = scratch_memory<T>(rois.channels, bins);
-    for (int64_t k = first; k < last; ++k) {
+    for (int64_t turn = first; turn < last; ++turn) {
+      const int64_t k = order[turn];
       const Roi<const T> roi(rois, levels, k);
       const Level<const T>& map = levels[roi.level];
       T* result = output + k * rois.channels * bins;
@@ -260,8 +302,9 @@ void forward(const Rois& rois, const std::vector<Level<const T>>& levels, T* out
         using V = typename decltype(block)::V;
         constexpr int N = decltype(block)::N;
         V* sums = reinterpret_cast<V*>(scratch.data());
-        forward_block<V, N>(image + c, map.width, rois.channels, y, x, sums);
         constexpr int size = N * sizeof(V) / sizeof(T);
+        const Destination destination(result + c * bins, size * bins, (y.end - y.begin + 1) / 2);
+        forward_block<V, N>(image + c, map.width, rois.channels, y, x, sums, destination);
         transpose_block(reinterpret_cast<const T*>(sums), bins, size, size, result + c * bins, bins);
       });
     }
@@ -337,10 +380,12 @@ template <typename T>
 void coordinate_gradient(const Rois& rois, const std::vector<Level<const T>>& levels, const T* grad_output,
                          double* grad_rois) {
   const int64_t bins = int64_t{rois.pooled_height} * rois.pooled_width;
+  const std::vector<int64_t> order = in_order_of_cells(rois);
   parallel_for(rois.threads, rois.count, grain_size(rois), [&](int64_t first, int64_t last) {
     Axis<T> y, x;
     std::vector<Vector<T>> scratch = scratch_memory<T>(rois.channels, bins);
-    for (int64_t k = first; k < last; ++k) {
+    for (int64_t turn = first; turn < last; ++turn) {
+      const int64_t k = order[turn];
       double* result = grad_rois + 5 * k;
       std::fill(result, result + 5, 0.0);
       const Roi<const T> roi(rois, levels, k);
