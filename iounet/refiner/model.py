@@ -381,7 +381,9 @@ class IoURefiner(nn.Module):
         try:
             found = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a file may hold
-            raise ValueError(f"{path} is not a readable file of weights ({path.stat().st_size} bytes): {error}") from error
+            raise ValueError(
+                f"{path} is not a readable file of weights ({path.stat().st_size} bytes): {error}"
+            ) from error
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             keys = f", but {', '.join(map(str, list(found)[:4]))}" if isinstance(found, dict) else ""
             raise ValueError(f"{path} holds no refiner{keys}: it must be what IoURefiner.save wrote")
