@@ -210,8 +210,8 @@ def _score(value: Any, where: str) -> float:
         raise SuiteError(f"{where}: 'score' is {_short(value)}: it must be a number from 0 to 1")
     if not 0 <= value <= 1:
         raise SuiteError(
-            f"{where}: 'score' is {value:g}: it must be a probability, from 0 to 1 (divide percentages by 100, take the "
-            "sigmoid of logits): it is multiplied with the predicted IoU"
+            f"{where}: 'score' is {value:g}: it must be a probability, from 0 to 1 (divide percentages by 100, take "
+            "the sigmoid of logits): it is multiplied with the predicted IoU"
         )
     return float(value)
 

@@ -43,11 +43,12 @@ def require_stage(found: Results, annotations: Annotations, stage: str, iou_thre
     """
     overlap = first_overlap(found, iou_threshold + ROUNDING)
     if stage == AFTER and overlap is not None:
+        name = annotations.names[found.category[overlap.first]]
         raise SuiteError(
             f"{found.path}: entries {overlap.first} and {overlap.second}, both of image_id "
-            f"{annotations.image_ids[overlap.image]!r} and of class '{annotations.names[found.category[overlap.first]]}', "
-            f"overlap by an IoU of {overlap.iou:.2f}: no NMS at {iou_threshold:g} keeps both. Say --input {BEFORE}, or "
-            "name the threshold of the detector's own NMS by --iou-threshold (1 for a detector that has none, or Soft-NMS)"
+            f"{annotations.image_ids[overlap.image]!r} and of class '{name}', overlap by an IoU of {overlap.iou:.2f}: no "
+            f"NMS at {iou_threshold:g} keeps both. Say --input {BEFORE}, or name the threshold of the detector's own NMS "
+            "by --iou-threshold (1 for a detector that has none, or Soft-NMS)"
         )
     if stage == BEFORE and overlap is None:
         return (

@@ -1,4 +1,4 @@
-"""The algorithms of IoU-Net on plain tensors: RoI generation, the IoU head, IoU-guided NMS, refinement; needs torch only."""
+"""The algorithms of IoU-Net on plain tensors: RoI generation, the IoU head, NMS, refinement; needs torch only."""
 
 from iounet.core.boxes import apply_deltas, box_iou, clip_boxes
 from iounet.core.detections import Candidates, Detections, suppress

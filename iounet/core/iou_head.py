@@ -226,8 +226,8 @@ class HiddenLayers:
 class LabelledIoU:
     """The predicted IoU of one label per RoI, and its gradient with respect to the pooled features.
 
-    As :meth:`IoUPredictor.predict_iou`, in the precision of the weights, and of the hidden layers within these; only the
-    labels' own rows of the last layer are computed.
+    As :meth:`IoUPredictor.predict_iou`, in the precision of the weights, and of the hidden layers within these;
+    only the labels' own rows of the last layer are computed.
     Nothing made here has an autograd graph, as long as the features have none. To be used outside ``torch.autocast``.
 
     Args:

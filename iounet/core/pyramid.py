@@ -1,4 +1,4 @@
-"""Precise RoI Pooling from a feature pyramid: each box from the level that fits its size (arXiv 1612.03144, section 4.2).
+"""Precise RoI Pooling from a feature pyramid, each box from the level of its size (arXiv 1612.03144, section 4.2).
 
 Shapes: L levels of maps Tensor[N, C, Hl, Wl], K RoIs.
 """

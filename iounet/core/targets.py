@@ -1,4 +1,4 @@
-"""What an IoU head learns from: RoIs around ground truth, and the IoU of each with its object (IoU-Net, section 3.1)."""
+"""What an IoU head learns: the IoUs of RoIs around ground truth with their objects (IoU-Net, section 3.1)."""
 
 from __future__ import annotations
 

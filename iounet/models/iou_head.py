@@ -101,7 +101,8 @@ class IoUHead(IoUPredictor, BaseModule):
             count: what the sums are divided by; ``None``: the mean of K over the ranks.
 
         Returns:
-            As :meth:`iounet.core.IoUPredictor.loss`. Over ranks, the mean of either is its value for one batch of all ranks' RoIs, and so is the gradient's.
+            As :meth:`iounet.core.IoUPredictor.loss`. Over ranks, the mean of either is its value for one batch of all
+            ranks' RoIs, and so is the gradient's.
         """
         # Ranks differ in their numbers of RoIs; one without any takes part in the mean too.
         count = reduce_mean(raw.new_tensor(float(len(raw)))) if count is None else count

@@ -1,4 +1,4 @@
-"""IoU-Net by itself: trained alone (paper, section 4), it refines the boxes of any detector; needs torch and torchvision.
+"""IoU-Net by itself, trained alone (paper, section 4), for the boxes of any detector; needs torch and torchvision.
 
     refiner = IoURefiner.load("refiner.pth")
     (refined,) = refiner.refine([image], [boxes], [scores], [labels], guide="rank")
