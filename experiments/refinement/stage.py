@@ -46,9 +46,9 @@ def require_stage(found: Results, annotations: Annotations, stage: str, iou_thre
         name = annotations.names[found.category[overlap.first]]
         raise SuiteError(
             f"{found.path}: entries {overlap.first} and {overlap.second}, both of image_id "
-            f"{annotations.image_ids[overlap.image]!r} and of class '{name}', overlap by an IoU of {overlap.iou:.2f}: no "
-            f"NMS at {iou_threshold:g} keeps both. Say --input {BEFORE}, or name the threshold of the detector's own NMS "
-            "by --iou-threshold (1 for a detector that has none, or Soft-NMS)"
+            f"{annotations.image_ids[overlap.image]!r} and of class '{name}', overlap by an IoU of {overlap.iou:.2f}: "
+            f"no NMS at {iou_threshold:g} keeps both. Say --input {BEFORE}, or name the threshold of the detector's "
+            "own NMS by --iou-threshold (1 for a detector that has none, or Soft-NMS)"
         )
     if stage == BEFORE and overlap is None:
         return (
