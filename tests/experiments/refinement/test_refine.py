@@ -230,11 +230,11 @@ ENTRY = r"detections.json: entry 2 \(image_id 5\)"
         (lambda place: place.images[0].pop("id"), r"images, entry 0 has no 'id'"),
         (
             lambda place: place.images[0].update(file_name="none.png"),
-            r"images/none.png: no such image \(image_id 7 of .*1 of the 3 images with detections are missing\): --images",
+            r"none.png: no such image \(image_id 7 of .*1 of the 3 images with detections are missing\): --images is",
         ),
         (
             lambda place: place.images[0].update(width=90),
-            r"7.png is of 96 x 64 pixels, .*annotations.json says 90 x 64 \(image_id 7\): the boxes are of another image",
+            r"7.png is of 96 x 64 pixels, .*.json says 90 x 64 \(image_id 7\): the boxes are of another image",
         ),
         (lambda place: place.categories[0].update(name="dog"), r"class 'dog', category_id 11, is none of the refiner"),
     ],
