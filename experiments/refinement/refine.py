@@ -22,7 +22,7 @@ import torch
 
 from experiments.refinement.annotations import read_annotations
 from experiments.refinement.apply import Options, labels_of, refine_results
-from experiments.refinement.results import read_results
+from experiments.refinement.results import reaching_beyond, read_results
 from experiments.refinement.stage import AFTER, BEFORE, STAGES, require_stage
 from experiments.runtime import hardware, prepare_process
 from iounet.core.nms import GUIDES
@@ -82,8 +82,9 @@ def refine_file(
     found = read_results(detections, known)
     shown = np.unique(found.image).tolist()
     known.require_files(images, shown)
-    warning = require_stage(found, known, options.stage, options.iou_threshold)
-    if warning:
+    told = reaching_beyond(found, known), require_stage(found, known, options.stage, options.iou_threshold)
+    warnings = [warning for warning in told if warning]
+    for warning in warnings:
         print(f"warning: {warning}", flush=True)
     prepare_process(threads, device, needs_mmcv=False)
     try:
@@ -108,7 +109,7 @@ def refine_file(
             "categories": dict(renamed or {}),
         },
         "counts": {"images": len(shown), "read": len(found.scores), "below_min_score": low, "written": count},
-        "warning": warning,
+        "warnings": warnings,
         "started": started,
         "seconds": round(time.monotonic() - clock, 1),
         **provenance.git_state(),
@@ -136,7 +137,7 @@ def require_writable(out: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise SuiteError(f"--out {out} cannot be written ({error.strerror or error}): name another file") from None
+        raise SuiteError(f"--out {out} cannot be written ({error}): name another file") from None
 
 
 def write_rows(out: Path, rows: Iterator[dict[str, Any]]) -> int:

@@ -251,6 +251,23 @@ def _require_sizes(found: Results, annotations: Annotations) -> None:
         )
 
 
+def reaching_beyond(found: Results, annotations: Annotations) -> str | None:
+    """A warning of boxes that reach beyond their images: a detector may not clip them, or some are of corners.
+
+    None without any.
+    """
+    sizes = np.array(annotations.sizes, np.float64)[found.image]
+    beyond = (found.boxes[:, 2:] > sizes + _EDGE).any(axis=1) | (found.boxes[:, :2] < -_EDGE).any(axis=1)
+    if not beyond.any():
+        return None
+    row = int(beyond.argmax())
+    return (
+        f"{found.path}: {int(beyond.sum())} of {len(beyond)} boxes reach beyond their images, the first is entry {row} "
+        f"(image_id {annotations.image_ids[found.image[row]]!r}). A detector that does not clip its boxes is no problem; "
+        "but each must be [x, y, width, height]"
+    )
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -299,6 +299,8 @@ def test_boxes_that_a_detector_has_not_clipped_are_no_corners(place):
     place.rows[2]["bbox"] = [60, 30, 80, 50]  # as corners it would lie within, too
     place.write()
     assert main(place.words()) == 0  # others have a width below their x
+    (warning,) = place.written("out.run.json")["warnings"]
+    assert "1 of 7 boxes reach beyond their images, the first is entry 2 (image_id 5)" in warning
 
 
 def test_shares_of_the_sides_are_noticed(place):
@@ -331,7 +333,7 @@ def test_boxes_that_look_like_those_after_nms_are_warned_of(place, capsys):
     assert main(place.words(input="before-nms")) == 0
     assert "warning:" in (said := capsys.readouterr().out)
     assert "no two boxes of one image and class overlap by an IoU above 0.5" in said
-    assert place.written("out.run.json")["warning"]
+    assert len(place.written("out.run.json")["warnings"]) == 1
 
 
 def test_a_guide_needs_nms(place):
