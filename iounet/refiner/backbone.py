@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
@@ -58,7 +57,8 @@ class ResNet(nn.Module):
         self.num_stages, self.frozen_stages, self.norm_eval = num_stages, frozen_stages, norm_eval
         self.conv1 = nn.Conv2d(3, base_channels, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(base_channels)
-        channels, self.out_channels = base_channels, []
+        channels = base_channels
+        self.out_channels: list[int] = []
         for stage in range(num_stages):
             width = base_channels * 2**stage
             self.add_module(f"layer{stage + 1}", _stage(block, channels, width, counts[stage], 1 if stage == 0 else 2))
@@ -109,8 +109,8 @@ class ResNet(nn.Module):
         return [self.conv1, self.bn1, *stages]
 
 
-def _stage(block: Callable[..., nn.Module], channels: int, width: int, count: int, stride: int) -> nn.Sequential:
-    out = width * block.expansion  # type: ignore[attr-defined]
+def _stage(block: Any, channels: int, width: int, count: int, stride: int) -> nn.Sequential:
+    out = width * block.expansion
     shortcut = None
     if stride != 1 or channels != out:
         shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride=stride, bias=False), nn.BatchNorm2d(out))

@@ -395,7 +395,8 @@ class IoURefiner(nn.Module):
             refiner = IoURefiner(**found["config"])
             refiner.load_state_dict(found["state_dict"])
         except Exception as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+            what = " ".join(str(error).split("\n\t")[:2])  # torch lists every weight
+            raise ValueError(f"{path} is damaged: {what}") from error
         return refiner.to(device).eval()
 
     @property
