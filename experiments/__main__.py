@@ -19,6 +19,8 @@ COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it do
     "evaluate": ("experiments.evaluation.evaluate", "evaluate one checkpoint in every inference setting"),
     "speed": ("experiments.speed.timing", "time the inference of the first seed's checkpoints"),
     "predict": ("experiments.prediction.command", "detect on any images with trainings: pictures, and JSON"),
+    "train-refiner": ("experiments.refinement.train", "train IoU-Net alone, for boxes of any detector"),
+    "refine": ("experiments.refinement.refine", "refine the boxes of any detector, COCO's results in and out"),
     "track": ("experiments.tracking.track", "write the Weights & Biases runs of finished stages"),
     "sync": ("experiments.tracking.sync", "upload the offline Weights & Biases runs"),
     "dashboards": ("experiments.tracking.dashboards", "make the Weights & Biases workspace and report"),

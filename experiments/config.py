@@ -125,7 +125,7 @@ def apply_training(cfg: Any, training: Training) -> None:
         cfg.data.train.img_prefix = f"{training.split}/"
     if training.image_size is not None:
         for split in ("train", "val", "test"):
-            for step in _steps(cfg.data[split].pipeline):
+            for step in steps_of(cfg.data[split].pipeline):
                 if "img_scale" in step:
                     step.img_scale = training.image_size
 
@@ -184,15 +184,15 @@ def fit_schedule(cfg: Any, gpus: int, iterations: int) -> tuple[dict[str, dict[s
 
 def training_pixels(cfg: Any) -> int | None:
     """Pixels of the largest image that a training's network sees; None where images keep their size."""
-    sizes = [step.img_scale for step in _steps(cfg.data.train.pipeline) if "img_scale" in step]
+    sizes = [step.img_scale for step in steps_of(cfg.data.train.pipeline) if "img_scale" in step]
     return max(int(width * height) for width, height in sizes) if sizes else None
 
 
-def _steps(pipeline: Sequence[Any]) -> Iterator[Any]:
+def steps_of(pipeline: Sequence[Any]) -> Iterator[Any]:
     """The steps of a pipeline, those inside others included."""
     for step in pipeline:
         yield step
-        yield from _steps(step.get("transforms", []))
+        yield from steps_of(step.get("transforms", []))
 
 
 def _set_everywhere(node: Any, key: str, value: Any) -> None:

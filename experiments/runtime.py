@@ -58,7 +58,7 @@ def _cuda_of_mmcv() -> str | None:
     return None if version == "not available" else version
 
 
-def prepare_process(threads: int, device: str | None = None) -> None:
+def prepare_process(threads: int, device: str | None = None, *, needs_mmcv: bool = True) -> None:
     """What every command that computes begins with, before it opens data or weights.
 
     Checks that the operators for the device are there, and builds the RoI pooling for a GPU, or says that it will be
@@ -70,11 +70,13 @@ def prepare_process(threads: int, device: str | None = None) -> None:
     Args:
         threads: of torch.
         device: "cpu" or "cuda"; None = the GPU if there is one.
+        needs_mmcv: whether mmcv-full's operators are used.
 
     Raises:
         SuiteError: mmcv-full has no operators for the GPU.
     """
-    if require_operators(device):
+    on_gpu = require_operators(device) if needs_mmcv else device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
         _extension.available("cuda")
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True

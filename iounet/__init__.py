@@ -1,7 +1,8 @@
 """IoU-Net for mmdet.
 
-``iounet.ops`` (Precise RoI Pooling) and ``iounet.core`` (the algorithms) need torch only. Where mmdet is installed,
-``import iounet`` also registers ``IoURoIHead``, ``IoUHead`` and ``PrRoIExtractor`` with it, so a config needs one line:
+``iounet.ops`` (Precise RoI Pooling) and ``iounet.core`` (the algorithms) need torch only, ``iounet.refiner`` (IoU-Net
+for any detector's boxes) torchvision, too. Where mmdet is installed, ``import iounet`` also registers ``IoURoIHead``,
+``IoUHead`` and ``PrRoIExtractor`` with it, so a config needs one line:
 ``custom_imports = dict(imports=["iounet"], allow_failed_imports=False)``.
 """
 

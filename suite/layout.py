@@ -75,7 +75,7 @@ class RunFolder(Folder):
     @property
     def kept(self) -> RunFolder:
         """The outputs that are kept."""
-        return RunFolder(kept(self.checkpoint).parent)
+        return type(self)(kept(self.checkpoint).parent)
 
     @property
     def config(self) -> Path:
@@ -119,6 +119,16 @@ class RunFolder(Folder):
     def states(self) -> list[Path]:
         """The states that are there, newest first."""
         return sorted(self.path.glob("epoch_*.pth"), key=lambda p: int(p.stem.split("_")[1]), reverse=True)
+
+
+@dataclass(frozen=True)
+class RefinerFolder(RunFolder):
+    """The training of a refiner; as that of a variant, but for the file that it ends with."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The refiner: weights, config and classes."""
+        return self.path / "refiner.pth"
 
 
 @dataclass(frozen=True)
@@ -361,6 +371,10 @@ class Layout:
     def runs(self) -> Iterator[RunFolder]:
         """The finished trainings of variants."""
         yield from (RunFolder(file.parent) for file in sorted(self.root.glob("runs/*/seed*/run.json")))
+
+    def refiner(self, seed: int | str) -> RefinerFolder:
+        """The training of a refiner."""
+        return RefinerFolder(self.root / "refiners" / f"seed{seed}")
 
     def evaluation(self, variant: str, seed: int | str, split: str) -> EvaluationFolder:
         """The evaluation of a training's checkpoint."""

@@ -29,6 +29,7 @@ RULES = {
     "iounet/export": Rule(
         project=("iounet.models", "iounet.core", "iounet.ops"), third_party=("torch", "onnx", "onnxruntime", *FRAMEWORK)
     ),
+    "iounet/refiner": Rule(project=("iounet.core", "iounet.ops"), third_party=("torch", "torchvision")),
     "iounet": Rule(project=("iounet",), third_party=("mmdet",)),  # __init__.py
     "suite": Rule(project=(), third_party=("yaml", "jsonschema")),
     "suite/images.py": Rule(project=("suite",), third_party=("cv2", "numpy")),  # no other module of the room needs them
@@ -180,6 +181,7 @@ def test_a_planted_circle_is_found(tmp_path, files, circle):
         ("iounet/core/a.py", "from . import boxes\nfrom .boxes import box_iou\nimport math"),
         ("iounet/models/a.py", "from mmdet.models import HEADS\nfrom mmcv import ops\nfrom ..core import nms"),
         ("iounet/export/a.py", "import onnx, onnxruntime\nfrom iounet.models import IoUHead\nfrom mmcv import Config"),
+        ("iounet/refiner/a.py", "import torchvision\nfrom iounet.core import nms\nfrom . import b"),
         ("iounet/__init__.py", "import mmdet\nfrom iounet import models"),
         ("suite/a.py", "import yaml\nfrom jsonschema import validators\nfrom suite import b\nimport json"),
         ("drawing/a.py", "import matplotlib, numpy\nfrom drawing import b"),
@@ -225,6 +227,10 @@ def test_allowed(tmp_path, path, line):
         ("iounet/export/a.py", "from suite.files import atomic", "suite.files.atomic"),
         ("iounet/models/a.py", "from iounet.export import Refiner", "iounet.export.Refiner"),
         ("iounet/models/a.py", "import onnx", "onnx"),
+        ("iounet/refiner/a.py", "from mmcv import Config", "mmcv.Config"),
+        ("iounet/refiner/a.py", "from iounet.models import IoUHead", "iounet.models.IoUHead"),
+        ("iounet/refiner/a.py", "from suite.files import atomic", "suite.files.atomic"),
+        ("iounet/core/a.py", "from iounet.refiner import IoURefiner", "iounet.refiner.IoURefiner"),
         ("iounet/a.py", "import snakemake", "snakemake"),
         ("iounet/__init__.py", "import optuna", "optuna"),
         ("experiments/a.py", "import sweeps.space", "sweeps.space"),

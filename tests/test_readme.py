@@ -57,6 +57,19 @@ def test_the_op_example_runs():
     assert names["pooled"].requires_grad
 
 
+def test_the_refiner_example_runs(tmp_path, monkeypatch):
+    from tests.refiner.conftest import build
+
+    (example,) = [block for block in BLOCKS if "IoURefiner" in block]
+    build().save(tmp_path / "refiner.pth")
+    monkeypatch.chdir(tmp_path)
+    boxes = torch.tensor([[5.0, 6.0, 40.0, 50.0], [6.0, 6.0, 40.0, 50.0]])
+    image = torch.randint(0, 256, (3, 64, 96)).byte()
+    names = {"image": image, "boxes": boxes, "scores": torch.tensor([0.9, 0.5]), "labels": torch.tensor([1, 1])}
+    exec(example, names)
+    assert names["found"].boxes.shape == (1, 4)
+
+
 def test_the_suite_on_ones_own_images_is_valid():
     suite = check_suite(yaml.safe_load(README_SUITE), source="README.md")
     assert suite.dataset.splits["tune"].held_out == "always"

@@ -137,7 +137,7 @@ class Training:
             self.started = state["meta"]["started"]
         log = MetricsLog(self.folder.metrics, state["meta"]["iter"] if state else 0) if self.is_first else None
         self.replay_validations()
-        model, dataset = start(self.cfg, self.seed, self.data, pretraining=self.pretraining, backbone=self.backbone)
+        model, dataset = self.start()
         fitted = self.fit_schedule(dataset)
         config = self.cfg._cfg_dict.to_dict()  # as it is before mmcv makes its hooks of it
         runner = self.make_runner(model, log)
@@ -151,6 +151,10 @@ class Training:
         if self.is_first:
             self.write_result(model, dataset, runner, fitted)
         return not live.failed
+
+    def start(self) -> tuple[torch.nn.Module, Any]:
+        """The model with its first weights, and its training set."""
+        return start(self.cfg, self.seed, self.data, pretraining=self.pretraining, backbone=self.backbone)
 
     def is_done(self) -> bool:
         """Whether the whole result of this very training is there, or was kept; its outputs are there then."""
@@ -261,15 +265,23 @@ class Training:
 
         return evaluate
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which training of which suite it is."""
+        return {"suite": self.suite.name, "variant": self.variant, "seed": self.seed}
+
+    def contents(self, model: Any) -> dict[str, Any]:
+        """What the file of weights holds."""
+        weights = {key: value.cpu() for key, value in model.state_dict().items()}
+        return {"meta": {"CLASSES": list(model.CLASSES), **self.place, **self.identity}, "state_dict": weights}
+
     def write_result(self, model: torch.nn.Module, dataset: Any, runner: Runner, fitted: Mapping[str, Any]) -> None:
         """Writes weights, curves and, last, where they come from; then drops the states."""
-        trained = self.trained_on
-        place = {"suite": self.suite.name, "variant": self.variant, "seed": self.seed}
+        trained, place = self.trained_on, self.place
         kept = self.folder.kept
         forget(*self.folder.outputs)
         with atomic(kept.checkpoint) as part:
-            weights = {key: value.cpu() for key, value in model.state_dict().items()}
-            save({"meta": {"CLASSES": list(dataset.CLASSES), **place, **self.identity}, "state_dict": weights}, part)
+            save(self.contents(model), part)
         self.write_config()
         write_history(kept.history, read_metrics(self.folder.metrics))
         checkpoint = {"bytes": kept.checkpoint.stat().st_size, "sha256": sha256(kept.checkpoint)}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from iounet.core.iou_head import LabelledIoU
 from iounet.ops import ascent_step_
 
 NO_GRADIENT = (
@@ -107,6 +108,73 @@ def refine_boxes(
             if trace is not None:
                 trace.append((boxes.clone(), ious.clone()))
         return boxes, ious
+
+
+def refine_rois(
+    pool: Callable[[Sequence[Tensor], Tensor], Tensor],
+    maps: Sequence[Tensor],
+    rois: Tensor,
+    model: LabelledIoU,
+    *,
+    coordinate_gradient: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor] | None = None,
+    known: tuple[Tensor, Sequence[Tensor]] | None = None,
+    step_size: float = 0.5,
+    num_steps: int = 5,
+    omega_1: float = 0.001,
+    omega_2: float = -0.01,
+    trace: Trace | None = None,
+) -> tuple[Tensor, Tensor]:
+    """:func:`refine_boxes` on feature maps, by an IoU head; the gradient in closed form where the pooling has one.
+
+    Args:
+        pool: called as ``pool(maps, rois)``; returns ``Tensor[K', C, h, w]`` pooled features.
+        maps: ``Tensor[N, C, Hl, Wl]`` per level; constants here.
+        rois: ``Tensor[K, 5]`` of (image index, x1, y1, x2, y2), in pixels of the network's input.
+        model: the IoU head, of the K labels.
+        coordinate_gradient: called as ``coordinate_gradient(maps, rois, gradient)`` with the gradient to the pooled
+            features, flattened from the second dimension on or not; returns that to the RoIs. ``None``: by autograd.
+        known: IoUs ``Tensor[K]`` and hidden activations ``Tensor[K, width]`` per layer of a pass over ``rois``: it is
+            then not repeated for the first step.
+        step_size: see :func:`refine_boxes`, like the rest.
+        num_steps: see there.
+        omega_1: see there.
+        omega_2: see there.
+        trace: see there.
+
+    Returns:
+        ``Tensor[K, 5]`` RoIs and ``Tensor[K]`` their predicted IoUs.
+    """
+    # In this layout they are pooled time and again without being copied.
+    maps = [level.detach().to(rois.dtype, memory_format=torch.channels_last) for level in maps]
+
+    def some(rows: Tensor) -> Tensor | None:  # which of the RoIs: None for all
+        return None if len(rows) == len(rois) else rows
+
+    def predict_iou(rois: Tensor, rows: Tensor) -> Tensor:
+        return model(pool(maps, rois), some(rows))
+
+    def predict_with_gradient(rois: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        assert coordinate_gradient is not None
+        ious, gradient = model.with_gradient(pool(maps, rois), some(rows))
+        return ious, coordinate_gradient(maps, rois, gradient)
+
+    start = None
+    with torch.autocast(rois.device.type, enabled=False):
+        # Of another precision, what was predicted before cannot be compared with what follows to within omega_1.
+        if coordinate_gradient and num_steps > 0 and known is not None and known[1][0].dtype == model.layers.dtype:
+            start = known[0], coordinate_gradient(maps, rois, model.gradient(*known))
+        return refine_boxes(
+            predict_iou,
+            rois,
+            torch.arange(len(rois), device=rois.device),
+            step_size=step_size,
+            num_steps=num_steps,
+            omega_1=omega_1,
+            omega_2=omega_2,
+            predict_with_gradient=None if coordinate_gradient is None else predict_with_gradient,
+            start=start,
+            trace=trace,
+        )
 
 
 def _predict(

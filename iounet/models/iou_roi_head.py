@@ -25,11 +25,11 @@ from mmdet.models.builder import build_head
 from torch import Tensor
 
 from iounet.core.boxes import box_iou, clip_boxes
-from iounet.core.refine import refine_boxes
+from iounet.core.detections import Candidates, Detections, in_order, of_each_image, rank_in_image, suppress
+from iounet.core.iou_head import HiddenLayers, Prediction
+from iounet.core.refine import refine_rois
 from iounet.core.roi_generator import RoIGenerator
 from iounet.models._test_cfg import read_iou_cfg
-from iounet.models.detections import Candidates, Detections, in_order, of_each_image, rank_in_image, suppress
-from iounet.models.iou_head import HiddenLayers, Prediction
 from iounet.models.prroi_extractor import PrRoIExtractor
 
 
@@ -267,7 +267,7 @@ class IoURoIHead(StandardRoIHead):
             x: feature maps.
             candidates: of :meth:`candidates`, with a ``score_thr`` no higher than the one here.
             predicted: of :meth:`score`.
-            multiclass: see :func:`iounet.models.detections.suppress`, also for the next three.
+            multiclass: see :func:`iounet.core.detections.suppress`, also for the next three.
             iou_threshold: NMS.
             guide: NMS.
             score_thr: NMS.
@@ -357,46 +357,25 @@ class IoURoIHead(StandardRoIHead):
             (first,) = torch.where(rank_in_image(image_index) < pre_refine)
             detections, image_index = detections.take(first), image_index[first]
             hidden = None if hidden is None else [layer[first] for layer in hidden]
-        # Features are constants here; in this layout they are pooled time and again without being copied.
-        dtype = detections.boxes.dtype
-        x = [level.detach().to(dtype, memory_format=torch.channels_last) for level in self._levels(x)]
+        pool = self._extractor
         rois = _as_rois(image_index, detections.boxes)
-        labels, pool = detections.labels, self._extractor
-        model = self.iou_head.of_labels(labels, layers)
-
-        def some(rows: Tensor) -> Tensor | None:  # which of the boxes: None for all
-            return None if len(rows) == len(labels) else rows
-
-        def predict_iou(rois: Tensor, rows: Tensor) -> Tensor:
-            return model(pool(x, rois), some(rows))
-
-        def predict_with_gradient(rois: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            ious, gradient = model.with_gradient(pool(x, rois), some(rows))
-            return ious, pool.coordinate_gradient(x, rois, gradient)
-
-        closed_form = isinstance(pool, PrRoIExtractor)
-        start = None
         states: list[tuple[Tensor, Tensor]] = []
-        with torch.autocast(rois.device.type, enabled=False):
-            # Of another precision, what was predicted before cannot be compared with what follows to within omega_1.
-            if closed_form and t > 0 and hidden is not None and hidden[0].dtype == model.layers.dtype:
-                gradient = model.gradient(detections.ious, hidden)
-                start = detections.ious, pool.coordinate_gradient(x, rois, gradient)
-            rois, ious = refine_boxes(
-                predict_iou,
-                rois,
-                torch.arange(len(rois), device=rois.device),
-                step_size=lamb,
-                num_steps=t,
-                omega_1=omega_1,
-                omega_2=omega_2,
-                predict_with_gradient=predict_with_gradient if closed_form else None,
-                start=start,
-                trace=None if trace is None else states,
-            )
+        rois, ious = refine_rois(
+            pool,
+            self._levels(x),
+            rois,
+            self.iou_head.of_labels(detections.labels, layers),
+            coordinate_gradient=pool.coordinate_gradient if isinstance(pool, PrRoIExtractor) else None,
+            known=None if hidden is None else (detections.ious, hidden),
+            step_size=lamb,
+            num_steps=t,
+            omega_1=omega_1,
+            omega_2=omega_2,
+            trace=None if trace is None else states,
+        )
         if trace is not None:
             trace.extend((state[:, 1:], predicted) for state, predicted in states)
-        return Detections(rois[:, 1:], detections.scores, labels, ious), image_index
+        return Detections(rois[:, 1:], detections.scores, detections.labels, ious), image_index
 
     def aug_test(self, *args: Any, **kwargs: Any) -> Any:
         """As in mmdet with the IoU branch off; not there with the branch on."""

@@ -11,8 +11,9 @@ from mmcv.runner import force_fp32
 from mmdet.models import ROI_EXTRACTORS, SingleRoIExtractor
 from torch import Tensor, nn
 
+from iounet.core.pyramid import PyramidPool, level_areas
 from iounet.core.refine import NO_GRADIENT
-from iounet.ops import PrRoIPool, prroi_pool_coordinate_gradient, prroi_pool_multilevel
+from iounet.ops import PrRoIPool
 
 _OURS = ("PrRoIPool2D", "PrRoIPool")
 
@@ -43,9 +44,10 @@ class PrRoIExtractor(SingleRoIExtractor):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(roi_layer, out_channels, featmap_strides, finest_scale, init_cfg)
-        self._scales = [1 / stride for stride in featmap_strides]
-        # The smallest area on each level but the first, where mmdet's level is ⌊log₂(√area / scale + 1e-6)⌋.
-        self._level_areas = [(finest_scale * (2.0**level - 1e-6)) ** 2 for level in range(1, len(featmap_strides))]
+        self._level_areas = level_areas(len(featmap_strides), finest_scale)
+        layer: Any = self.roi_layers[0]
+        is_ours = isinstance(layer, PrRoIPool)
+        self._pool = PyramidPool(featmap_strides, layer.output_size, finest_scale) if is_ours else None
         self._bounds: dict[Any, Tensor] = {}
 
     def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[int]) -> nn.ModuleList:
@@ -86,19 +88,15 @@ class PrRoIExtractor(SingleRoIExtractor):
         Returns:
             ``Tensor[K, C, ph, pw]``.
         """
-        if not isinstance(self.roi_layers[0], PrRoIPool):
+        if self._pool is None:
             if rois.device.type == "cpu":
                 # mmcv's CPU kernels read channels_last memory as if it were contiguous.
                 feats = [feat.contiguous() for feat in feats]
             return super().forward(feats, rois, roi_scale_factor)
-        num_levels = len(feats)
-        levels: Tensor | None = None
-        level_areas: list[float] | None = self._level_areas[: num_levels - 1]
-        if roi_scale_factor is not None:  # it does not change the level
-            levels, level_areas = self.map_roi_levels(rois, num_levels), None
-            rois = self.roi_rescale(rois, roi_scale_factor)
-        size, scales = self.roi_layers[0].output_size, self._scales[:num_levels]
-        return prroi_pool_multilevel(feats, rois, levels, size, scales, level_areas)
+        if roi_scale_factor is None:
+            return self._pool(feats, rois)
+        levels = self.map_roi_levels(rois, len(feats))  # the scaling does not change them
+        return self._pool(feats, self.roi_rescale(rois, roi_scale_factor), levels)
 
     def coordinate_gradient(self, feats: Sequence[Tensor], rois: Tensor, grad_output: Tensor) -> Tensor:
         """The gradient of ``(forward(feats, rois) × grad_output).sum()`` to the RoIs, without a forward pass.
@@ -114,14 +112,9 @@ class PrRoIExtractor(SingleRoIExtractor):
         Raises:
             ValueError: if the RoI layer does not pass a gradient on to the RoIs.
         """
-        layer = self.roi_layers[0]
-        if not isinstance(layer, PrRoIPool):
+        if self._pool is None:
             raise ValueError(NO_GRADIENT)
-        num_levels, size = len(feats), layer.output_size
-        height, width = (size, size) if isinstance(size, int) else size
-        grad_output = grad_output.view(len(rois), feats[0].shape[1], height, width)
-        scales, level_areas = self._scales[:num_levels], self._level_areas[: num_levels - 1]
-        return prroi_pool_coordinate_gradient(grad_output, feats, rois, None, scales, level_areas)
+        return self._pool.coordinate_gradient(feats, rois, grad_output)
 
 
 def _output_size(layer_type: str, arguments: Mapping[str, Any]) -> tuple[int, int]:

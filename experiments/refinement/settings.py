@@ -1,0 +1,102 @@
+"""What a refiner takes from a variant's resolved config: its network, its loss, how images are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.config import steps_of
+from suite.errors import SuiteError
+
+# Of mmdet's ResNet: what the refiner's has no argument for, and the values that ask for what it does anyway.
+FIXED: dict[str, tuple[Any, ...]] = {
+    "style": ("pytorch",),
+    "deep_stem": (False,),
+    "avg_down": (False,),
+    "dcn": (None,),
+    "plugins": (None,),
+    "with_cp": (True, False),  # saves memory, changes nothing
+    "zero_init_residual": (True,),
+    "norm_cfg": ({"type": "BN"}, {"type": "BN", "requires_grad": True}),
+    "conv_cfg": (None,),
+    "pretrained": (None,),
+}
+TAKEN = ("type", "depth", "base_channels", "stem_channels", "num_stages", "frozen_stages", "norm_eval", "init_cfg")
+SHAPE = {"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1), "out_indices": (0, 1, 2, 3)}
+
+
+def refiner_arguments(cfg: Any, classes: Sequence[str], where: str) -> dict[str, Any]:
+    """Arguments of `iounet.refiner.IoURefiner` for the network that a config describes.
+
+    Args:
+        cfg: the resolved config of a variant with an IoU branch.
+        classes: names, in the order of labels.
+        where: the variant and its file, for messages.
+
+    Raises:
+        SuiteError: the config asks for what a refiner is not; names the key.
+    """
+    model = cfg.model
+    _require_backbone(model.backbone, where)
+    neck, head = model.neck, model.roi_head.iou_head
+    if neck.type != "FPN":
+        raise SuiteError(f"{where}: model.neck.type={neck.type!r}: a refiner has an FPN")
+    loss = head.get("loss_iou") or {"type": "SmoothL1Loss", "loss_weight": 5.0}
+    is_logit = loss["type"] == "CrossEntropyLoss"
+    normalize = _step(cfg.data.train.pipeline, "Normalize", where)
+    if not normalize.get("to_rgb", True):
+        raise SuiteError(f"{where}: Normalize.to_rgb=False: a refiner reads images as RGB")
+    generator = model.roi_head.roi_generator
+    refine = model.test_cfg.rcnn.iou.get("refine") or {}
+    backbone = model.backbone
+    return {
+        "categories": list(classes),
+        "depth": backbone.depth,
+        "base_channels": backbone.get("base_channels", 64),
+        "num_stages": backbone.get("num_stages", 4),
+        "frozen_stages": backbone.get("frozen_stages", -1),
+        "norm_eval": backbone.get("norm_eval", True),
+        "channels": neck.out_channels,
+        "fc_channels": list(head.get("fc_channels", (1024, 1024))),
+        "class_agnostic": head.get("class_agnostic", False),
+        "loss": "bce" if is_logit else "smooth_l1",
+        "loss_weight": loss.get("loss_weight", 1.0),
+        "beta": 1.0 if is_logit else loss.get("beta", 1.0),
+        "target_norm": dict(head.get("target_norm") or {"mean": 0.5, "std": 0.5}),
+        "roi_generator": generator.to_dict(),
+        "image_size": _image_size(cfg),
+        "mean": list(normalize.mean),
+        "std": list(normalize.std),
+        "step_size": refine.get("lamb", 0.5),
+    }
+
+
+def _require_backbone(backbone: Mapping[str, Any], where: str) -> None:
+    if backbone["type"] != "ResNet":
+        raise SuiteError(f"{where}: model.backbone.type={backbone['type']!r}: a refiner has a ResNet")
+    stages, base = backbone.get("num_stages", 4), backbone.get("base_channels", 64)
+    allowed: dict[str, tuple[Any, ...]] = {
+        **FIXED,
+        **{key: (values[:stages],) for key, values in SHAPE.items()},
+        "stem_channels": (None, base),
+    }
+    for key, value in backbone.items():
+        plain = tuple(value) if isinstance(value, list) else value
+        if key in allowed and plain not in allowed[key]:
+            wanted = " or ".join(map(repr, allowed[key]))
+            raise SuiteError(f"{where}: model.backbone.{key}={value!r}: that of a refiner is {wanted}")
+        if key not in allowed and key not in TAKEN:
+            raise SuiteError(f"{where}: model.backbone.{key}={value!r}: the ResNet of a refiner has no such setting")
+
+
+def _image_size(cfg: Any) -> list[int] | None:
+    """Largest long and short side of the network's input; None where images keep their size."""
+    sizes = [step.img_scale for step in steps_of(cfg.data.test.pipeline) if "img_scale" in step]
+    return [int(side) for side in sizes[0]] if sizes else None
+
+
+def _step(pipeline: Sequence[Any], kind: str, where: str) -> Any:
+    for step in steps_of(pipeline):
+        if step["type"] == kind:
+            return step
+    raise SuiteError(f"{where}: data.train.pipeline has no {kind}: a refiner needs to know how images are read")

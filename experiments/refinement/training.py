@@ -1,0 +1,153 @@
+"""The training of a refiner: as that of a variant, but for the model, what is validated, and the file it ends with.
+
+Network, loss, RoIs, images and schedule are those of an IoU-Net variant; there is no RPN and no R-CNN in it, so the
+loss is the IoU head's alone (paper, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.data.datasets import build_split, build_training_set
+from experiments.data.weights import load_backbone
+from experiments.models import read_checkpoint
+from experiments.refinement.settings import refiner_arguments
+from experiments.refinement.weights import renamed
+from experiments.training.runner import seed_everything
+from experiments.training.training import Training
+from iounet.refiner import IoURefiner
+from suite.errors import SuiteError
+from suite.images import read_image
+
+TAKEN_OVER = ("backbone.", "fpn.")  # of the pretraining
+VALIDATION_SEED = 0  # of the RoIs that are validated: the same ones after every epoch
+
+
+class TrainableRefiner(IoURefiner):
+    """A refiner as mmcv's runner trains it, on batches of mmdet's data sets."""
+
+    CLASSES: tuple[str, ...] = ()
+
+    def train_step(self, data: Mapping[str, Any], optimizer: Any = None) -> dict[str, Any]:
+        """Called by mmcv: losses of a batch, and what is logged."""
+        from mmdet.core import reduce_mean
+        from mmdet.models import BaseDetector
+
+        sizes = [meta["img_shape"] for meta in data["img_metas"]]
+        losses = self.loss(data["img"], sizes, data["gt_bboxes"], data["gt_labels"], mean_over_ranks=reduce_mean)
+        loss, logged = BaseDetector._parse_losses(None, losses)
+        return {"loss": loss, "log_vars": logged, "num_samples": len(sizes)}
+
+    def forward(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """As :meth:`train_step`."""
+        return self.train_step(data)
+
+
+class RefinerTraining(Training):
+    """One refiner trained with one seed; the arguments are those of `Training`."""
+
+    def start(self) -> tuple[torch.nn.Module, Any]:
+        """The refiner with its first weights, and its training set.
+
+        Raises:
+            SuiteError: data or weights are missing, damaged or of another model.
+        """
+        dataset = build_training_set(self.cfg, self.data)
+        seed_everything(self.seed, 0)
+        where = f"variant '{self.variant}', {self.suite.variant(self.variant).config}"
+        arguments = refiner_arguments(self.cfg, dataset.CLASSES, where)
+        try:
+            model = TrainableRefiner(**arguments)
+        except ValueError as error:
+            raise SuiteError(f"{where}: {error}") from error
+        if self.backbone is not None:
+            load_backbone(model.backbone, self.backbone)
+        if self.pretraining is not None:
+            self.take_over(model)
+        model.CLASSES = tuple(dataset.CLASSES)
+        return model, dataset
+
+    def take_over(self, model: IoURefiner) -> None:
+        """Gives a refiner the backbone and the FPN of the pretraining. Raises `SuiteError`."""
+        assert self.pretraining is not None
+        found = renamed(read_checkpoint(self.pretraining)["state_dict"])
+        for key, value in model.state_dict().items():
+            if key.startswith(TAKEN_OVER) and (key not in found or found[key].shape != value.shape):
+                raise SuiteError(
+                    f"{self.pretraining} does not fit the refiner: {key} differs. Its config changed: move it away, "
+                    "and the pretraining is done again"
+                )
+        model.load_state_dict({k: v for k, v in found.items() if k.startswith(TAKEN_OVER)}, strict=False)
+
+    def contents(self, model: Any) -> dict[str, Any]:
+        """The refiner, and where it comes from."""
+        return {**model.contents(), "meta": {**self.place, **self.identity}}
+
+    def write_config(self) -> None:
+        """Writes nothing: the refiner's file has its config in it."""
+
+    def make_validation(self) -> Callable[[torch.nn.Module], dict[str, float | None] | None]:
+        """What compares predicted with true IoUs on jittered ground truth, after an epoch."""
+        validation, at_once = self.suite.validation, self.suite.inference.batch_size
+        tune = build_split(self.cfg, self.data, validation.split, validation.images)
+        folder = self.data.images(validation.split)
+        rows = range(len(tune))
+
+        def evaluate(model: Any) -> dict[str, float | None] | None:
+            if not self.is_first:
+                return None
+            model.eval()
+            generator = torch.Generator().manual_seed(VALIDATION_SEED)
+            pairs = []
+            for start in range(0, len(rows), at_once):
+                batch = rows[start : start + at_once]
+                images = [as_tensor(read_image(folder / tune.data_infos[row]["filename"])) for row in batch]
+                truth = [tune.get_ann_info(row) for row in batch]
+                pairs.append(compare(model, images, truth, generator))
+            predicted, true = (np.concatenate(column) for column in zip(*pairs, strict=True))
+            return agreement(predicted, true)
+
+        return evaluate
+
+
+@torch.no_grad()
+def compare(
+    model: IoURefiner, images: Sequence[Tensor], truth: Sequence[Mapping[str, Any]], generator: torch.Generator
+) -> tuple[Any, Any]:
+    """Predicted and true IoUs of RoIs around ground truth.
+
+    Args:
+        model: in evaluation mode.
+        images: `Tensor[3, h, w]` each.
+        truth: mmdet's `bboxes` and `labels` of each.
+        generator: of the RoIs.
+    """
+    prepared = model.prepare(images)
+    device = prepared.images.device
+    boxes = [
+        torch.as_tensor(one["bboxes"], device=device, dtype=torch.float32).reshape(-1, 4) * factor
+        for one, factor in zip(truth, prepared.factors, strict=True)
+    ]
+    labels = [torch.as_tensor(one["labels"], device=device, dtype=torch.int64) for one in truth]
+    rois, ious, classes = model.targets(prepared.sizes, boxes, labels, generator)
+    predicted = model.predict_iou(model.features(prepared.images), rois, classes)
+    return predicted.cpu().numpy(), ious.cpu().numpy()
+
+
+def agreement(predicted: Any, true: Any) -> dict[str, float | None]:
+    """`iou_error`, the mean absolute one, and `correlation` (Pearson's); None where nothing varies."""
+    if len(true) == 0:
+        return {"iou_error": None, "correlation": None}
+    varies = len(true) > 1 and predicted.std() > 0 and true.std() > 0
+    correlation = float(np.corrcoef(predicted, true)[0, 1]) if varies else None
+    return {"iou_error": float(np.abs(predicted - true).mean()), "correlation": correlation}
+
+
+def as_tensor(pixels: Any) -> Tensor:
+    """`Tensor[3, h, w]` of an image as `suite.images` reads it."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
