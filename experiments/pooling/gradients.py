@@ -91,37 +91,34 @@ class Gradients:
 
     def __init__(self, factors: Sequence[float]) -> None:
         self._factors = factors
-        self._as_found = torch.zeros(CLASSES, dtype=torch.long)
         self._classes: list[Tensor] = []
+        self._as_found: list[Tensor] = []
         self._found: dict[str, list[Tensor]] = {pooling: [] for pooling in POOLINGS}
 
     def add(self, scene: Scene) -> None:
         """Adds a scene."""
         double = scene.double()
         for factor, boxes, classes in all_sizes(double.kept, double, self._factors):
-            if factor == 1:
-                self._as_found += classes.bincount(minlength=CLASSES).cpu()
             self._classes.append(classes.cpu())
+            self._as_found.append(torch.full_like(self._classes[-1], factor == 1, dtype=torch.bool))
             for pooling in POOLINGS:
                 self._found[pooling].append(iou_gradient(pooling, double, boxes).cpu())
 
     def summary(self) -> dict[str, Any]:
-        """Per class: boxes, and per pooling `compare` with the exact gradient. Boxes without a gradient are left out.
+        """Per row of `scenes.ROWS`: boxes, and per pooling `compare` with the exact gradient.
 
-        A box has none where no ReLU of the head lets it pass.
+        Boxes without a gradient are left out: no ReLU of the head lets it pass.
         """
-        classes, exact = torch.cat(self._classes), torch.cat(self._found[EXACT])
-        masks = [(classes == number) & (exact.norm(dim=1) > 0) for number in range(CLASSES)]
+        classes, as_found, exact = (torch.cat(parts) for parts in (self._classes, self._as_found, self._found[EXACT]))
+        has_gradient = exact.norm(dim=1) > 0
+        rows = [*(classes == number for number in range(CLASSES)), as_found & (classes != BORDER)]
+        masks = [row & has_gradient for row in rows]
         found = {}
         for pooling in SAMPLES:
             own = torch.cat(self._found[pooling])
-            rows = [compare(own[mask], exact[mask]) for mask in masks]
-            found[pooling] = {key: [row[key] for row in rows] for key in rows[0]}
-        return {
-            "rois": classes.bincount(minlength=CLASSES).tolist(),
-            "as_found": self._as_found.tolist(),
-            "against_exact": found,
-        }
+            compared = [compare(own[mask], exact[mask]) for mask in masks]
+            found[pooling] = {key: [one[key] for one in compared] for key in compared[0]}
+        return {"rois": [int(mask.sum()) for mask in masks], "against_exact": found}
 
 
 def compare(own: Tensor, exact: Tensor) -> dict[str, float | None]:

@@ -20,7 +20,7 @@ from experiments.models import open_checkpoint
 from experiments.pooling import gradients
 from experiments.pooling.gradients import Gradients, Jumps
 from experiments.pooling.rows import EXACT, SAMPLES, pooled_settings, pooled_variant
-from experiments.pooling.scenes import BORDER, EDGES, scenes_of
+from experiments.pooling.scenes import ROWS, scenes_of
 from experiments.pooling.times import time_poolings
 from experiments.pooling.values import CONVENTION_SAMPLES, Values
 from experiments.runtime import hardware, prepare_process
@@ -99,8 +99,7 @@ def measure_pooling(
         "measured": {
             "images": min(images, len(opened.dataset)),
             "factors": FACTORS,
-            "edges": [None if math.isinf(edge) else edge for edge in EDGES],
-            "border": BORDER,
+            "rows": ROWS,
             "low": gradients.LOW,
             "shift": gradients.SHIFT,
             "jump": gradients.JUMP,
@@ -119,10 +118,10 @@ def measure_pooling(
 def _tell(result: Mapping[str, Any]) -> None:
     """The first seed's figures in short."""
     values = result["values"][0]
-    for number, rois in enumerate(values["rois"]):
+    for number, (name, rois) in enumerate(zip(ROWS, values["rois"], strict=True)):
         if rois:
             errors = ", ".join(f"{pooling} {100 * own[number]:.3g} %" for pooling, own in values["error"].items())
-            print(f"class {number}, {rois} RoIs: error of the values {errors}", flush=True)
+            print(f"{name}: {rois} RoIs, error of the values {errors}", flush=True)
 
 
 @exits_on_error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -21,8 +22,10 @@ from iounet.models import PrRoIExtractor
 from suite.layout import DataFolder
 
 EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, float("inf"))  # of the classes of boxes, in cells per bin
-BORDER = len(EDGES) - 1  # the class of boxes that reach the map's last cells
+BORDER = len(EDGES) - 1  # the class of boxes that reach beyond the centres of the map's first or last cells
 CLASSES = len(EDGES)
+# What the file has a row for: each class, and all boxes inside the map as they are, without longer and shorter ones.
+ROWS = (*(f"{low:g} to {high:g}" for low, high in pairwise(EDGES[:-1])), f"over {EDGES[-2]:g}", "border", "own")
 
 
 class Boxes(NamedTuple):

@@ -24,16 +24,16 @@ FORWARD, GRADIENT = "forward", "gradient"
 def time_poolings(scene: Scene, rounds: int) -> dict[str, Any]:
     """Times the forward pass, and the forward pass with the gradient to the RoIs where there is one.
 
-    Each pooling gets the maps in the layout it wants, which costs nothing here. On a CPU the time is this process's own,
-    which other processes disturb less than wall time.
+    Each pooling gets the maps in the layout it wants, which costs nothing here. On a CPU the time is this process's
+    own, which other processes disturb less than wall time.
 
     Args:
         scene: its candidates are pooled, `MOST` at most.
         rounds: of each.
 
     Returns:
-        `rois`, `rounds`, `timed`: for `forward` and `gradient`, per pooling quartiles of `ms` and of `ratio`, to Precise
-        RoI Pooling in the same round.
+        `rois`, `rounds`, `timed`: for `forward` and `gradient`, per pooling quartiles of `ms` and of `ratio`, to
+        Precise RoI Pooling in the same round.
     """
     device = scene.maps[0].device
     rois = scene.candidates.rois[:MOST].contiguous()

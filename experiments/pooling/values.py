@@ -34,9 +34,9 @@ class Values:
 
     def __init__(self, factors: Sequence[float]) -> None:
         self._factors = factors
-        self._rois = torch.zeros(2, CLASSES, dtype=torch.long)  # all, and those as they are
-        self._power = torch.zeros(CLASSES, dtype=torch.float64)
-        self._squares = {pooling: torch.zeros(CLASSES, dtype=torch.float64) for pooling in (EXACT, *SAMPLES)}
+        # of the boxes as they are, and of the longer and shorter ones
+        self._rois, self._power, *squares = torch.zeros(3 + len(SAMPLES), 2, CLASSES, dtype=torch.float64)
+        self._squares = dict(zip((EXACT, *SAMPLES), squares, strict=True))
         self._unmoved = torch.zeros(2, dtype=torch.float64)
         self._largest = {"aligned_false": 0.0, "plain_torch": 0.0}
 
@@ -53,16 +53,15 @@ class Values:
                 self._add(scene, double, boxes.rois[rows], classes[rows], is_as_found=factor == 1)
 
     def _add(self, scene: Scene, double: Scene, rois: Tensor, classes: Tensor, *, is_as_found: bool) -> None:
-        exact, levels = exact_pool(double, rois), double.levels(rois)
-        counts = classes.bincount(minlength=CLASSES).cpu()
-        self._rois += torch.stack([counts, counts * is_as_found])
-        self._power += _by_class(exact.square(), classes)
+        exact, levels, part = exact_pool(double, rois), double.levels(rois), int(not is_as_found)
+        self._rois[part] += classes.bincount(minlength=CLASSES).cpu()
+        self._power[part] += _by_class(exact.square(), classes)
         own = prroi_pool_multilevel(scene.maps, rois.to(scene.maps[0].dtype), levels, scene.size, scene.scales)
-        self._squares[EXACT] += _by_class((own - exact).square(), classes)
+        self._squares[EXACT][part] += _by_class((own - exact).square(), classes)
         arguments = (double.maps, rois, levels, scene.size, scene.scales)
         for pooling, samples in SAMPLES.items():
             pooled = kernel_pool(*arguments, samples)
-            self._squares[pooling] += _by_class((pooled - exact).square(), classes)
+            self._squares[pooling][part] += _by_class((pooled - exact).square(), classes)
             if is_as_found:
                 plain = sampled_pool(*arguments, samples)
                 self._keep("plain_torch", plain - pooled, exact)
@@ -94,15 +93,15 @@ class Values:
             self._largest[name] = max(self._largest[name], float(difference.abs().max() / exact.abs().max()))
 
     def summary(self) -> dict[str, Any]:
-        """Per class: RoIs, those of them as they are, and per pooling the RMS error relative to the exact RMS.
+        """Per row of `scenes.ROWS`: RoIs, and per pooling the RMS error relative to the exact RMS.
 
         Also `conventions`: the largest differences relative to the largest value, and the error of `aligned=True` where
         the RoIs are not moved.
         """
+        power = _rows(self._power)
         return {
-            "rois": self._rois[0].tolist(),
-            "as_found": self._rois[1].tolist(),
-            "error": {pooling: relative_roots(squares, self._power) for pooling, squares in self._squares.items()},
+            "rois": _rows(self._rois).long().tolist(),
+            "error": {pooling: relative_roots(_rows(squares), power) for pooling, squares in self._squares.items()},
             "conventions": {**self._largest, "unmoved": relative_roots(*self._unmoved[:, None])[0]},
         }
 
@@ -110,6 +109,11 @@ class Values:
 def relative_roots(squares: Tensor, power: Tensor) -> list[float | None]:
     """√(sum of squared errors / sum of squares) of each class; None where there is nothing to compare."""
     return [float((own / all_).sqrt()) if all_ > 0 else None for own, all_ in zip(squares, power, strict=True)]
+
+
+def _rows(sums: Tensor) -> Tensor:
+    """`Tensor[2, CLASSES]` as the file's rows: the classes, and what is inside the map of the boxes as they are."""
+    return torch.cat([sums.sum(0), sums[0, :BORDER].sum(0, keepdim=True)])
 
 
 def _by_class(values: Tensor, classes: Tensor) -> Tensor:
