@@ -164,12 +164,12 @@ class Jobs:
         """The IoU-Net whose pooling is exchanged. Raises `SuiteError` for a suite without one."""
         return [pooled_variant(self.suite)]
 
-    def pooled_checkpoints(self) -> list[Path]:
-        """Its checkpoints, every seed. Raises `SuiteError`."""
-        return [self.layout.run(pooled_variant(self.suite), seed).checkpoint for seed in self.suite.seeds]
+    def pooled_checkpoint(self, seed: int | str) -> Path:
+        """Its checkpoint. Raises `SuiteError`."""
+        return self.layout.run(pooled_variant(self.suite), seed).checkpoint
 
     def swapped(self) -> list[Path]:
-        """Their evaluations with each of the other poolings; named as those of `evaluations` are."""
+        """Its evaluations with each of the other poolings, every seed; named as those of `evaluations` are."""
         split = self.suite.report_split
         return [self.layout.swapped(pooling, seed, split).index for pooling in SAMPLES for seed in self.suite.seeds]
 

@@ -210,8 +210,8 @@ def scan(scene: Scene) -> Mapping[str, Any] | None:
             "roi": [round(value, 3) for value in box.rois[0, 1:].tolist()],
             "stride": 1 / double.scales[int(double.levels(box.rois)[0])],
             "shift": [round(value, 4) for value in shifts.tolist()],
-            "value": {pooling: [round(v, 6) for v in own.tolist()] for pooling, own in values.items()},
-            "derivative": {pooling: [round(v, 6) for v in own.tolist()] for pooling, own in derivatives.items()},
+            "value": {pooling: [round(v, 8) for v in own.tolist()] for pooling, own in values.items()},
+            "derivative": {pooling: [round(v, 8) for v in own.tolist()] for pooling, own in derivatives.items()},
         }
     return None
 

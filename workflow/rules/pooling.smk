@@ -8,7 +8,8 @@ localrules:
 rule measure_pooling:
     input:
         data=jobs.start["data"],
-        checkpoints=lambda wildcards: jobs.pooled_checkpoints(),  # an error for a suite without an IoU-Net
+        # an error for a suite without an IoU-Net
+        checkpoints=lambda wildcards: [jobs.pooled_checkpoint(seed) for seed in suite.seeds],
     output:
         layout.measured_pooling,
     log:
@@ -32,7 +33,7 @@ rule measure_pooling:
 rule swap:
     input:
         data=jobs.start["data"],
-        checkpoints=lambda wildcards: jobs.pooled_checkpoints(),
+        checkpoint=lambda wildcards: jobs.pooled_checkpoint(wildcards.seed),
     output:
         layout.swapped("{pooling}", "{seed}", suite.report_split).index,
     log:
