@@ -19,20 +19,21 @@ from reports.statistics import Interval, holm
 from reports.tables import pooling as tables
 from reports.tables.table import format_number, format_range
 
-TITLE = "Isn’t it RoIAlign with more samples?"
+TITLE = "Isn't it RoIAlign with more samples?"
 ASKED = (
     "Asked of Precise RoI Pooling in "
     "[mmdetection#4371](https://github.com/open-mmlab/mmdetection/issues/4371) and "
-    "[pytracking#109](https://github.com/visionml/pytracking/issues/109). Both pool the same bilinear surface: PrRoIPool "
-    "integrates it over each bin, RoIAlign takes the mean of n × n samples, which is the midpoint rule of that integral. "
-    "The rule is exact where the surface has no kink inside a bin, and there is one wherever a line through the centres "
-    "of the map’s cells runs through it. All of this page is measured on trained detectors by `snakemake pooling`."
+    "[pytracking#109](https://github.com/visionml/pytracking/issues/109). Both pool the same bilinear surface: "
+    "PrRoIPool integrates it over each bin, RoIAlign takes the mean of n × n samples, which is the midpoint rule of "
+    "that integral. The rule is exact where the surface has no kink inside a bin, and there is one wherever a line "
+    "through the centres of the map's cells runs through it. All of this page is measured on trained detectors by "
+    "`snakemake pooling`."
 )
 SWAPPED = (
-    "The checkpoints were trained with PrRoIPool, and only their inference gets another pooling: the tables say how far "
-    "one can take the other’s place in a trained detector, not which one trains the better detector. Heads that are "
-    "trained with RoIAlign’s values may make up for their error. `experiments/pooling.yaml`, laid over the suite, trains "
-    "with each."
+    "The checkpoints were trained with PrRoIPool, and only their inference gets another pooling: the tables say how "
+    "far one can take the other's place in a trained detector, not which one trains the better detector. Heads that "
+    "are trained with RoIAlign's values may make up for their error. `experiments/pooling.yaml`, laid over the suite, "
+    "trains with each."
 )
 CHANCE = 0.05  # over all differences of a metric together
 
@@ -84,7 +85,7 @@ def answers(results: Results, measured: MeasuredPooling) -> list[str]:
 def values_sentence(measured: MeasuredPooling) -> str:
     """How far the values are off, and whether samples help."""
     own = {pooling: measured.mean("values", "error", pooling, row=OWN).mean for pooling in measured.poolings}
-    text = f"At the detector’s own boxes RoIAlign is off by {_each(measured, own, '%', 100)} of the exact values. "
+    text = f"At the detector's own boxes RoIAlign is off by {_each(measured, own, '%', 100)} of the exact values. "
     numbered = [own[pooling] for pooling in measured.numbered]
     gains = [coarse / fine for coarse, fine in pairwise(numbered) if fine > 0]
     samples = [measured.data["samples"][pooling] for pooling in measured.numbered]
@@ -100,7 +101,7 @@ def values_sentence(measured: MeasuredPooling) -> str:
         border = measured.mean("values", "error", last, row=BORDER).mean
         if border > 2 * own[last]:
             text += (
-                f" At the map’s border {format_number(100 * border)} % remain with {measured.label(last)}: there the "
+                f" At the map's border {format_number(100 * border)} % remain with {measured.label(last)}: there the "
                 "surfaces differ, not the sampling."
             )
     return text
@@ -120,8 +121,8 @@ def gradient_sentence(measured: MeasuredPooling) -> str:
     cosines = {p: measured.mean("gradients", "against_exact", p, "cosine", row=OWN).mean for p in measured.poolings}
     low, high = min(cosines, key=cosines.__getitem__), max(cosines, key=cosines.__getitem__)
     text += (
-        f"Differentiated at its samples, RoIAlign has one, off by {_each(measured, errors, '%', 100)} of the exact one at "
-        f"the detector’s own boxes; the median cosine between the two is {format_number(cosines[low], 3)} "
+        f"Differentiated at its samples, RoIAlign has one, off by {_each(measured, errors, '%', 100)} of the exact one "
+        f"at the detector's own boxes; the median cosine between the two is {format_number(cosines[low], 3)} "
         f"({measured.label(low)}) to {format_number(cosines[high], 3)} ({measured.label(high)}). "
     )
     values = {p: measured.mean("values", "error", p, row=OWN).mean for p in measured.poolings}
@@ -176,7 +177,7 @@ def accuracy_sentence(results: Results, measured: MeasuredPooling, metric: str) 
     text += f": {'; '.join(_difference(measured, *key, found[key]) for key in beyond)}. " if beyond else ". "
     most = {p: _most([found[p, side] for side in measured.sides]) for p in measured.poolings}
     within = ", ".join(f"{format_number(own, 2)} with {measured.label(p)}" for p, own in most.items())
-    return text + f"In every setting its 95 % interval keeps AP within so many points of PrRoIPool’s: {within}."
+    return text + f"In every setting its 95 % interval keeps AP within so many points of PrRoIPool's: {within}."
 
 
 def two_sided(interval: Interval) -> float:
@@ -192,18 +193,18 @@ def conventions(measured: MeasuredPooling) -> list[str]:
     }
     unmoved = [own["conventions"]["unmoved"] for own in measured.data["values"]]
     lines = [
-        "PrRoIPool’s coordinates have no half-pixel shift. `aligned=True` takes half a cell away, so RoIs are moved by "
+        "PrRoIPool's coordinates have no half-pixel shift. `aligned=True` takes half a cell away, so RoIs are moved by "
         "half a cell before; `aligned=False` reads the same points but makes every RoI at least one cell long. Of RoIs "
         f"that are, the two differ by at most {found['aligned_false']:.0e} of the largest value.",
-        "The RoIAlign that is differentiated is torchvision’s in its values: they differ by at most "
+        "The RoIAlign that is differentiated is torchvision's in its values: they differ by at most "
         f"{found['plain_torch']:.0e} of the largest.",
     ]
     if None not in unmoved:
         samples = measured.data["measured"]["convention_samples"]
         lines.append(
             f"`aligned=True` without the move, as detectors are configured that are trained with it, is off by "
-            f"{format_number(100 * sum(unmoved) / len(unmoved))} % with {samples} × {samples} samples: half a cell beside "
-            "the place. It is not compared further."
+            f"{format_number(100 * sum(unmoved) / len(unmoved))} % with {samples} × {samples} samples: half a cell "
+            "beside the place. It is not compared further."
         )
     return lines
 

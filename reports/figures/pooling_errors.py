@@ -81,9 +81,9 @@ def make(measured: MeasuredPooling) -> Illustration:
         + "."
     )
     caption = (
-        "RoIAlign against the exact integral, logarithmic axes; hollow: as many samples as a bin is cells long, rounded "
-        "up. At the map's border the two differ by definition: PrRoIPool falls to 0 within a cell, RoIAlign repeats the "
-        f"last cell. {seeds_note(measured.data['seeds'])}"
+        "RoIAlign against the exact integral, logarithmic axes; hollow: as many samples as a bin is cells long, "
+        "rounded up. At the map's border the two differ by definition: PrRoIPool falls to 0 within a cell, RoIAlign "
+        f"repeats the last cell. {seeds_note(measured.data['seeds'])}"
     )
     title = "Error of RoIAlign by samples per bin"
     return Illustration("pooling_errors", title, caption, alt, lambda: draw(data, measured), data)

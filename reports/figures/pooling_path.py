@@ -81,8 +81,8 @@ def make(measured: MeasuredPooling) -> Illustration:
     alt += ", ".join(f"{label} {100 * share:.0f} %" for label, share in shares.items()) + "."
     box = ", ".join(f"{value:.0f}" for value in path["roi"])
     caption = (
-        f"One box ({box}) of the first seed's detector on a map of stride {path['stride']:g}, moved along x; what the IoU "
-        "head makes of the features is held as it is at the start. Left the pooled features times that, right its "
+        f"One box ({box}) of the first seed's detector on a map of stride {path['stride']:g}, moved along x; what the "
+        "IoU head makes of the features is held as it is at the start. Left the pooled features times that, right its "
         "derivative: what refinement follows."
     )
     title = "The gradient along the path of a box"

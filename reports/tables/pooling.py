@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.results.collect import Results
 from reports.results.pooling import BORDER, EXACT, OWN, MeasuredPooling, setting_label
-from reports.results.sides import THIS_RUN, Side
+from reports.results.sides import THIS_RUN
 from reports.results.source import Source
 from reports.statistics import Estimate
 from reports.tables.cells import difference_cell, estimate_cell, mean_cell
@@ -58,10 +58,10 @@ def gradients_table(measured: MeasuredPooling) -> Table:
             cells[label] = _percent(measured, "gradients", "against_exact", pooling, "error", row=row)
         rows.append(_row(measured, row, cells))
     caption = (
-        "The gradient of the predicted IoU to a box's four coordinates, through pooling and IoU head, at the boxes that "
-        "refinement moves: root mean square of the difference to the exact gradient, in % of its own root mean square. "
-        "RoIAlign is differentiated in plain torch, at the samples whose mean is its value; its kernels have no such "
-        "gradient."
+        "The gradient of the predicted IoU to a box's four coordinates, through pooling and IoU head, at the boxes "
+        "that refinement moves: root mean square of the difference to the exact gradient, in % of its own root mean "
+        "square. RoIAlign is differentiated in plain torch, at the samples whose mean is its value; its kernels have "
+        "no such gradient."
     )
     columns = (BOXES, *labels.values())
     title = "Error of the gradient in the coordinates, in %"
@@ -89,8 +89,8 @@ def direction_table(measured: MeasuredPooling) -> Table:
         "At the detector's own boxes inside the map. *cosine*: between the gradient and the exact one, the median over "
         f"boxes, and the value that {low}; *length*: median of its length over that of the exact one. *jumps*: places "
         f"where moving a box by {data['shift']:g} pixels along x and y changes the gradient by more than "
-        f"{PERCENT * data['jump']:g} % of it, what the head makes of the features held fixed; *size*: the median of these "
-        "changes. A gradient without kinks changes by less."
+        f"{PERCENT * data['jump']:g} % of it, what the head makes of the features held fixed; *size*: the median of "
+        "these changes. A gradient without kinks changes by less."
     )
     title = "Direction, length and jumps of the gradient"
     return Table("pooling_direction", title, caption, columns, tuple(rows), "pooling")
@@ -167,9 +167,9 @@ def accuracy_table(results: Results, measured: MeasuredPooling, metric: str = "A
         }
         rows.append(Row(group, measured.label(pooling), cells, key=f"{pooling} difference"))
     caption = (
-        f"{metric} of the same {len(results.suite.seeds)} checkpoints, trained with PrRoIPool; box head and IoU head get "
-        "the other pooling at inference alone. Differences are within a checkpoint. Refinement with RoIAlign goes by "
-        "its gradient in plain torch."
+        f"{metric} of the same {len(results.suite.seeds)} checkpoints, trained with PrRoIPool; box head and IoU head "
+        "get the other pooling at inference alone. Differences are within a checkpoint. Refinement with RoIAlign goes "
+        "by its gradient in plain torch."
     )
     key = f"pooling_{metric.lower()}"
     return Table(key, f"{metric} with each pooling", caption, tuple(columns.values()), tuple(rows), "pooling")
