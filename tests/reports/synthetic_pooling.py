@@ -19,7 +19,7 @@ WORSE = {"off": "none", "rank": "none", "rank_refine0.25": "none_refine0.25", "r
 
 
 def error_of(samples: int, row: int, seed: int) -> float | None:
-    """A hundredth at 2 × 2 samples, a quarter of that with twice as many; more by row and seed; all alike at the border."""
+    """A hundredth at 2 × 2 samples, a quarter with twice as many; more by row and by seed; alike at the border."""
     if not COUNTS[row]:
         return None
     if ROWS[row] == "border":

@@ -244,7 +244,7 @@ def copied(measured_folder, tmp_path) -> Path:
         ("measured.json", r"measured.json: no such file; run `python -m experiments pooling`"),
         (
             "align4/seed1/val/rank.json",
-            r"rank.json: no such file; run `python -m experiments swap --pooling align4 --se",
+            r"rank.json: no such file; run `.* swap --pooling align4 --seed 1`",
         ),
         ("align4/seed1/val/rank.matches.json.gz", r"align4/seed1/val/rank.matches.json.gz: no such file"),
     ],
@@ -265,7 +265,7 @@ def test_what_is_missing_is_named_with_what_to_do(measured_folder, tmp_path, rem
         (
             "settings",
             ["off", "rank_refine7"],
-            r"key 'settings' has 'rank_refine7'.*`python -m experiments pooling` again",
+            r"key 'settings' has 'rank_refine7'.*experiments pooling` again",
         ),
         ("dataset_fingerprint", "0" * 64, r"measured.json: made with another dataset"),
     ],
