@@ -33,20 +33,18 @@ def time_poolings(scene: Scene, rounds: int) -> dict[str, Any]:
 
     Returns:
         `rois`, `rounds`, `timed`: for `forward` and `gradient`, per pooling quartiles of `ms` and of `ratio`, to
-        Precise RoI Pooling in the same round.
+        Precise RoI Pooling in the same round; of gradients also `ratio_to_plain`, to that in plain torch.
     """
     device = scene.maps[0].device
     rois = scene.candidates.rois[:MOST].contiguous()
     timed: dict[str, Any] = {}
     for what, functions in _functions(scene, rois).items():
         times = interleaved(functions, rounds, torch.cuda.synchronize if device.type == "cuda" else None)
-        timed[what] = {
-            key: {
-                "ms": quartiles([1000 * seconds for seconds in own]),
-                "ratio": quartiles([seconds / base for seconds, base in zip(own, times[EXACT], strict=True)]),
-            }
-            for key, own in times.items()
-        }
+        timed[what] = {key: {"ms": quartiles([1000 * seconds for seconds in own])} for key, own in times.items()}
+        for name, base in (("ratio", EXACT), ("ratio_to_plain", PLAIN)):
+            for key in times if base in times else ():
+                pairs = zip(times[key], times[base], strict=True)
+                timed[what][key][name] = quartiles([seconds / other for seconds, other in pairs])
     return {"rois": len(rois), "device": device.type, "rounds": rounds, "timed": timed}
 
 

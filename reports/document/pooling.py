@@ -93,7 +93,7 @@ def values_sentence(measured: MeasuredPooling) -> str:
     if gains and min(gains) > 1:
         by = f"{format_number(min(gains))} to {format_number(max(gains))}"
         text += f"{'Each doubling of' if doubles else 'Each step up in'} the samples divides that by {by}"
-        text += ": in its values it is the same with more samples, up to an error that one chooses."
+        text += ": inside the map PrRoIPool's values are RoIAlign's with more samples."
     else:
         text += "More samples do not always bring it closer."
     if measured.has(BORDER):
@@ -147,13 +147,11 @@ def time_sentence(measured: MeasuredPooling) -> str:
     text = f"Forwards RoIAlign takes {_each(measured, forward, 'times', 1, 2)} as long as PrRoIPool here"
     text += f"; {_joined(slower)} {'takes' if len(slower) == 1 else 'take'} longer. " if slower else ", none longer. "
     plain = timed[tables.GRADIENT][tables.PLAIN]["ratio"]["median"]
-    gradient = {p: timed[tables.GRADIENT][p]["ratio"]["median"] / plain for p in measured.poolings}
+    gradient = {p: timed[tables.GRADIENT][p]["ratio_to_plain"]["median"] for p in measured.poolings}
     return text + (
         "With the gradient in the coordinates, both in plain torch, it takes "
-        f"{_each(measured, gradient, 'times', 1, 2)} as long; the compiled PrRoIPool takes 1/{format_number(plain)} of "
-        "its own plain torch."
-        if plain > 1
-        else f"With the gradient in the coordinates it takes {_each(measured, gradient, 'times', 1, 2)} as long."
+        f"{_each(measured, gradient, 'times', 1, 2)} as long; there PrRoIPool's plain torch takes "
+        f"{format_number(plain)} times as long as its kernel."
     )
 
 
@@ -177,7 +175,7 @@ def accuracy_sentence(results: Results, measured: MeasuredPooling, metric: str) 
     text += f": {'; '.join(_difference(measured, *key, found[key]) for key in beyond)}. " if beyond else ". "
     most = {p: _most([found[p, side] for side in measured.sides]) for p in measured.poolings}
     within = ", ".join(f"{format_number(own, 2)} with {measured.label(p)}" for p, own in most.items())
-    return text + f"In every setting its 95 % interval keeps AP within so many points of PrRoIPool's: {within}."
+    return text + f"In every setting the 95 % interval keeps {metric} within so many points of PrRoIPool's: {within}."
 
 
 def two_sided(interval: Interval) -> float:

@@ -18,6 +18,7 @@ BOXES = "boxes"
 PERCENT = 100.0
 PLAIN = "prroi_plain"  # Precise RoI Pooling in plain torch, among the times
 FORWARD, GRADIENT = "forward", "gradient"
+TO_PLAIN = "ratio to plain torch"  # to Precise RoI Pooling there
 
 
 def values_table(measured: MeasuredPooling) -> Table:
@@ -124,7 +125,8 @@ def times_table(measured: MeasuredPooling) -> Table:
                 cells |= _timed(measured, f"times.timed.{what}.{pooling}", timed, name)
         label = "PrRoIPool, plain torch" if pooling == PLAIN else measured.label(pooling)
         rows.append(Row("", label, cells, key=pooling))
-    columns = tuple(f"{name}, {part}" for name in names.values() for part in ("ms", "ratio", "quartiles"))
+    parts = ("ms", "ratio", "quartiles")
+    columns = (*(f"{name}, {part}" for name in names.values() for part in parts), TO_PLAIN)
     threads = measured.data["threads"]
     where = measured.data["hardware"]["gpu"] if times["device"] == "cuda" else measured.data["hardware"]["cpu"]
     caption = (
@@ -148,6 +150,7 @@ def _timed(measured: MeasuredPooling, key: str, timed: Mapping[str, Any], name: 
         f"{name}, ms": number("ms"),
         f"{name}, ratio": number("ratio"),
         f"{name}, quartiles": _text(f"{low} to {high}", Source.of_pooling(measured.source, f"{key}.ratio")),
+        **({TO_PLAIN: number("ratio_to_plain")} if "ratio_to_plain" in timed else {}),
     }
 
 

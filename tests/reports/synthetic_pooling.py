@@ -48,7 +48,11 @@ def make_measured(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
         return {"median": value, "q1": 0.9 * value, "q3": 1.1 * value}
 
     def timed(times: dict[str, float]) -> dict[str, Any]:
-        return {key: {"ms": quartiles(20 * own), "ratio": quartiles(own)} for key, own in times.items()}
+        found = {key: {"ms": quartiles(20 * own), "ratio": quartiles(own)} for key, own in times.items()}
+        if "prroi_plain" in times:
+            for key, own in times.items():
+                found[key]["ratio_to_plain"] = quartiles(own / times["prroi_plain"])
+        return found
 
     shifts = [round(-4 + 0.02 * step, 2) for step in range(401)]
     paths: dict[str, dict[str, list[float]]] = {"value": {}, "derivative": {}}

@@ -24,7 +24,7 @@ def maps(dtype=torch.float64):
 def rois():
     """Inside, at every border, beyond it, off the map, below a cell, inside out, of no area."""
     boxes = [
-        (0, 10.3, 12.1, 61.7, 70.9),
+        (0, 10.4, 12.1, 61.7, 70.9),
         (1, 0.0, 0.0, 80.0, 96.0),
         (0, -9.4, -3.1, 20.2, 17.3),
         (1, 61.2, 77.7, 93.1, 107.9),
@@ -32,7 +32,7 @@ def rois():
         (1, 33.3, 41.2, 35.1, 42.9),
         (0, 50.0, 20.0, 30.0, 60.0),
         (1, 12.5, 20.0, 12.5, 60.0),
-        (1, 3.3, 41.2, 78.1, 46.9),
+        (1, 3.3, 41.2, 70.1, 46.9),
     ]
     return torch.tensor(boxes, dtype=torch.float64)
 
