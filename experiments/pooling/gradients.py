@@ -18,7 +18,7 @@ POOLINGS = (EXACT, *SAMPLES)
 SHIFT = 1e-3  # pixels
 JUMP = 0.01  # a change of the gradient by more than this share of it, over `SHIFT`
 LOW = 0.05  # the quantile of cosines that is given beside the median
-PLACES = 16  # of each box, moved at random by up to a cell
+PLACES = 16
 SCAN = (-4.0, 4.0, 0.02)  # pixels: from, to, step
 
 
@@ -144,9 +144,13 @@ class Jumps:
     """How the gradient changes where a box moves by `SHIFT` along x and y, over many scenes.
 
     What the head makes of the features is held fixed, as its ReLUs are kinks of their own: this is the pooling's part.
+
+    Args:
+        places: at which each box is looked at, moved at random by up to a cell.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = PLACES) -> None:
+        self._places = places
         self._generator = torch.Generator().manual_seed(0)
         self._changes: dict[str, list[Tensor]] = {pooling: [] for pooling in POOLINGS}
 
@@ -155,7 +159,7 @@ class Jumps:
         double = scene.double()
         boxes = double.kept
         upstream = head_gradient(double, boxes, exact_pool(double, boxes.rois))
-        for _ in range(PLACES):
+        for _ in range(self._places):
             scale = boxes.rois.new_tensor(double.scales)[double.levels(boxes.rois), None]
             by = torch.rand(len(boxes.rois), 2, generator=self._generator, dtype=torch.float64).to(scale.device)
             moved = shifted(boxes.rois, (2 * by - 1) / scale)

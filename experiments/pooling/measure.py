@@ -18,7 +18,7 @@ from tqdm import tqdm
 from experiments.data.datasets import dataset_fingerprint
 from experiments.models import open_checkpoint
 from experiments.pooling import gradients
-from experiments.pooling.gradients import Gradients, Jumps
+from experiments.pooling.gradients import PLACES, Gradients, Jumps
 from experiments.pooling.rows import EXACT, SAMPLES, pooled_settings, pooled_variant
 from experiments.pooling.scenes import ROWS, scenes_of
 from experiments.pooling.times import time_poolings
@@ -42,6 +42,7 @@ def measure_pooling(
     out: Path,
     images: int = IMAGES,
     rounds: int = ROUNDS,
+    places: int = PLACES,
     threads: int = 1,
 ) -> dict[str, Any]:
     """Measures everything of the module's docstring and writes a JSON file.
@@ -53,6 +54,7 @@ def measure_pooling(
         out: the file.
         images: of the reported split, the first ones.
         rounds: of the timing.
+        places: at which each box is looked at for jumps of its gradient.
         threads: of torch.
 
     Returns:
@@ -70,7 +72,7 @@ def measure_pooling(
     for seed, checkpoint in checkpoints.items():
         opened = open_checkpoint(suite, variant, checkpoint, data, split)
         origin[str(seed)] = {"sha256": sha256(checkpoint), "config_hash": opened.config_hash}
-        values, own_gradients, jumps = Values(FACTORS), Gradients(FACTORS), Jumps()
+        values, own_gradients, jumps = Values(FACTORS), Gradients(FACTORS), Jumps(places)
         batch_size = min(images, suite.inference.batch_size)
         batches = math.ceil(min(images, len(opened.dataset)) / batch_size)
         scenes = scenes_of(opened, data, split, images, batch_size)

@@ -38,7 +38,7 @@ def checkpoint(tiny_suite, tmp_path_factory):
 def scene(tiny_suite, checkpoint, tiny_data):
     data = DataFolder(tiny_data)
     opened = open_checkpoint(tiny_suite, VARIANT, checkpoint, data, "val")
-    (found,) = scenes_of(opened, data, "val", 3, 4)
+    (found,) = scenes_of(opened, data, "val", 2, 4)
     return found
 
 
@@ -46,7 +46,7 @@ def scene(tiny_suite, checkpoint, tiny_data):
 def measured(tiny_suite, checkpoint, tiny_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("measured") / "measured.json"
     place = {"checkpoints": {0: checkpoint}, "data": DataFolder(tiny_data), "out": out}
-    result = measure_pooling(tiny_suite, **place, images=3, rounds=2)
+    result = measure_pooling(tiny_suite, **place, images=2, rounds=2, places=1)
     assert json.loads(out.read_text()) == json.loads(json.dumps(result))
     return json.loads(out.read_text())
 
@@ -200,9 +200,8 @@ def test_what_is_differentiated_must_be_torchvisions(scene, monkeypatch):
         Values(()).add(scene)
 
 
-def test_a_gradient_without_kinks_has_no_jumps(scene, monkeypatch):
-    monkeypatch.setattr(gradients, "PLACES", 2)
-    jumps = Jumps()
+def test_a_gradient_without_kinks_has_no_jumps(scene):
+    jumps = Jumps(places=1)
     jumps.add(scene)
     found = jumps.summary()
     assert found["places"] > 50
