@@ -10,14 +10,17 @@ those of Precise RoI Pooling: a RoI times the scale, without half a pixel; cell 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
 ADAPTIVE = 0  # samples: as many as a bin is cells long, rounded up
-_CHUNK_ELEMENTS = 1 << 22  # of the largest intermediate tensor: RoIs are taken in chunks that stay below it
+_CHUNK_ELEMENTS = 1 << 22  # of the largest intermediate tensor: RoIs are taken in chunks that stay about there
+_ASSUMED_SAMPLES = 8
+Weights = Callable[[Tensor, Tensor, int, int], Tensor]
 
 
 def sampled_weights(start: Tensor, end: Tensor, bins: int, size: int, samples: int) -> Tensor:
@@ -56,7 +59,7 @@ def sampled_pool(
     spatial_scales: Sequence[float],
     samples: int,
 ) -> Tensor:
-    """RoIAlign from a feature pyramid, by two dense matrix products per RoI; differentiable in `inputs` and `rois`.
+    """RoIAlign from a feature pyramid, differentiable in `inputs` and `rois`.
 
     Args:
         inputs: one Tensor[N, C, Hl, Wl] per level.
@@ -69,18 +72,31 @@ def sampled_pool(
     Returns:
         Tensor[K, C, ph, pw].
     """
+    return pool_by_weights(inputs, rois, levels, output_size, spatial_scales, partial(sampled_weights, samples=samples))
+
+
+def pool_by_weights(
+    inputs: Sequence[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    output_size: tuple[int, int],
+    spatial_scales: Sequence[float],
+    weights: Weights,
+) -> Tensor:
+    """Any pooling whose weights are products of one per axis, by two dense matrix products per RoI.
+
+    Arguments and result are those of `sampled_pool`; `weights` is called as `sampled_weights`, without `samples`.
+    """
     pooled, rows = [inputs[0].new_zeros(0, inputs[0].shape[1], *output_size)], [levels.new_zeros(0)]
     for level, (feature, scale) in enumerate(zip(inputs, spatial_scales, strict=True)):
         images, channels, height, width = feature.shape
-        per_roi = sum(output_size) * max(samples, 8) * max(height, width) + output_size[0] * channels * width
+        per_roi = _ASSUMED_SAMPLES * sum(output_size) * max(height, width) + output_size[0] * channels * width
         for image in range(images):
             own = ((rois[:, 0] == image) & (levels == level)).nonzero()[:, 0]
             for index in own.split(max(1, _CHUNK_ELEMENTS // per_roi)) if len(own) else ():
                 x1, y1, x2, y2 = (rois[index, 1:] * scale).unbind(1)
-                across_y = sampled_weights(y1, y2, output_size[0], height, samples)
-                across_x = sampled_weights(x1, x2, output_size[1], width, samples)
-                lines = torch.einsum("kph,chw->kpcw", across_y, feature[image])
-                pooled.append(torch.einsum("kpcw,kqw->kcpq", lines, across_x))
+                lines = torch.einsum("kph,chw->kpcw", weights(y1, y2, output_size[0], height), feature[image])
+                pooled.append(torch.einsum("kpcw,kqw->kcpq", lines, weights(x1, x2, output_size[1], width)))
                 rows.append(index)
     return torch.cat(pooled)[torch.cat(rows).argsort()]
 

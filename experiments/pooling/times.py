@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from experiments.pooling.rows import EXACT, SAMPLES
-from experiments.pooling.sampled import kernel_pool, sampled_pool
+from experiments.pooling.sampled import kernel_pool, pool_by_weights, sampled_pool
 from experiments.pooling.scenes import Scene
 from experiments.speed.measure import quartiles
 from iounet.ops import prroi_pool_coordinate_gradient, prroi_pool_multilevel
-from iounet.ops._reference import prroi_pool_reference
+from iounet.ops._reference import axis_weights
 
 MOST = 1000  # RoIs
-PLAIN = "prroi_plain"  # Precise RoI Pooling as plain torch has it: the oracle
+PLAIN = "prroi_plain"  # Precise RoI Pooling in plain torch: RoIAlign's code there, with the exact weights
 FORWARD, GRADIENT = "forward", "gradient"
 
 
@@ -76,7 +76,7 @@ def _functions(scene: Scene, rois: Tensor) -> dict[str, dict[str, Callable[[], A
     def gradient(samples: int) -> Callable[[], Any]:
         return by_autograd(lambda leaf: sampled_pool(nchw, leaf, levels, size, scales, samples))
 
-    plain = by_autograd(lambda leaf: prroi_pool_reference(nchw, leaf, levels, size, scales))
+    plain = by_autograd(lambda leaf: pool_by_weights(nchw, leaf, levels, size, scales, axis_weights))
     return {
         FORWARD: {
             EXACT: lambda: prroi_pool_multilevel(nhwc, rois, levels, size, scales),

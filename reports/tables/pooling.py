@@ -134,7 +134,7 @@ def times_table(measured: MeasuredPooling) -> Table:
         f"{threads} thread{'s' * (threads != 1)}, torch {measured.data['versions']['torch']}. *ratio*: to PrRoIPool in "
         "the same round, the median. Forward passes are compiled: this project's kernel, and torchvision's. With the "
         "gradient in the coordinates PrRoIPool is compiled, too; RoIAlign has none there and is in plain torch, beside "
-        "which PrRoIPool in plain torch stands. Each has the layout of feature maps that it reads."
+        "PrRoIPool by the same code with the exact weights. Each has the layout of feature maps that it reads."
     )
     return Table("pooling_times", "Time", caption, columns, tuple(rows), "pooling")
 

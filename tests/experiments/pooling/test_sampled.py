@@ -7,9 +7,9 @@ from torchvision.ops import roi_align
 
 from experiments.pooling.extractor import SampledRoIExtractor
 from experiments.pooling.rows import SAMPLES
-from experiments.pooling.sampled import half_a_cell_on, kernel_pool, sampled_pool
+from experiments.pooling.sampled import half_a_cell_on, kernel_pool, pool_by_weights, sampled_pool
 from iounet.models import PrRoIExtractor
-from iounet.ops._reference import prroi_pool_reference
+from iounet.ops._reference import axis_weights, prroi_pool_reference
 
 STRIDES = (4, 8)
 SCALES = [1 / stride for stride in STRIDES]
@@ -24,7 +24,7 @@ def maps(dtype=torch.float64):
 def rois():
     """Inside, at every border, beyond it, off the map, below a cell, inside out, of no area."""
     boxes = [
-        (0, 10.4, 12.1, 61.7, 70.9),
+        (0, 10.4, 12.1, 61.7, 70.8),
         (1, 0.0, 0.0, 80.0, 96.0),
         (0, -9.4, -3.1, 20.2, 17.3),
         (1, 61.2, 77.7, 93.1, 107.9),
@@ -115,6 +115,13 @@ def test_more_samples_come_closer_to_the_integral_inside_the_map_only():
         ]
         assert (errors == sorted(errors, reverse=True) and errors[-1] < 2e-3) == converges
     assert errors[-1] > 0.05
+
+
+def test_with_the_exact_weights_it_is_the_oracle():
+    found = pool_by_weights(maps(), rois(), levels(), (7, 5), SCALES, axis_weights)
+    torch.testing.assert_close(
+        found, prroi_pool_reference(maps(), rois(), levels(), (7, 5), SCALES), rtol=0, atol=1e-12
+    )
 
 
 def test_where_no_kink_is_inside_a_bin_one_sample_is_the_integral():
