@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -129,14 +130,22 @@ def gradient_sentence(measured: MeasuredPooling) -> str:
     times = [errors[p] / values[p] for p in measured.poolings if values[p] > 0]
     if times and min(times) > 1:
         text += f"That is {format_number(min(times))} to {format_number(max(times))} times the error of the values. "
-    jumps = {p: measured.mean("jumps", "share", p).mean for p in (EXACT, *measured.poolings)}
-    data = measured.data["measured"]
-    text += (
-        f"A shift by {data['shift']:g} pixels changes it by more than {100 * data['jump']:g} % at "
-        f"{_each(measured, {p: jumps[p] for p in measured.poolings}, '%', 100)} of the places, with PrRoIPool at "
-        f"{format_number(100 * jumps[EXACT], 2)} %."
-    )
-    return text
+    return text + _jumps(measured)
+
+
+def _jumps(measured: MeasuredPooling) -> str:
+    """At how many places the gradient jumps, and by how much."""
+    shift, jump = measured.data["measured"]["shift"], measured.data["measured"]["jump"]
+    change = f"by {shift:g} pixels changes it by more than {100 * jump:g} %"
+    shares = {p: measured.mean("jumps", "share", p).mean for p in measured.poolings}
+    if not any(shares.values()):
+        return f"No shift {change}."
+    sizes = {p: measured.mean("jumps", "size", p).mean for p in measured.poolings}
+    sizes = {p: size for p, size in sizes.items() if not math.isnan(size)}
+    text = f"It jumps where a box moves: a shift {change} at {_each(measured, shares, '%', 100)} of the places"
+    text += f", there by {_each(measured, sizes, '%', 100)} (medians)" if sizes else ""
+    exact = measured.mean("jumps", "share", EXACT).mean
+    return f"{text}; with PrRoIPool at {format_number(100 * exact, 2)} %."
 
 
 def time_sentence(measured: MeasuredPooling) -> str:

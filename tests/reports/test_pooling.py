@@ -29,7 +29,7 @@ from reports.statistics import Interval
 from reports.tables import pooling as tables
 from suite.suite import load_suite
 from tests.reports.synthetic import variants_of, write_suite
-from tests.reports.synthetic_pooling import COUNTS, ROWS, SETTINGS, VARIANT, make_measured, make_pooling
+from tests.reports.synthetic_pooling import COUNTS, ROWS, SAMPLES, SETTINGS, VARIANT, make_measured, make_pooling
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,12 @@ def test_the_conclusion_follows_from_the_gradients():
     assert "`torchvision.ops.roi_align` and `mmcv.ops.roi_align` pass none on to the coordinates" in text
     assert "cosine between the two is 0.960 (RoIAlign, 1 × 1) to 0.999 (RoIAlign, 8 × 8)" in text
     assert "That is 10.0 to 10.0 times the error of the values." in text
-    assert "2.0 % (8 × 8) and 2.0 % (adaptive) of the places, with PrRoIPool at 0.00 %" in text
+    assert "2.0 % (8 × 8) and 2.0 % (adaptive) of the places, there by 30.0 % (1 × 1)" in text
+    assert text.endswith("and 30.0 % (adaptive) (medians); with PrRoIPool at 0.00 %.")
+    smooth = changed(jumps__share=dict.fromkeys((EXACT, *SAMPLES), 0.0), jumps__size=dict.fromkeys(SAMPLES))
+    assert "No shift by 0.001 pixels changes it by more than 1 %; with PrRoIPool at 0.00 %." in gradient_sentence(
+        smooth
+    )
     one = changed()
     one.data["existing"]["mmcv.ops.roi_align"] = True
     assert "`torchvision.ops.roi_align` passes none on" in gradient_sentence(one)
