@@ -9,7 +9,9 @@ rule measure_pooling:
     input:
         data=jobs.start["data"],
         # an error for a suite without an IoU-Net
-        checkpoints=lambda wildcards: [jobs.pooled_checkpoint(seed) for seed in suite.seeds],
+        checkpoints=lambda wildcards: [
+            jobs.pooled_checkpoint(seed) for seed in suite.seeds
+        ],
     output:
         layout.measured_pooling,
     log:
