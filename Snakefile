@@ -41,6 +41,7 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/speed.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/pooling.smk"
 
 
 rule all:

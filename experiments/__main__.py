@@ -18,6 +18,8 @@ COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it do
     "train": ("experiments.training.train", "train one variant with one seed"),
     "evaluate": ("experiments.evaluation.evaluate", "evaluate one checkpoint in every inference setting"),
     "speed": ("experiments.speed.timing", "time the inference of the first seed's checkpoints"),
+    "pooling": ("experiments.pooling.measure", "measure RoIAlign beside Precise RoI Pooling"),
+    "swap": ("experiments.pooling.swap", "evaluate a trained IoU-Net with another RoI pooling"),
     "predict": ("experiments.prediction.command", "detect on any images with trainings: pictures, and JSON"),
     "train-refiner": ("experiments.refinement.train", "train IoU-Net alone, for boxes of any detector"),
     "refine": ("experiments.refinement.refine", "refine the boxes of any detector, COCO's results in and out"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.results.collect import Results
+from reports.results.pooling import MeasuredPooling
 from reports.results.published import Published
 from reports.results.search import SearchResults
 from reports.verdicts import Verdict
@@ -19,9 +20,11 @@ class Context:
         published: the published sources.
         search: the hyper-parameter search; None without a finished one.
         verdicts: the claims that were judged.
+        pooling: what was measured of RoI poolings; None for a report that is not about them.
     """
 
     results: Results
     published: Mapping[str, Published]
     search: SearchResults | None = None
     verdicts: Sequence[Verdict] = ()
+    pooling: MeasuredPooling | None = None

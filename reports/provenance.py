@@ -10,6 +10,7 @@ import pandas as pd
 from reports.context import Context
 from reports.document.blocks import Report
 from reports.results.collect import Results
+from reports.results.pooling import MeasuredPooling
 from reports.results.search import SearchResults
 from reports.results.source import Source
 from reports.tables.table import cells_of
@@ -93,7 +94,11 @@ def _known(context: Context) -> dict[str, Any]:
         known[row["source"]] = {key: _plain(row[key]) for key in TRACED}
     for row in results.diagnostics.to_dict("records"):
         known[row["source"]] = {key: _plain(row[key] if key in row else row["data"].get(key)) for key in TRACED}
-    return known if context.search is None else known | _of_search(context.search)
+    if context.search is not None:
+        known |= _of_search(context.search)
+    if context.pooling is not None:
+        known[context.pooling.source] = _of_pooling(context.pooling)
+    return known
 
 
 def _of_runs(results: Results) -> dict[str, Any]:
@@ -136,6 +141,18 @@ def _of_search(search: SearchResults) -> dict[str, Any]:
         file = search.evaluation_source(side, setting).file
         known[file] = {"setting": setting, **{key: data[key] for key in keys}}
     return known
+
+
+def _of_pooling(measured: MeasuredPooling) -> dict[str, Any]:
+    data = measured.data
+    return {
+        "variant": data["variant"],
+        "seed": data["seeds"],
+        "checkpoint_sha256": {seed: own["sha256"] for seed, own in data["checkpoints"].items()},
+        "config_hash": {seed: own["config_hash"] for seed, own in data["checkpoints"].items()},
+        "git_commit": data["git_commit"],
+        "stale": measured.stale,
+    }
 
 
 def _plain(value: Any) -> Any:

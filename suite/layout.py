@@ -269,7 +269,7 @@ class ReportFolder(Folder):
     NAMES = frozenset(
         {
             *("README.md", "index.html", "provenance.json", "verdicts.json", RECORD),
-            *("tables", "figures", "evaluations", "runs", "speed", "sweep"),
+            *("tables", "figures", "evaluations", "runs", "speed", "sweep", "pooling_data"),
         }
     )
 
@@ -411,6 +411,20 @@ class Layout:
     def ablation(self) -> ReportFolder:
         """The report on the ablation alone."""
         return ReportFolder(self.root / "ablation")
+
+    @property
+    def pooling(self) -> ReportFolder:
+        """The page on RoIAlign beside Precise RoI Pooling."""
+        return ReportFolder(self.root / "pooling")
+
+    @property
+    def measured_pooling(self) -> Path:
+        """What was measured for that page: values, coordinate gradients, times."""
+        return self.root / "pooling_data" / "measured.json"
+
+    def swapped(self, pooling: str, seed: int | str, split: str) -> EvaluationFolder:
+        """The evaluation of an IoU-Net's checkpoint with another RoI pooling."""
+        return EvaluationFolder(self.root / "pooling_data" / pooling / f"seed{seed}" / split)
 
     @property
     def wandb(self) -> Path:

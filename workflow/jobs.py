@@ -14,6 +14,7 @@ from experiments.config import config_hash, resolve_config, training_hash
 from experiments.data.folder.source import Source, missing
 from experiments.data.shapes.dataset import fingerprint
 from experiments.data.weights import missing_weights, never_learnt
+from experiments.pooling.rows import SAMPLES, changes_of, pooled_settings, pooled_variant
 from experiments.runtime import require_operators, slow_pooling
 from experiments.speed.rows import timed_settings, timed_variants
 from suite.blocks import FolderData, GeneratedData
@@ -158,6 +159,20 @@ class Jobs:
         """What the ablation compares: what stands for Faster R-CNN and the first IoU-Net. Raises `SuiteError`."""
         return [self.suite.standing_for(published) for published in (FASTER_RCNN, FIRST)]
 
+    @property
+    def pooled_variants(self) -> list[str]:
+        """The IoU-Net whose pooling is exchanged. Raises `SuiteError` for a suite without one."""
+        return [pooled_variant(self.suite)]
+
+    def pooled_checkpoint(self, seed: int | str) -> Path:
+        """Its checkpoint. Raises `SuiteError`."""
+        return self.layout.run(pooled_variant(self.suite), seed).checkpoint
+
+    def swapped(self) -> list[Path]:
+        """Its evaluations with each of the other poolings, every seed; named as those of `evaluations` are."""
+        split = self.suite.report_split
+        return [self.layout.swapped(pooling, seed, split).index for pooling in SAMPLES for seed in self.suite.seeds]
+
     def worker_files(self) -> list[Path]:
         """What the sweep's workers write at their ends. Raises `SuiteError` for a suite without a sweep."""
         return (self.search or Search(self.suite)).worker_files
@@ -210,6 +225,15 @@ class RecordedParams:
             for row in timed
         ]
         return [*(config_hash(self._configs[variant]) for variant in variants), *rows, str(self._suite.raw["speed"])]
+
+    def swap(self, pooling: str) -> list[str]:
+        """Rule `swap`: the config with the other pooling, and the inference settings. Raises `SuiteError`."""
+        cfg = resolve_config(self._suite, pooled_variant(self._suite), changes_of(pooling))
+        return [config_hash(cfg), *map(_shown, pooled_settings(self._suite))]
+
+    def measure_pooling(self) -> str:
+        """Rule `measure_pooling`: the config. Raises `SuiteError`."""
+        return config_hash(self._configs[pooled_variant(self._suite)])
 
     def sweep_worker(self) -> str:
         """Rule `sweep_worker`: all that decides which trials there are."""

@@ -90,7 +90,7 @@ def measured(benchmarks: Path, families: Mapping[str, str]) -> dict[str, list[fl
     found: dict[str, list[float]] = {}
     for path in sorted(benchmarks.glob("*.tsv")):
         variants = [variant for variant in families if f"_{variant}_seed" in path.stem]
-        rule = path.stem.split("_" + variants[0])[0] if variants else re.sub(r"_?\d+$", "", path.stem)
+        rule = path.stem.split("_" + variants[0])[0] if variants else re.sub(r"(_align\d+_seed)?_?\d+$", "", path.stem)
         kind = f"{rule}, {families[variants[0]]}" if variants else rule
         if seconds := _seconds(path):
             found.setdefault(kind, []).append(seconds)

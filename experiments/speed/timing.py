@@ -145,7 +145,7 @@ def _time_block(
     # large batches: as many rounds of one batch as take about as long
     images = speed.images if batch_size == 1 else batch_size
     rounds = speed.rounds if batch_size == 1 else max(3, speed.rounds // 4)
-    full = (batch for batch in _batches(opened.dataset, batch_size, device) if len(batch[1]) == batch_size)
+    full = (batch for batch in batches_of(opened.dataset, batch_size, device) if len(batch[1]) == batch_size)
     batches = list(islice(full, rounds * images // batch_size))
     check_images = min(len(opened.dataset), max(images, batch_size))
     first_images = build_split(opened.cfg, data, suite.report_split, check_images)
@@ -167,7 +167,7 @@ def _nothing() -> None:
     """A CPU has nothing to wait for."""
 
 
-def _batches(dataset: Any, batch_size: int, device: str) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+def batches_of(dataset: Any, batch_size: int, device: str) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
     """(images, metas), the images on the device."""
     from mmdet.datasets import build_dataloader
 
@@ -191,7 +191,7 @@ def _check(rows: list[TimedSetting], detectors: dict[str, Detector], dataset: An
         expected = [(i, c, b[0], b[1], b[0] + b[2], b[1] + b[3], score) for i, c, b, score in found]
         own: list[tuple[float, ...]] = []
         ids = iter(dataset.img_ids)
-        for images, metas in _batches(dataset, batch_size, device):
+        for images, metas in batches_of(dataset, batch_size, device):
             for by_class in detector(images, metas):
                 image = next(ids)
                 own += [(image, dataset.cat_ids[c], *box) for c, boxes in enumerate(by_class) for box in boxes.tolist()]

@@ -11,7 +11,14 @@ from reports.results.source import Kind, Source
 from reports.tables.table import Cell, Row
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COPIED: tuple[Kind, ...] = ("evaluation", "diagnostics", "run", "speed", "sweep")  # kinds copied beside an example
+COPIED: tuple[Kind, ...] = (
+    "evaluation",
+    "diagnostics",
+    "run",
+    "speed",
+    "sweep",
+    "pooling",
+)  # kinds copied beside an example
 MOST_SETTINGS = 2  # settings of a row that are linked one by one
 
 
@@ -76,7 +83,7 @@ def evidence(row: Row, links: Links) -> str:
             publications.setdefault(source.label, _link(source.label, source.url))
     parts = [*publications.values(), *_evaluation_links(shown, links, is_difference)]
     for kind in dict.fromkeys(source.kind for source in shown):
-        if kind in ("run", "history", "speed"):
+        if kind in ("run", "history", "speed", "pooling"):
             own = [_link(source.label, links.to_source(source)) for source in shown if source.kind == kind]
             parts.append(f"{kind} {' '.join(own)}")
     return ", ".join(parts)

@@ -22,7 +22,7 @@ from reports.results.files import need, read_json
 from reports.results.matches import Matches, average_precision, draw_image_weights, load_matches
 from reports.results.readers import Place, mark_stale_evaluations, mark_stale_speeds
 from reports.statistics import RESAMPLES, Interval
-from suite.layout import Layout
+from suite.layout import EvaluationFolder, Layout
 from suite.suite import Suite
 
 
@@ -120,8 +120,10 @@ class Results:
         key = (variant, seed, setting)
         if key not in self._matches:
             row = self.evaluation(*key)
-            path = self.layout.evaluation(variant, seed, self.suite.report_split).matches(setting)
-            self._matches[key] = load_matches(path, row["AP"], row["source"])
+            file = self.root / row["source"]
+            self._matches[key] = load_matches(
+                EvaluationFolder(file.parent).matches(file.stem), row["AP"], row["source"]
+            )
         return self._matches[key]
 
     @cached_property

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.errors import ReportError
 from reports.results.files import SHORT, check_dataset, check_place, metric, need, need_all, read_json, read_table
-from suite.layout import Layout
+from suite.layout import EvaluationFolder, Layout
 from suite.manifest import LEARNT, splits_digest
 from suite.records import run_id
 from suite.settings import Setting, setting_name
@@ -97,13 +97,17 @@ class Place:
                 raise ReportError(f"{path}: column '{column}' holds something that is not a number")
         return frame.assign(variant=variant, seed=seed, source=self.layout.relative(path))
 
-    def evaluation(self, variant: str, seed: int, setting: Setting) -> dict[str, Any] | None:
+    def evaluation(
+        self, variant: str, seed: int, setting: Setting, folder: EvaluationFolder | None = None
+    ) -> dict[str, Any] | None:
         """The metrics of one setting in [0, 1], and what they were made with; None if there is no such file.
+
+        `folder` is where the evaluation lies, if not in its own place.
 
         Raises:
             ReportError: the file is damaged or belongs elsewhere.
         """
-        folder = self.layout.evaluation(variant, seed, self.suite.report_split)
+        folder = folder or self.layout.evaluation(variant, seed, self.suite.report_split)
         path = folder.setting(setting.name)
         if not path.exists():
             return None

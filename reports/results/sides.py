@@ -26,12 +26,14 @@ class Side:
         guide: NMS guide, or None when the IoU branch is off.
         step_size: published λ, or None without refinement.
         part: what alone of the refinement is done (`suite.settings.PARTS`); None = all of it.
+        pooling: what takes the place of the RoI pooling that it was trained with (`reports.results.pooling`).
     """
 
     variant: str
     guide: str | None = None
     step_size: float | None = None
     part: str | None = None
+    pooling: str | None = None
 
     @property
     def label(self) -> str:
@@ -52,7 +54,7 @@ class Side:
             NotInSuite: the suite lacks the variant or the setting.
         """
         results.suite.require(self.variant)
-        return results.suite.setting(self.guide, self.step_size, self.part).name
+        return swapped_name(results.suite.setting(self.guide, self.step_size, self.part).name, self.pooling)
 
     def is_in(self, results: Results) -> bool:
         """Whether the suite has the variant and the setting."""
@@ -83,6 +85,11 @@ class Side:
     def is_stale(self, results: Results) -> bool:
         """Whether any seed's evaluation is out of date."""
         return any(row["stale"] for row in self.evaluations(results).values())
+
+
+def swapped_name(setting: str, pooling: str | None) -> str:
+    """What frames call a setting where another RoI pooling took the place of the checkpoint's own."""
+    return setting if pooling is None else f"{setting}@{pooling}"
 
 
 BASELINE = Side(roles.FASTER_RCNN)

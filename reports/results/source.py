@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["evaluation", "diagnostics", "run", "history", "speed", "sweep", "published"]
+Kind = Literal["evaluation", "diagnostics", "run", "history", "speed", "sweep", "pooling", "published"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,8 @@ class Source:
     def of_speed(row: Mapping[Any, Any], key: str) -> Source:
         """A key of the file behind a row of `Results.speeds`."""
         return Source(row["source"], key, "speed", row["device"], seed=row["data"]["seed"])
+
+    @staticmethod
+    def of_pooling(file: str, key: str) -> Source:
+        """A key of what was measured of RoI poolings."""
+        return Source(file, key, "pooling", "measured")

@@ -31,6 +31,9 @@ def test_names_on_disk():
         layout.sweep.evaluation("winner").index,
         layout.report.readme,
         layout.ablation.readme,
+        layout.pooling.readme,
+        layout.measured_pooling,
+        layout.swapped("align2", 0, "val").index,
         layout.log("train_faster_rcnn_seed2"),
         layout.benchmark("data"),
     ]
@@ -59,6 +62,9 @@ def test_names_on_disk():
         "sweep/val/winner/evaluation.json",
         "report/README.md",
         "ablation/README.md",
+        "pooling/README.md",
+        "pooling_data/measured.json",
+        "pooling_data/align2/seed0/val/evaluation.json",
         "logs/train_faster_rcnn_seed2.log",
         "benchmarks/data.tsv",
     ]

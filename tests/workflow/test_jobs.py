@@ -282,3 +282,35 @@ def test_every_value_in_a_shell_command_is_quoted():
         )
         assert found, path
         assert {name for name, quoted in found if not quoted} <= numbers, path
+
+
+POOLING = {"measure_pooling", "swap", "build_pooling", "pooling"}
+
+
+def test_what_the_page_on_poolings_is_made_of(tiny, dry):
+    jobs = Jobs(tiny.changed(seeds=[0, 1]))
+    assert len(jobs.swapped()) == 10
+    assert jobs.layout.relative(jobs.swapped()[0]) == "pooling_data/align0/seed0/val/evaluation.json"
+    found = jobs.recorded.swap("align2")
+    assert found[1:] == [OFF, RANK, "Setting(guide='rank', step_size=0.25, num_steps=2)"]
+    hashes = [jobs.recorded.swap(pooling)[0] for pooling in ("align1", "align2")]
+    assert len({*hashes, jobs.recorded.measure_pooling()}) == 3
+    code, output = dry.run(ROOT / "tests/workflow/tiny.yaml", arguments=("pooling",))
+    assert code == 0, output
+    assert dry.rules(output) == {"data", "pretraining", "train", "evaluate"} | POOLING
+    assert output.count("rule swap:") == 5
+    code, output = dry.run(ROOT / "tests/workflow/tiny.yaml")
+    assert code == 0, output
+    assert not dry.rules(output) & POOLING
+
+
+def test_a_suite_without_an_iou_net_has_no_page_on_poolings_and_all_else(dry):
+    alone = dry.suite("")
+    suite = yaml.safe_load(alone.read_text())
+    del suite["variants"]["samp1000_lw5.0"]
+    alone.write_text(yaml.safe_dump(suite))
+    code, output = dry.run(alone, arguments=("pooling",))
+    assert code != 0
+    assert "not in suite 'tiny': samp1000_lw5.0 (role `main`)" in output
+    code, output = dry.run(alone)
+    assert code == 0, output

@@ -76,6 +76,8 @@ def test_benchmarks_are_grouped_by_kind(tmp_path):
         "evaluate_samp1000_lw5.0_seed1_val": 5,
         "pretraining": 7,
         "sweep_worker_0": 9,
+        "swap_align2_seed0": 40,
+        "swap_align4_seed1": 50,
     }
     for name, seconds in files.items():
         with (tmp_path / f"{name}.tsv").open("w", newline="") as file:
@@ -84,6 +86,7 @@ def test_benchmarks_are_grouped_by_kind(tmp_path):
     assert measured(tmp_path, FAMILIES) == {
         "evaluate, iounet": [5.0],
         "pretraining": [7.0],
+        "swap": [40.0, 50.0],
         "sweep_worker": [9.0],
         "train, baseline": [10.0],
         "train, iounet": [20.0, 30.0],

@@ -1,0 +1,84 @@
+"""Build the page on RoI poolings from what was measured of them.
+
+python -m reports.pooling --suite experiments/shapes.yaml --results results/shapes --out results/shapes/pooling
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from reports.document.blocks import Report
+from reports.document.links import Links
+from reports.document.pooling import assemble
+from reports.errors import ReportError
+from reports.example import write_example
+from reports.results.collect import collect
+from reports.results.pooling import with_poolings
+from reports.results.published import load_published
+from reports.results.sides import IOUNET
+from reports.writing import check_replaceable, replace_folder, write_report
+from suite.errors import SuiteError
+from suite.layout import ReportFolder
+from suite.suite import load_suite
+from suite.utf8 import ensure_utf8
+
+
+def build(
+    suite: Path, results: Path, out: Path, *, example: Path | None = None, resamples: int | None = None
+) -> Report:
+    """Build the page.
+
+    Args:
+        suite: the suite's YAML.
+        results: its results folder.
+        out: the page's folder; replaced only when the new page is complete.
+        example: also write a light copy here, with what its links lead to beside it, thinned.
+        resamples: image sets behind the intervals of differences; 0 for none.
+
+    Raises:
+        ReportError: naming file and key.
+        SuiteError: the suite cannot be used, or has no IoU-Net.
+
+        `out` and `example` are then as they were.
+    """
+    for folder in (out, example):
+        if folder is not None:
+            check_replaceable(folder)
+    loaded = load_suite(suite)
+    own = [loaded.standing_for(IOUNET)]
+    found, measured = with_poolings(collect(loaded, results, own, resamples))
+    report = assemble(found, measured, load_published())
+    replace_folder(out, lambda folder: write_report(report, folder, Links(results, out)))
+    if example is not None:
+        replace_folder(example, lambda folder: write_example(report, folder, Links(results, example, copied=True)))
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.pooling", description="Build the page on RoIAlign beside Precise RoI Pooling."
+    )
+    parser.add_argument("--suite", type=Path, required=True, help="the suite's YAML")
+    parser.add_argument("--results", type=Path, required=True, help="its results folder, results/<suite>")
+    parser.add_argument("--out", type=Path, required=True, help="the page's folder, replaced when the new is complete")
+    parser.add_argument("--example", type=Path, help="also write a light copy here, with the files it links to")
+    parser.add_argument("--resamples", type=int, help="image sets behind the intervals of differences; 0 for none")
+    options = parser.parse_args(arguments)
+    try:
+        report = build(
+            options.suite, options.results, options.out, example=options.example, resamples=options.resamples
+        )
+    except (ReportError, SuiteError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{ReportFolder(options.out).readme}: {len(report.tables)} tables, {len(report.illustrations)} figures")
+    return 0
+
+
+if __name__ == "__main__":
+    ensure_utf8()
+    raise SystemExit(main())
