@@ -102,6 +102,7 @@ class IoUPredictor(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draws the first weights: Xavier for the hidden layers, and N(0, 0.01²) for the last one."""
+        layer: Any
         for layer in self.shared_fcs:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -42,8 +44,8 @@ def draw(data: pd.DataFrame, measured: MeasuredPooling) -> Figure:
     for panel, part in zip(axes, PARTS, strict=True):
         for index, row in enumerate(rows):
             own = data[(data["part"] == part) & (data["row"] == row)]
-            style = {"marker": MARKERS[index % len(MARKERS)], "markersize": 4.5}
-            line = {"linestyle": "--" if row == BORDER else "-"}
+            style: dict[str, Any] = {"marker": MARKERS[index % len(MARKERS)], "markersize": 4.5}
+            line: dict[str, Any] = {"linestyle": "--" if row == BORDER else "-"}
             seeds_and_mean(panel, own[own["samples"] > 0], x="samples", y="error", colour=palette[row], **style, **line)
             mean = own.loc[own["samples"] == 0, "error"].mean()
             panel.plot([adaptive], [mean], color=palette[row], markerfacecolor="white", **style)
