@@ -35,6 +35,7 @@ class SampledRoIExtractor(PrRoIExtractor):
             raise ValueError(f"roi_layer: sampling_ratio={samples!r} must be a whole number, 0 (adaptive) or more")
         super().__init__(layer, **arguments)
         self.samples = samples
+        self._scales = [1 / stride for stride in self.featmap_strides]
 
     def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[int]) -> nn.ModuleList:
         """Those of `PrRoIExtractor`, which say the output's size and are never called."""
