@@ -129,7 +129,8 @@ class IoURefiner(nn.Module):
         )
         self._pool = PyramidPool(self.backbone.strides, _BINS)
         self.reset_parameters()
-        self.to(memory_format=torch.channels_last)  # in this layout maps are pooled without being copied
+        # In this layout maps are pooled without being copied.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # --- the network --------------------------------------------------------------------------------------------------
 

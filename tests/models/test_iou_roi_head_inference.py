@@ -539,7 +539,7 @@ def test_refinement_is_fast_in_counts_that_noise_cannot_move(scene, monkeypatch)
         boxes, ious = slow_refinement(head, x, found, image_index, step_size=20.0)
     assert slow.syncs  # the counter sees them
     # as on a GPU
-    monkeypatch.setattr("iounet.models.iou_roi_head.refine_boxes", partial(refine_boxes, keep_shape=True))
+    monkeypatch.setattr("iounet.core.refine.refine_boxes", partial(refine_boxes, keep_shape=True))
     trace = []
     head.refine(x, found, image_index, lamb=20.0, trace=trace)
     torch.testing.assert_close(trace[-1], (boxes, ious), rtol=0, atol=1e-10)
@@ -557,7 +557,7 @@ def test_refinement_is_fast_in_counts_that_noise_cannot_move(scene, monkeypatch)
         head.refine(x, found, image_index, lamb=20.0, hidden=hidden)
     assert not around.syncs
     assert around.ops["prroi_pool"] == 5  # six positions; at the first one the scoring pass has been
-    monkeypatch.setattr("iounet.models.iou_roi_head.refine_boxes", counted)
+    monkeypatch.setattr("iounet.core.refine.refine_boxes", counted)
     head.refine(x, found, image_index, lamb=20.0)
     assert sum(fast.ops.values()) <= 100, fast.ops.most_common()
     assert sum(around.ops.values()) <= 120, around.ops.most_common()
