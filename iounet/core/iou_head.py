@@ -104,6 +104,7 @@ class IoUPredictor(nn.Module):
         """Draws the first weights: Xavier for the hidden layers, and N(0, 0.01²) for the last one."""
         layer: Any
         for layer in self.shared_fcs:
+            assert isinstance(layer, nn.Linear)
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.fc_iou.weight, std=0.01)

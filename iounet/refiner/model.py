@@ -129,7 +129,7 @@ class IoURefiner(nn.Module):
         )
         self._pool = PyramidPool(self.backbone.strides, _BINS)
         self.reset_parameters()
-        # in this layout maps are pooled without being copied
+        # In this layout maps are pooled without being copied.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # --- the network --------------------------------------------------------------------------------------------------
