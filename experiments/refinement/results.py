@@ -246,8 +246,8 @@ def _require_sizes(found: Results, annotations: Annotations) -> None:
         raise SuiteError(
             f"{found.path}: entry {row} (image_id {annotations.image_ids[found.image[row]]!r}): 'bbox' "
             f"[{x:g}, {y:g}, {w:g}, {h:g}] reaches beyond its image of {width} x {height} pixels as [x, y, width, "
-            f"height], but not as [x1, y1, x2, y2], and so do {int(beyond.sum())} of the {len(found.image)} boxes: write "
-            "[x1, y1, x2 - x1, y2 - y1]"
+            f"height], but not as [x1, y1, x2, y2], and so do {int(beyond.sum())} of the {len(found.image)} boxes: "
+            "write [x1, y1, x2 - x1, y2 - y1]"
         )
 
 
@@ -262,8 +262,8 @@ def reaching_beyond(found: Results, annotations: Annotations) -> str | None:
         return None
     row = int(beyond.argmax())
     return (
-        f"{found.path}: {int(beyond.sum())} of {len(found.image)} boxes reach beyond their images, the first is entry {row} "
-        f"(image_id {annotations.image_ids[found.image[row]]!r}). That a detector does not clip its boxes is "
+        f"{found.path}: {int(beyond.sum())} of {len(found.image)} boxes reach beyond their images, the first is "
+        f"entry {row} (image_id {annotations.image_ids[found.image[row]]!r}). That a detector does not clip its boxes is "
         "fine, but each must be [x, y, width, height]"
     )
 
