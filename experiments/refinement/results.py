@@ -263,8 +263,8 @@ def reaching_beyond(found: Results, annotations: Annotations) -> str | None:
     row = int(beyond.argmax())
     return (
         f"{found.path}: {int(beyond.sum())} of {len(found.image)} boxes reach beyond their images, the first is "
-        f"entry {row} (image_id {annotations.image_ids[found.image[row]]!r}). That a detector does not clip its boxes is "
-        "fine, but each must be [x, y, width, height]"
+        f"entry {row} (image_id {annotations.image_ids[found.image[row]]!r}). That a detector does not clip its boxes "
+        "is fine, but each must be [x, y, width, height]"
     )
 
 

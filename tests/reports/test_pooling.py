@@ -166,7 +166,7 @@ def test_the_conclusion_follows_from_the_gradients():
     assert "2.0 % (8 × 8) and 2.0 % (adaptive) of the places, there by 30.0 % (1 × 1)" in text
     assert text.endswith("and 30.0 % (adaptive) (medians); with PrRoIPool at 0.00 %.")
     smooth = changed(jumps__share=dict.fromkeys((EXACT, *SAMPLES), 0.0), jumps__size=dict.fromkeys(SAMPLES))
-    assert gradient_sentence(smooth).endswith("No shift by 0.001 pixels changes it by more than 1 %.")
+    assert gradient_sentence(smooth).endswith(" No shift by 0.001 pixels changes it by more than 1 %.")
     one = changed()
     one.data["existing"]["mmcv.ops.roi_align"] = True
     assert "`torchvision.ops.roi_align` passes none on" in gradient_sentence(one)
