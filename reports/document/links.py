@@ -73,8 +73,8 @@ def _relative(path: Path, folder: Path) -> str:
 def evidence(row: Row, links: Links) -> str:
     """The files behind a row, as markdown links: publications by name, results by seed.
 
-    The two sides of a difference are shown as a − b; several settings are named; many (a row along λ) are shown as
-    one link per seed to the folder that holds them.
+    The two sides of a difference are shown as a − b, by their folders if it is of several settings; the settings of
+    other rows are named; many (a row along λ) are shown as one link per seed to the folder that holds them.
     """
     shown, is_difference = _sources_shown(row)
     publications: dict[str, str] = {}
@@ -97,7 +97,13 @@ def _evaluation_links(shown: Sequence[Source], links: Links, is_difference: bool
         key = (source.kind, source.variant, source.setting)
         groups.setdefault(key, []).append(_link(source.label, links.to_source(source)))
     texts = [" ".join(own) for own in groups.values()]
-    if is_difference and texts:
+    if is_difference and len(groups) > 2:  # of several settings: one link per side and seed
+        sides: dict[Path, dict[str, str]] = {}
+        for source in evaluations:
+            own_links = sides.setdefault(Path(source.file).parents[2], {})
+            own_links[source.label] = _link(source.label, links.to_folder(source))
+        texts = [" − ".join(" ".join(own_links.values()) for own_links in sides.values())]
+    elif is_difference and texts:
         texts = [" − ".join(texts)]
     elif len(groups) > MOST_SETTINGS:
         folders = {source.label: _link(source.label, links.to_folder(source)) for source in evaluations}

@@ -152,9 +152,10 @@ def time_sentence(measured: MeasuredPooling) -> str:
     """What each costs, relative to Precise RoI Pooling."""
     timed = measured.data["times"]["timed"]
     forward = {p: timed[tables.FORWARD][p]["ratio"]["median"] for p in measured.poolings}
-    slower = [measured.label(p) for p, ratio in forward.items() if timed[tables.FORWARD][p]["ratio"]["q1"] > 1]
+    slower = [_short(measured, p) for p in forward if timed[tables.FORWARD][p]["ratio"]["q1"] > 1]
     text = f"Forwards RoIAlign takes {_each(measured, forward, 'times', 1, 2)} as long as PrRoIPool here"
-    text += f"; {_joined(slower)} {'takes' if len(slower) == 1 else 'take'} longer. " if slower else ", none longer. "
+    longer = "all of them" if len(slower) == len(forward) else _joined(slower) if slower else "none"
+    text += f", {longer} longer. "
     plain = timed[tables.GRADIENT][tables.PLAIN]["ratio"]["median"]
     gradient = {p: timed[tables.GRADIENT][p]["ratio_to_plain"]["median"] for p in measured.poolings}
     return text + (
@@ -202,9 +203,8 @@ def conventions(measured: MeasuredPooling) -> list[str]:
     lines = [
         "PrRoIPool's coordinates have no half-pixel shift. `aligned=True` takes half a cell away, so RoIs are moved by "
         "half a cell before; `aligned=False` reads the same points but makes every RoI at least one cell long. Of RoIs "
-        f"that are, the two differ by at most {found['aligned_false']:.0e} of the largest value.",
-        "The RoIAlign that is differentiated is torchvision's in its values: they differ by at most "
-        f"{found['plain_torch']:.0e} of the largest.",
+        f"that are, the two {_apart(found['aligned_false'])}.",
+        f"The RoIAlign that is differentiated is torchvision's in its values: the two {_apart(found['plain_torch'])}.",
     ]
     if None not in unmoved:
         samples = measured.data["measured"]["convention_samples"]
@@ -216,6 +216,11 @@ def conventions(measured: MeasuredPooling) -> list[str]:
     return lines
 
 
+def _apart(largest: float) -> str:
+    """How far two sets of values lie apart."""
+    return f"differ by at most {largest:.0e} of the largest value" if largest else "are equal to the last digit"
+
+
 def _each(
     measured: MeasuredPooling, values: Mapping[str, float], unit: str, factor: float, digits: int | None = None
 ) -> str:
@@ -224,8 +229,12 @@ def _each(
     for pooling, value in values.items():
         own = factor * value
         places = digits if digits is not None else (2 if abs(own) < 1 else 1)
-        parts.append(f"{format_number(own, places)} {unit} ({measured.label(pooling).removeprefix('RoIAlign, ')})")
+        parts.append(f"{format_number(own, places)} {unit} ({_short(measured, pooling)})")
     return _joined(parts)
+
+
+def _short(measured: MeasuredPooling, pooling: str) -> str:
+    return measured.label(pooling).removeprefix("RoIAlign, ")
 
 
 def _joined(parts: Sequence[str]) -> str:

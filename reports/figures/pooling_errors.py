@@ -45,8 +45,8 @@ def draw(data: pd.DataFrame, measured: MeasuredPooling) -> Figure:
         for index, row in enumerate(rows):
             own = data[(data["part"] == part) & (data["row"] == row)]
             style: dict[str, Any] = {"marker": MARKERS[index % len(MARKERS)], "markersize": 4.5}
-            line: dict[str, Any] = {"linestyle": "--" if row == BORDER else "-"}
-            seeds_and_mean(panel, own[own["samples"] > 0], x="samples", y="error", colour=palette[row], **style, **line)
+            line = {**style, "linestyle": "--" if row == BORDER else "-"}
+            seeds_and_mean(panel, own[own["samples"] > 0], x="samples", y="error", colour=palette[row], **line)
             mean = own.loc[own["samples"] == 0, "error"].mean()
             panel.plot([adaptive], [mean], color=palette[row], markerfacecolor="white", **style)
         log_axis(panel, "y", limits)

@@ -76,7 +76,8 @@ def make(measured: MeasuredPooling) -> Illustration:
     """The figure."""
     data = frame(measured)
     path = measured.data["scan"]
-    shares = {str(label): steps(own["derivative"].to_numpy()) for label, own in data.groupby("label", sort=False)}
+    labels = dict.fromkeys(data["label"])
+    shares = {label: steps(data.loc[data["label"] == label, "derivative"].to_numpy()) for label in labels}
     alt = "Line charts along the path of one box. Of the derivative's ups and downs, so much is in sudden steps: "
     alt += ", ".join(f"{label} {100 * share:.0f} %" for label, share in shares.items()) + "."
     box = ", ".join(f"{value:.0f}" for value in path["roi"])

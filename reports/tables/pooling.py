@@ -12,7 +12,7 @@ from reports.results.sides import THIS_RUN
 from reports.results.source import Source
 from reports.statistics import Estimate
 from reports.tables.cells import difference_cell, estimate_cell, mean_cell
-from reports.tables.table import Cell, Row, Table, format_number
+from reports.tables.table import Cell, Row, Table, format_number, plural
 
 BOXES = "boxes"
 PERCENT = 100.0
@@ -170,9 +170,9 @@ def accuracy_table(results: Results, measured: MeasuredPooling, metric: str = "A
         }
         rows.append(Row(group, measured.label(pooling), cells, key=f"{pooling} difference"))
     caption = (
-        f"{metric} of the same {len(results.suite.seeds)} checkpoints, trained with PrRoIPool; box head and IoU head "
-        "get the other pooling at inference alone. Differences are within a checkpoint. Refinement with RoIAlign goes "
-        "by its gradient in plain torch."
+        f"{metric} of the same {plural(len(results.suite.seeds), 'checkpoint')}, trained with PrRoIPool; box head and "
+        "IoU head get the other pooling at inference alone. Differences are within a checkpoint. Refinement with "
+        "RoIAlign goes by its gradient in plain torch."
     )
     key = f"pooling_{metric.lower()}"
     return Table(key, f"{metric} with each pooling", caption, tuple(columns.values()), tuple(rows), "pooling")

@@ -99,7 +99,10 @@ def test_every_link_leads_to_a_file(page, which):
     text = (folder / "README.md").read_text()
     local = [t for t in re.findall(r"\]\(([^()\s]+)\)", text) if not t.startswith("https://")]
     assert any("measured.json" in target for target in local)
-    assert any("align2/seed1/val/rank.json" in target for target in local)
+    assert any(target.endswith("pooling_data/align2/seed1/val/") for target in local)
+    assert f"[0]({'../' * (which == 1)}pooling_data/align8/seed0/val/) " in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| **Difference") and "align1" in line][:1]
+    assert row.count(" − [") == 1  # the two sides, whatever the number of settings
     for target in local:
         assert (folder / target).exists(), target
     if which == 2:
@@ -177,13 +180,16 @@ def test_the_conclusion_follows_from_the_gradients():
 def test_the_conclusion_follows_from_the_times():
     text = time_sentence(changed())
     assert "0.50 times (1 × 1), 1.50 times (2 × 2)" in text
-    assert "; RoIAlign, 2 × 2, RoIAlign, 4 × 4, RoIAlign, 8 × 8 and RoIAlign, adaptive take longer." in text
+    assert "as long as PrRoIPool here, 2 × 2, 4 × 4, 8 × 8 and adaptive longer." in text
     assert "1.00 times (1 × 1), 2.00 times (2 × 2)" in text
     assert "plain torch takes 4.0 times as long as its kernel" in text
     fast = changed()
     for own in fast.data["times"]["timed"]["forward"].values():
         own["ratio"] = {"median": 0.5, "q1": 0.4, "q3": 1.2}
-    assert "; " not in time_sentence(fast).partition(". ")[0] and ", none longer." in time_sentence(fast)
+    assert ", none longer." in time_sentence(fast)
+    for own in fast.data["times"]["timed"]["forward"].values():
+        own["ratio"]["q1"] = 1.1
+    assert ", all of them longer." in time_sentence(fast)
 
 
 def test_the_conclusion_follows_from_ap(loaded):
@@ -208,6 +214,8 @@ def test_conventions_say_what_was_seen():
     first, second, third = conventions(changed())
     assert "at most 1e-15 of the largest" in first
     assert "at most 2e-15" in second
+    equal = {"aligned_false": 0.0, "plain_torch": 0.0, "unmoved": 0.1}
+    assert conventions(changed(values__conventions=equal))[0].endswith("the two are equal to the last digit.")
     assert "off by 15.0 % with 2 × 2 samples" in third
     none = {"aligned_false": 0.0, "plain_torch": 0.0, "unmoved": None}
     assert len(conventions(changed(values__conventions=none))) == 2
