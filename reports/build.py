@@ -12,15 +12,12 @@ from pathlib import Path
 
 from reports.document.assemble import assemble, variants_of
 from reports.document.blocks import Report
-from reports.document.links import Links
 from reports.document.sections import PARTS
 from reports.errors import ReportError
-from reports.example import write_example
+from reports.publishing import check_folders, publish, published
 from reports.results.collect import collect
 from reports.results.published import load_published
-from reports.writing import check_replaceable, replace_folder, write_report
 from suite.errors import SuiteError
-from suite.layout import ReportFolder
 from suite.suite import load_suite
 from suite.utf8 import ensure_utf8
 
@@ -52,17 +49,13 @@ def build(
 
         `out` and `example` are then as they were.
     """
-    for folder in (out, example):
-        if folder is not None:
-            check_replaceable(folder)
+    check_folders(out, example)
     loaded = load_suite(suite)
     if seeds:
         loaded = loaded.changed(seeds=seeds)
     variants = variants_of(loaded, only) if only else None
     report = assemble(collect(loaded, results, variants, resamples), load_published(), only)
-    replace_folder(out, lambda folder: write_report(report, folder, Links(results, out)))
-    if example is not None:
-        replace_folder(example, lambda folder: write_example(report, folder, Links(results, example, copied=True)))
+    publish(report, results, out, example)
     return report
 
 
@@ -96,13 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ReportError, SuiteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    counts = f"{_count(len(report.tables), 'table')}, {_count(len(report.illustrations), 'figure')}"
-    print(f"{ReportFolder(options.out).readme}: {counts}")
+    print(published(report, options.out))
     return 0
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 if __name__ == "__main__":

@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.document.blocks import Report
-from reports.document.links import Links
 from reports.document.pooling import assemble
 from reports.errors import ReportError
-from reports.example import write_example
+from reports.publishing import check_folders, publish, published
 from reports.results.collect import collect
 from reports.results.pooling import with_poolings
 from reports.results.published import load_published
 from reports.results.sides import IOUNET
-from reports.writing import check_replaceable, replace_folder, write_report
 from suite.errors import SuiteError
-from suite.layout import ReportFolder
 from suite.suite import load_suite
 from suite.utf8 import ensure_utf8
 
@@ -44,16 +41,12 @@ def build(
 
         `out` and `example` are then as they were.
     """
-    for folder in (out, example):
-        if folder is not None:
-            check_replaceable(folder)
+    check_folders(out, example)
     loaded = load_suite(suite)
     own = [loaded.standing_for(IOUNET)]
     found, measured = with_poolings(collect(loaded, results, own, resamples))
     report = assemble(found, measured, load_published())
-    replace_folder(out, lambda folder: write_report(report, folder, Links(results, out)))
-    if example is not None:
-        replace_folder(example, lambda folder: write_example(report, folder, Links(results, example, copied=True)))
+    publish(report, results, out, example)
     return report
 
 
@@ -75,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ReportError, SuiteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{ReportFolder(options.out).readme}: {len(report.tables)} tables, {len(report.illustrations)} figures")
+    print(published(report, options.out))
     return 0
 
 

@@ -20,9 +20,9 @@ class Scene:
 
     @torch.no_grad()
     def __init__(self, device, batch, proposals):
-        self.head = build(detector_config()).double().to(device).roi_head
         detector = build(detector_config()).double()
         self.x = [level.to(device) for level in detector.extract_feat(batch["img"].double())]
+        self.head = detector.to(device).roi_head
         self.metas, self.proposals = batch["img_metas"], [own.double().to(device) for own in proposals]
         self.candidates = self.head.candidates(self.x, self.proposals, self.metas)
         self.predicted = self.head.score(self.x, self.candidates)

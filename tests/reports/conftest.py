@@ -49,11 +49,7 @@ def suite(tmp_path: Path) -> Suite:
 def searched(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Results with a search: the shared ones, in a folder of their own."""
     folder = tmp_path_factory.mktemp("searched")
-    root = folder / "results/shapes"
-    for part in ("runs", "evaluations", "data"):
-        (root / part).parent.mkdir(parents=True, exist_ok=True)
-        (root / part).symlink_to(made / "results/shapes" / part)
-    shutil.copyfile(made / "shapes.yaml", folder / "shapes.yaml")
+    root = synthetic.linked_results(made, folder)
     make_sweep(root)
     return collect(load_suite(folder / "shapes.yaml"), root)
 

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,16 @@ GUIDES, STEPS = ("rank", "weight", "none"), (0.25, 1.0, 2.0)  # actual λ
 PARTS_OF: tuple[float, ...] = ()  # actual λ of the guide rank that is also evaluated in its two parts
 FACTOR = 0.5  # published λ × factor = actual λ
 NAMES = {"AP50": 0, "AP60": 2, "AP70": 4, "AP75": 5, "AP80": 6, "AP90": 8}
+
+
+def linked_results(made: Path, folder: Path) -> Path:
+    """The results folder of a copy of `made` whose runs, evaluations and data are links to the original's."""
+    root = folder / "results/shapes"
+    root.mkdir(parents=True)
+    for part in ("runs", "evaluations", "data"):
+        (root / part).symlink_to(made / "results/shapes" / part)
+    shutil.copyfile(made / "shapes.yaml", folder / "shapes.yaml")
+    return root
 
 
 def sha(*parts: object) -> str:

@@ -28,7 +28,7 @@ from reports.results.sides import FIRST_VERSION
 from reports.statistics import Interval
 from reports.tables import pooling as tables
 from suite.suite import load_suite
-from tests.reports.synthetic import variants_of, write_suite
+from tests.reports.synthetic import linked_results, variants_of, write_suite
 from tests.reports.synthetic_pooling import COUNTS, ROWS, SAMPLES, SETTINGS, VARIANT, make_measured, make_pooling
 
 
@@ -36,11 +36,7 @@ from tests.reports.synthetic_pooling import COUNTS, ROWS, SAMPLES, SETTINGS, VAR
 def measured_folder(made, tmp_path_factory) -> Path:
     """The shared results with what was measured of poolings, in a folder of their own."""
     folder = tmp_path_factory.mktemp("pooling")
-    root = folder / "results/shapes"
-    for part in ("runs", "evaluations", "data"):
-        (root / part).parent.mkdir(parents=True, exist_ok=True)
-        (root / part).symlink_to(made / "results/shapes" / part)
-    shutil.copyfile(made / "shapes.yaml", folder / "shapes.yaml")
+    root = linked_results(made, folder)
     make_pooling(root)
     return folder
 
