@@ -135,6 +135,14 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Detector:
+    """A detector whose boxes a refiner is given: an mmdet config without an IoU branch, and its name in the report."""
+
+    config: str
+    label: str
+
+
+@dataclass(frozen=True)
 class Untrained:
     """A config that belongs to the suite but is not trained by it, its name in the report, and why."""
 

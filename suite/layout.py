@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.settings import GUIDES, PARTS
+from suite.treatments import CLASS_AGNOSTIC, NMS
 
 RECORD = "wandb_run.json"
 SUITE_FILE = "suite.yaml"
@@ -158,10 +159,11 @@ class EvaluationFolder(Folder):
         """What a bootstrap resamples of a setting."""
         return self.path / f"{name}.matches.json.gz"
 
+    NAME = rf"off|(?:{'|'.join(GUIDES)})(?:_refine[0-9.e+-]+)?(?:_(?:{'|'.join(PARTS)}))?"
+
     def setting_of(self, path: Path) -> str | None:
         """The setting that a file of this folder belongs to; None for a file of another kind."""
-        name = rf"off|(?:{'|'.join(GUIDES)})(?:_refine[0-9.e+-]+)?(?:_(?:{'|'.join(PARTS)}))?"
-        found = re.fullmatch(rf"({name})(?:\.matches\.json\.gz|\.json)", path.name)
+        found = re.fullmatch(rf"({self.NAME})(?:\.matches\.json\.gz|\.json)", path.name)
         return found[1] if found else None
 
     def foreign(self) -> list[str]:
@@ -169,6 +171,13 @@ class EvaluationFolder(Folder):
         own = {p.name for p in (self.index, self.detections, self.diagnostics, self.record, self.lock)} | {KEPT}
         there = sorted(self.path.iterdir()) if self.path.is_dir() else []
         return [p.name for p in there if p.name not in own and self.setting_of(p) is None and not is_partial(p)]
+
+
+@dataclass(frozen=True)
+class TreatmentFolder(EvaluationFolder):
+    """A detector's boxes in several treatments: as an evaluation in several settings."""
+
+    NAME = rf"(?:{'|'.join(NMS)})[0-9.]*(?:_(?:refined|regressed)\d+)?(?:_step[0-9.e+-]+)?(?:_rescored)?(?:_{CLASS_AGNOSTIC})?"
 
 
 @dataclass(frozen=True)
@@ -269,7 +278,7 @@ class ReportFolder(Folder):
     NAMES = frozenset(
         {
             *("README.md", "index.html", "provenance.json", "verdicts.json", RECORD),
-            *("tables", "figures", "evaluations", "runs", "speed", "sweep", "pooling_data"),
+            *("tables", "figures", "evaluations", "runs", "speed", "sweep", "pooling_data", "treatments"),
         }
     )
 
@@ -372,9 +381,13 @@ class Layout:
         """The finished trainings of variants."""
         yield from (RunFolder(file.parent) for file in sorted(self.root.glob("runs/*/seed*/run.json")))
 
-    def refiner(self, seed: int | str) -> RefinerFolder:
-        """The training of a refiner."""
-        return RefinerFolder(self.root / "refiners" / f"seed{seed}")
+    def refiner(self, head: str, seed: int | str) -> RefinerFolder:
+        """The training of a refiner with an IoU head of a kind (`suite.treatments.HEADS`)."""
+        return RefinerFolder(self.root / "refiners" / head / f"seed{seed}")
+
+    def refiners(self) -> Iterator[RefinerFolder]:
+        """The finished trainings of refiners."""
+        yield from (RefinerFolder(file.parent) for file in sorted(self.root.glob("refiners/*/seed*/run.json")))
 
     def evaluation(self, variant: str, seed: int | str, split: str) -> EvaluationFolder:
         """The evaluation of a training's checkpoint."""
@@ -425,6 +438,15 @@ class Layout:
     def swapped(self, pooling: str, seed: int | str, split: str) -> EvaluationFolder:
         """The evaluation of an IoU-Net's checkpoint with another RoI pooling."""
         return EvaluationFolder(self.root / "pooling_data" / pooling / f"seed{seed}" / split)
+
+    @property
+    def anydetector(self) -> ReportFolder:
+        """The page on a refiner with the boxes of any detector."""
+        return ReportFolder(self.root / "anydetector")
+
+    def treated(self, detector: str, seed: int | str, split: str) -> TreatmentFolder:
+        """The evaluation of a detector's boxes in every treatment, by the refiners of the same seed."""
+        return TreatmentFolder(self.root / "treatments" / detector / f"seed{seed}" / split)
 
     @property
     def wandb(self) -> Path:

@@ -17,6 +17,7 @@ import yaml
 
 from suite.blocks import (
     BASELINE,
+    Detector,
     FolderData,
     FolderSplit,
     GeneratedData,
@@ -36,7 +37,7 @@ from suite.blocks import (
 from suite.errors import NotInSuite, SuiteError
 from suite.layout import Layout
 from suite.reader import checked, read_yaml
-from suite.roles import cast, with_role
+from suite.roles import FASTER_RCNN, cast, with_role
 from suite.search import PARAMETERS
 from suite.settings import PARTS, Setting, StepSize
 
@@ -55,6 +56,7 @@ class Suite:
         pretraining: the shared start of all variants; None = each starts from its config's weights.
         roles: published variant to the one of `variants` that stands for it (`suite.roles`).
         untrained: name to a config that belongs to the suite but is not trained; none of the variants.
+        detectors: name to a detector that is trained for the sake of its boxes (`treated`); none of the variants.
         report_split: the split that every reported number is computed on.
         speed: None = inference is not timed.
         raw: the checked YAML with its defaults, as plain data.
@@ -71,6 +73,7 @@ class Suite:
     variants: Mapping[str, Variant]
     roles: Mapping[str, str]
     untrained: Mapping[str, Untrained]
+    detectors: Mapping[str, Detector]
     scale: Scale
     validation: Validation
     resources: Resources
@@ -96,6 +99,15 @@ class Suite:
         return (*self.variants, *([PRETRAINING] if self.pretraining is not None else []))
 
     @property
+    def treated(self) -> tuple[str, ...]:
+        """The detectors whose boxes a refiner is given: what stands for Faster R-CNN, and `detectors`.
+
+        Raises:
+            NotInSuite: nothing stands for Faster R-CNN.
+        """
+        return (self.standing_for(FASTER_RCNN), *self.detectors)
+
+    @property
     def training_splits(self) -> tuple[str, ...]:
         """The splits that can be trained on: those of the suite, and what is left of one that another is cut from."""
         names = list(self.dataset.splits)
@@ -110,16 +122,23 @@ class Suite:
         return yaml.safe_dump(dict(self.raw), sort_keys=False)
 
     def variant(self, name: str) -> Variant:
-        """One of its variants, or the pretraining by the name 'pretraining'. Raises `SuiteError` for an unknown one."""
+        """One of its variants or detectors, or the pretraining by the name 'pretraining'.
+
+        Raises:
+            SuiteError: there is none of this name.
+        """
         if name == PRETRAINING and self.pretraining is not None:
             return self.pretraining
+        if name in self.detectors:
+            return Variant(self.detectors[name].config, BASELINE)
         if name not in self.variants:
             raise SuiteError(f"suite '{self.name}' has no variant '{name}'; it has {', '.join(self.variants)}")
         return self.variants[name]
 
     def require(self, *variants: str) -> None:
         """Checks that it has these variants, or what stands for them. Raises `NotInSuite`, naming all that it lacks."""
-        missing = [name for name in variants if name not in self.variants and name not in self.roles]
+        own = self.variants.keys() | self.detectors.keys() | self.roles.keys()
+        missing = [name for name in variants if name not in own]
         if missing:
             raise NotInSuite(f"not in suite '{self.name}': {', '.join(map(with_role, missing))}")
 
@@ -130,7 +149,7 @@ class Suite:
             NotInSuite: there is none.
         """
         self.require(published)
-        return published if published in self.variants else self.roles[published]
+        return self.roles[published] if published not in self.variants and published in self.roles else published
 
     def settings(self, variant: str) -> list[Setting]:
         """Every setting that a checkpoint of the variant is evaluated in; the baseline has one, `off`."""
@@ -198,6 +217,7 @@ def check_suite(data: Any, source: str = "suite") -> Suite:
         _check_folder,
         _check_splits,
         _check_configs,
+        _check_detectors,
         _check_step_sizes,
         _check_search_space,
     ):
@@ -249,6 +269,7 @@ def _typed(raw: Mapping[str, Any], source: str) -> Suite:
         untrained=MappingProxyType(
             {name: Untrained(**entry) for name, entry in raw["untrained"].items() if name not in raw["variants"]}
         ),
+        detectors=MappingProxyType({name: Detector(**entry) for name, entry in raw["detectors"].items()}),
         scale=scale,
         validation=Validation(**raw["validation"]),
         resources=Resources(**raw["resources"]),
@@ -363,10 +384,16 @@ def _check_splits(suite: Suite, source: str) -> None:
 
 def _check_configs(suite: Suite, source: str) -> None:
     named = {name: suite.variant(name).config for name in suite.trained}
-    named |= {name: entry.config for name, entry in suite.untrained.items()}
+    named |= {name: entry.config for name, entry in [*suite.untrained.items(), *suite.detectors.items()]}
     for name, config in named.items():
         if not os.path.isfile(ROOT / config):  # unlike Path.is_file, it takes a name of any length
             raise SuiteError(f"{source}: the config of '{name}' does not exist: {config}")
+
+
+def _check_detectors(suite: Suite, source: str) -> None:
+    taken = {PRETRAINING, *suite.variants, *suite.roles}
+    if twice := next((name for name in suite.detectors if name in taken), None):
+        raise SuiteError(f"{source}: detectors.{twice}: this is the name of a variant or the pretraining: rename it")
 
 
 def _check_step_sizes(suite: Suite, source: str) -> None:

@@ -64,7 +64,8 @@ def training_config(suite: Suite, variant: str, seed: int, config: Json) -> dict
     """What the config of a run says of its variant; the folder of the results, a machine's own affair, is left out."""
     settings = {key: value for key, value in suite.raw.items() if key != "results"}
     raw = suite.raw
-    entry = {"family": BASELINE, **raw["pretraining"]} if variant == PRETRAINING else raw["variants"][variant]
+    entries = {PRETRAINING: raw.get("pretraining"), **raw["detectors"], **raw["variants"]}
+    entry = {"family": BASELINE, **entries[variant]}
     named = {"suite": suite.name, "variant": variant, "seed": seed, "entry": entry}
     return {**named, "suite_settings": settings, "mmdet": config}
 

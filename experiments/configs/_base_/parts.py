@@ -51,6 +51,21 @@ def bbox_head(channels, hidden, num_classes, stds=(0.1, 0.1, 0.2, 0.2), class_ag
     )
 
 
+def cascade(channels, hidden, num_classes, num):
+    """Faster R-CNN's `model` with three box heads in a row, as mmdet's Cascade R-CNN has them.
+
+    `num`: RoIs of an image that each box head is trained on.
+    """
+    stages = [([0.1, 0.1, 0.2, 0.2], 0.5), ([0.05, 0.05, 0.1, 0.1], 0.6), ([0.033, 0.033, 0.067, 0.067], 0.7)]
+    loss = dict(type="SmoothL1Loss", beta=1.0, loss_weight=1.0)
+    heads = [bbox_head(channels, hidden, num_classes, stds, class_agnostic=True, loss_bbox=loss) for stds, _ in stages]
+    return dict(
+        type="CascadeRCNN",
+        roi_head=dict(type="CascadeRoIHead", num_stages=3, stage_loss_weights=[1, 0.5, 0.25], bbox_head=heads),
+        train_cfg=dict(rcnn=[rcnn_training(num, threshold) for _, threshold in stages]),
+    )
+
+
 def rpn_training(num):
     """How the RPN is trained: on `num` anchors of an image."""
     return dict(

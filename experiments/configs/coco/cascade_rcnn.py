@@ -1,23 +1,12 @@
 """Cascade R-CNN + IoU-Net: three stages on RoIAlign as in mmdet, then IoU-guided NMS and refinement of their boxes."""
 
-from experiments.configs._base_.parts import assigner, bbox_head, rcnn_training, roi_align
+from experiments.configs._base_.parts import assigner, cascade, roi_align
 
 _base_ = ["iounet.py"]
 channels = 256
 strides = [4, 8, 16, 32]
 threshold_half = assigner(0.5)
-stage_heads = [
-    bbox_head(
-        channels,
-        1024,
-        num_classes=80,
-        stds=stds,
-        class_agnostic=True,
-        loss_bbox=dict(type="SmoothL1Loss", beta=1.0, loss_weight=1.0),
-    )
-    for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
-]
-stages = [rcnn_training(512, threshold) for threshold in (0.5, 0.6, 0.7)]
+stages = cascade(channels, 1024, num_classes=80, num=512)
 model = dict(
     type="CascadeRCNN",
     rpn_head=dict(loss_bbox=dict(_delete_=True, type="SmoothL1Loss", beta=1 / 9, loss_weight=1.0)),
@@ -32,9 +21,9 @@ model = dict(
             out_channels=channels,
             featmap_strides=strides,
         ),
-        bbox_head=stage_heads,
+        bbox_head=stages["roi_head"]["bbox_head"],
         iou_assigner=threshold_half,
         iou_sampler=dict(type="PseudoSampler"),
     ),
-    train_cfg=dict(rpn=dict(allowed_border=0), rpn_proposal=dict(max_per_img=2000), rcnn=stages),
+    train_cfg=dict(rpn=dict(allowed_border=0), rpn_proposal=dict(max_per_img=2000), rcnn=stages["train_cfg"]["rcnn"]),
 )
