@@ -177,7 +177,10 @@ class EvaluationFolder(Folder):
 class TreatmentFolder(EvaluationFolder):
     """A detector's boxes in several treatments: as an evaluation in several settings."""
 
-    NAME = rf"(?:{'|'.join(NMS)})[0-9.]*(?:_(?:refined|regressed)\d+)?(?:_step[0-9.e+-]+)?(?:_rescored)?(?:_{CLASS_AGNOSTIC})?"
+    NAME = (
+        rf"(?:{'|'.join(NMS)})[0-9.]*(?:_(?:refined|regressed)\d+)?(?:_step[0-9.e+-]+)?(?:_rescored)?"
+        rf"(?:_{CLASS_AGNOSTIC})?"
+    )
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _detect_batch(
                 for d, meta in zip(together.detections(own.iou), metas, strict=True)
             ]
         for image_id, row in zip(image_ids, rows, strict=True):
-            _append(found[setting.name], image_id, category_ids, *row)
+            append(found[setting.name], image_id, category_ids, *row)
 
 
 def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
@@ -112,9 +112,10 @@ def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
     return own
 
 
-def _append(
+def append(
     found: DetectionColumns, image_id: int, categories: list[int], boxes: Any, scores: Any, labels: Any, ious: Any
 ) -> None:
+    """Adds the detections of an image, boxes as (x1, y1, x2, y2) in its pixels; `ious` is None where there are none."""
     xyxy = boxes.double().cpu()
     xywh = torch.cat([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], dim=1)
     found.image_id += [int(image_id)] * len(xywh)

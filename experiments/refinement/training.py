@@ -23,6 +23,8 @@ from experiments.training.training import Training
 from iounet.refiner import IoURefiner
 from suite.errors import SuiteError
 from suite.images import read_image
+from suite.suite import Suite
+from suite.treatments import CLASS_AGNOSTIC
 
 TAKEN_OVER = ("backbone.", "fpn.")  # of the pretraining
 VALIDATION_SEED = 0  # of the RoIs that are validated: the same ones after every epoch
@@ -49,7 +51,21 @@ class TrainableRefiner(IoURefiner):
 
 
 class RefinerTraining(Training):
-    """One refiner trained with one seed; the arguments are those of `Training`."""
+    """One refiner trained with one seed; the arguments are those of `Training`, and the kind of its IoU head.
+
+    Attributes:
+        head: one of `suite.treatments.HEADS`.
+    """
+
+    def __init__(self, suite: Suite, variant: str, seed: int, *, head: str, **arguments: Any) -> None:
+        self.head = head
+        changes = {"model.roi_head.iou_head.class_agnostic": head == CLASS_AGNOSTIC}
+        super().__init__(suite, variant, seed, changes=changes, **arguments)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which training of which suite it is."""
+        return {**super().place, "head": self.head}
 
     def start(self) -> tuple[torch.nn.Module, Any]:
         """The refiner with its first weights, and its training set.
