@@ -15,6 +15,7 @@ from suite.blocks import FROM_SCRATCH, Training
 from suite.errors import SuiteError
 from suite.settings import Setting, StepSize
 from suite.suite import PRETRAINING, ROOT, Suite
+from suite.treatments import CLASS_AGNOSTIC
 
 READ = (  # top-level keys that mean something; a config's other ones are names that it gives to values
     *("custom_imports", "model", "data", "runner", "optimizer", "optimizer_config", "lr_config", "auto_scale_lr"),
@@ -93,6 +94,11 @@ def training_hash(cfg: Any) -> str:
 def config_hash(cfg: Any) -> str:
     """Hash of the whole resolved config."""
     return _digest(_plain(cfg._cfg_dict))
+
+
+def changes_of_head(head: str) -> dict[str, Any]:
+    """What the config of a refiner with this head (`suite.treatments.HEADS`) differs in from its IoU-Net's."""
+    return {"model.roi_head.iou_head.class_agnostic": head == CLASS_AGNOSTIC}
 
 
 def default_setting(cfg: Any) -> Setting:

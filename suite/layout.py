@@ -447,6 +447,11 @@ class Layout:
         """The page on a refiner with the boxes of any detector."""
         return ReportFolder(self.root / "anydetector")
 
+    def all_treated(self) -> Iterator[TreatmentFolder]:
+        """The finished ones."""
+        for file in sorted(self.root.glob("treatments/*/seed*/*/evaluation.json")):
+            yield TreatmentFolder(file.parent)
+
     def treated(self, detector: str, seed: int | str, split: str) -> TreatmentFolder:
         """The evaluation of a detector's boxes in every treatment, by the refiners of the same seed."""
         return TreatmentFolder(self.root / "treatments" / detector / f"seed{seed}" / split)

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.finished import Finished
 from experiments.refinement.training import RefinerTraining
 from experiments.runtime import prepare_process
 from experiments.training.distributed import join, world
@@ -62,8 +63,8 @@ def train_refiner(
 
 
 @exits_on_error
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> Finished | None:
+    """Command line; of several ranks the first one hands the training on."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments train-refiner",
         description="Train IoU-Net alone, without a detector, on a suite's images: what `refine` takes. It lies in "
@@ -80,15 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: %(default)s)")
     options = parser.parse_args(arguments)
     suite = load_suite(options.suite)
-    variant, own = options.variant or suite.standing_for(FIRST), suite.layout.refiner(options.head, options.seed)
+    variant, folder = options.variant or suite.standing_for(FIRST), suite.layout.refiner(options.head, options.seed)
+    folder = RefinerFolder(options.work_dir) if options.work_dir else folder
     train_refiner(
         suite,
         options.seed,
-        folder=RefinerFolder(options.work_dir) if options.work_dir else own,
+        folder=folder,
         data=DataFolder(options.data_dir) if options.data_dir else suite.layout.data,
         pretraining=pretraining_of(suite, variant),
         variant=variant,
         head=options.head,
         threads=options.threads,
     )
-    return 0
+    return Finished(suite, folder.path) if world().rank == 0 else None

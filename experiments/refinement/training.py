@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.config import changes_of_head
 from experiments.data.datasets import build_split, build_training_set
 from experiments.data.weights import load_backbone
 from experiments.models import read_checkpoint
@@ -24,7 +25,6 @@ from iounet.refiner import IoURefiner
 from suite.errors import SuiteError
 from suite.images import read_image
 from suite.suite import Suite
-from suite.treatments import CLASS_AGNOSTIC
 
 TAKEN_OVER = ("backbone.", "fpn.")  # of the pretraining
 VALIDATION_SEED = 0  # of the RoIs that are validated: the same ones after every epoch
@@ -59,8 +59,7 @@ class RefinerTraining(Training):
 
     def __init__(self, suite: Suite, variant: str, seed: int, *, head: str, **arguments: Any) -> None:
         self.head = head
-        changes = {"model.roi_head.iou_head.class_agnostic": head == CLASS_AGNOSTIC}
-        super().__init__(suite, variant, seed, changes=changes, **arguments)
+        super().__init__(suite, variant, seed, changes=changes_of_head(head), **arguments)
 
     @property
     def place(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from experiments.config import config_hash, resolve_config
 from experiments.models import open_checkpoint
+from experiments.treatments.rows import has_box_head
 from iounet.core.detections import Detections
 from suite.layout import DataFolder
 from suite.suite import Suite
@@ -61,7 +62,7 @@ class BoxSource:
     def __init__(self, suite: Suite, detector: str, checkpoint: Path, data: DataFolder, split: str) -> None:
         cfg = resolve_config(suite, detector)
         self.config_hash = config_hash(cfg)
-        self.has_regression = "roi_head" in cfg.model
+        self.has_regression = has_box_head(cfg)
         changes = _WITHOUT_NMS if self.has_regression else None
         opened = open_checkpoint(suite, detector, checkpoint, data, split, changes=changes)
         self.dataset, self.model = opened.dataset, opened.model

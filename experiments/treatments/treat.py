@@ -22,6 +22,7 @@ from experiments.refinement.training import as_tensor
 from experiments.runtime import prepare_process
 from experiments.treatments.batch import Batch, Clock, Sight
 from experiments.treatments.detector import BoxSource
+from experiments.treatments.rows import treatments_of
 from iounet.refiner import IoURefiner
 from suite import provenance
 from suite.errors import SuiteError, exits_on_error
@@ -30,21 +31,7 @@ from suite.images import read_image
 from suite.kept import forget, publish
 from suite.layout import DataFolder, TreatmentFolder
 from suite.suite import Suite, load_suite
-from suite.treatments import GUIDED, HEADS, PER_CLASS, STEPS, THRESHOLD, Treatment, by_iteration, by_threshold, compared
-
-
-def treatments(suite: Suite, detector: str, *, has_regression: bool) -> list[Treatment]:
-    """What a detector's boxes are evaluated in, each once.
-
-    Args:
-        suite: the suite.
-        detector: one of `suite.treated`; the first is compared further.
-        has_regression: whether it has a box head to be asked again.
-    """
-    steps = [suite.scale.step(step) for step in STEPS]
-    is_first = detector == suite.treated[0]
-    iterated = by_iteration(steps, has_regression=has_regression)
-    return list(dict.fromkeys([*compared(steps), *(by_threshold() if is_first else []), *iterated]))
+from suite.treatments import GUIDED, HEADS, PER_CLASS, STEPS, THRESHOLD, Treatment, compared
 
 
 def treat(
@@ -96,7 +83,7 @@ def treat(
             "git_commit": provenance.git_state()["git_commit"],
             "dataset_fingerprint": dataset_fingerprint(data),
         }
-        chosen = treatments(suite, detector, has_regression=source.has_regression)
+        chosen = treatments_of(suite, detector)
         described = {
             one.name: {"treatment": one.described(), "refiner_sha256": hashes[one.head] if one.head else None}
             for one in chosen

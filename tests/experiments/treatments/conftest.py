@@ -12,14 +12,12 @@ from suite.layout import DataFolder, Layout
 from suite.treatments import CLASS_AGNOSTIC, HEADS
 from tests.refiner.conftest import build
 
-CASCADE = {"cascade_rcnn": {"label": "Cascade R-CNN", "config": "experiments/configs/shapes/cascade_rcnn.py"}}
-
 
 @pytest.fixture(scope="package")
 def there(tiny_suite, tiny_data, tmp_path_factory):
     """The suite, its YAML, its images and the files that `treat` takes."""
     root = tmp_path_factory.mktemp("treatments")
-    suite = tiny_suite.changed(results=str(root), detectors=CASCADE)
+    suite = tiny_suite.changed(results=str(root))
     layout: Layout = suite.layout
     layout.root.mkdir()
     layout.data.path.symlink_to(tiny_data)
@@ -29,7 +27,7 @@ def there(tiny_suite, tiny_data, tmp_path_factory):
         torch.manual_seed(number)
         model = build_model(resolve_config(suite, detector), initialize=True)
         head = model.roi_head.bbox_head
-        for own in head if detector in CASCADE else [head]:
+        for own in head if detector == "cascade_rcnn" else [head]:
             torch.nn.init.normal_(own.fc_cls.weight, std=0.3)  # so that scores and boxes vary
             torch.nn.init.normal_(own.fc_reg.weight, std=0.05)
         checkpoint = layout.run(detector, 0).checkpoint

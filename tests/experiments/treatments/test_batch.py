@@ -14,7 +14,7 @@ from experiments.models import open_checkpoint
 from experiments.refinement.training import as_tensor
 from experiments.treatments.batch import LEAST, SIGMA, Batch, Clock, Sight
 from experiments.treatments.detector import BoxSource
-from experiments.treatments.treat import treatments
+from experiments.treatments.rows import treatments_of
 from iounet.refiner import IoURefiner
 from suite.images import read_image
 from suite.treatments import (
@@ -201,7 +201,7 @@ def test_an_image_without_boxes_has_no_detections(given):
         )
 
     second, none = (batch_of(given.candidates.take(given.candidates.image_index == image)) for image in (1, IMAGES))
-    for treatment in treatments(given.suite, given.suite.treated[0], has_regression=True):
+    for treatment in treatments_of(given.suite, given.suite.treated[0]):
         found = second.detections(treatment)
         assert [bool(len(own.scores)) for own in found] == [False, True, False], treatment.name
         assert [len(own.scores) for own in none.detections(treatment)] == [0] * IMAGES, treatment.name

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from experiments.__main__ import main
-from experiments.treatments.treat import treatments
+from experiments.treatments.rows import treatments_of
 from suite.files import sha256
 from suite.settings import StepSize
 from suite.treatments import CLASS_AGNOSTIC, GUIDED, PLAIN, REFINEMENT, SOFT_GAUSSIAN, Treatment
@@ -22,7 +22,7 @@ def test_every_treatment_has_its_files(there, capsys):
     assert main(words(there, "cascade_rcnn")) == 0
     folder = there.layout.treated("cascade_rcnn", 0, "val")
     index = json.loads(folder.index.read_text())
-    expected = treatments(there.suite, "cascade_rcnn", has_regression=True)
+    expected = treatments_of(there.suite, "cascade_rcnn")
     assert list(index["AP"]) == [one.name for one in expected]
     assert len(expected) == 11 + 15
     for one in expected:
@@ -66,12 +66,10 @@ def test_every_treatment_has_its_files(there, capsys):
 
 
 def test_the_first_detector_is_compared_further(there):
-    names = [[one.name for one in treatments(there.suite, own, has_regression=True)] for own in there.suite.treated]
+    names = [[one.name for one in treatments_of(there.suite, own)] for own in there.suite.treated]
     assert all(len(set(own)) == len(own) for own in names)
     assert set(names[1]) < set(names[0])
     assert {"soft_gaussian", "soft_linear0.3", "guided0.7", "hard0.4"} <= set(names[0]) - set(names[1])
-    without = treatments(there.suite, "cascade_rcnn", has_regression=False)
-    assert not any("regressed" in one.name for one in without)
 
 
 @pytest.mark.parametrize(
