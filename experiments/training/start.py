@@ -29,7 +29,7 @@ def start(
         cfg: the resolved config, with the classes of the data.
         seed: of the weights that are not pretrained.
         data: the suite's images.
-        pretraining: checkpoint whose backbone, neck and, by a detector that has one, RPN are taken over; None = none are.
+        pretraining: checkpoint whose backbone, neck and, for two stages, RPN are taken over; None = none are.
         backbone: file of the backbone's weights; None = those that the config initialises.
 
     Raises:
