@@ -103,7 +103,7 @@ def changes_of_head(head: str) -> dict[str, Any]:
 
 def default_setting(cfg: Any) -> Setting:
     """The setting of the config's own test_cfg: what validation during a training uses."""
-    iou = cfg.model.test_cfg.rcnn.get("iou")
+    iou = cfg.model.test_cfg.get("rcnn", {}).get("iou")
     if not iou:
         return Setting()
     if not iou.get("refine"):
@@ -140,7 +140,7 @@ def set_classes(cfg: Any, names: Sequence[str]) -> None:
     """Makes the detector one of these classes, in this order."""
     for split in ("train", "val", "test"):
         cfg.data[split].classes = tuple(names)
-    _set_everywhere(cfg.model.roi_head, "num_classes", len(names))
+    _set_everywhere(cfg.model.get("roi_head", cfg.model), "num_classes", len(names))
 
 
 def self_contained(cfg: Any, heading: str) -> str:

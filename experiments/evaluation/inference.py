@@ -30,7 +30,7 @@ def detect(
     """Detections of every setting over a dataset.
 
     Args:
-        model: mmdet two-stage detector in any mode; run in evaluation mode.
+        model: mmdet detector in any mode; run in evaluation mode.
         dataset: from `experiments.data.datasets.build_split`.
         settings: any setting but `off` needs an `IoURoIHead`.
         batch_size: images per forward pass.
@@ -72,6 +72,11 @@ def _detect_batch(
     found: dict[str, DetectionColumns],
     diagnostics: Diagnostics | None,
 ) -> None:
+    if not hasattr(model, "roi_head"):  # a single stage, which `off` is the only setting of
+        for setting in settings:
+            for image_id, row in zip(image_ids, _single_stage(model, images, metas), strict=True):
+                _append(found[setting.name], image_id, category_ids, *row)
+        return
     features = model.extract_feat(images)
     proposals = model.rpn_head.simple_test_rpn(features, metas)
     head = model.roi_head
@@ -91,6 +96,16 @@ def _detect_batch(
             ]
         for image_id, row in zip(image_ids, rows, strict=True):
             append(found[setting.name], image_id, category_ids, *row)
+
+
+def _single_stage(model: Any, images: torch.Tensor, metas: list[dict[str, Any]]) -> list[Any]:
+    """Per image boxes, scores, labels and no predicted IoUs, of a detector that has no `roi_head`."""
+    rows = []
+    for arrays in model.simple_test(images, metas, rescale=True):
+        boxes = torch.cat([torch.from_numpy(array) for array in arrays])
+        labels = torch.cat([torch.full((len(array),), label) for label, array in enumerate(arrays)])
+        rows.append((boxes[:, :4], boxes[:, 4], labels, None))
+    return rows
 
 
 def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
