@@ -72,10 +72,10 @@ def _detect_batch(
     found: dict[str, DetectionColumns],
     diagnostics: Diagnostics | None,
 ) -> None:
-    if not hasattr(model, "roi_head"):  # a single stage, which `off` is the only setting of
-        for setting in settings:
-            for image_id, row in zip(image_ids, _single_stage(model, images, metas), strict=True):
-                _append(found[setting.name], image_id, category_ids, *row)
+    if not hasattr(getattr(model, "roi_head", None), "iou_head"):  # `off` is the only setting of such a detector
+        for image_id, own in zip(image_ids, detections_of(model, images, metas), strict=True):
+            for setting in settings:
+                append(found[setting.name], image_id, category_ids, *own, None)
         return
     features = model.extract_feat(images)
     proposals = model.rpn_head.simple_test_rpn(features, metas)
@@ -98,14 +98,27 @@ def _detect_batch(
             append(found[setting.name], image_id, category_ids, *row)
 
 
-def _single_stage(model: Any, images: torch.Tensor, metas: list[dict[str, Any]]) -> list[Any]:
-    """Per image boxes, scores, labels and no predicted IoUs, of a detector that has no `roi_head`."""
-    rows = []
+def detections_of(
+    model: Any, images: torch.Tensor, metas: list[dict[str, Any]]
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Boxes `Tensor[M, 4]`, scores and labels of each image, highest score first, as a detector itself finds them.
+
+    Args:
+        model: any detector of mmdet's, in evaluation mode.
+        images: `Tensor[N, 3, H, W]`, of a test pipeline.
+        metas: mmdet's, of each image.
+
+    Returns:
+        Boxes in pixels of the images as they are in their files.
+    """
+    found = []
     for arrays in model.simple_test(images, metas, rescale=True):
-        boxes = torch.cat([torch.from_numpy(array) for array in arrays])
-        labels = torch.cat([torch.full((len(array),), label) for label, array in enumerate(arrays)])
-        rows.append((boxes[:, :4], boxes[:, 4], labels, None))
-    return rows
+        rows = torch.cat([torch.from_numpy(array) for array in arrays]).to(images.device)
+        counts = torch.tensor([len(array) for array in arrays])
+        labels = torch.arange(len(arrays)).repeat_interleave(counts).to(images.device)
+        order = rows[:, 4].argsort(descending=True, stable=True)
+        found.append((rows[order, :4], rows[order, 4], labels[order]))
+    return found
 
 
 def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:

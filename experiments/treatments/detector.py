@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.config import config_hash, resolve_config
+from experiments.evaluation.inference import detections_of
 from experiments.models import open_checkpoint
 from experiments.treatments.rows import has_box_head
 from iounet.core.detections import Detections
@@ -66,11 +67,12 @@ class BoxSource:
         changes = _WITHOUT_NMS if self.has_regression else None
         opened = open_checkpoint(suite, detector, checkpoint, data, split, changes=changes)
         self.dataset, self.model = opened.dataset, opened.model
+        self._score_threshold = cfg.model.test_cfg.get("score_thr")  # of a two-stage detector it lies in `rcnn`
         self.workers: int = opened.cfg.data.workers_per_gpu
 
     @torch.no_grad()
-    def candidates(self, images: Tensor, metas: Sequence[dict[str, Any]]) -> Boxes:
-        """All boxes before NMS that score as the detector's config asks.
+    def candidates(self, images: Tensor, metas: list[dict[str, Any]]) -> Boxes:
+        """All boxes before NMS that score as the detector's config asks, and have an area.
 
         Args:
             images: `Tensor[N, 3, H, W]`, of the data set's pipeline.
@@ -78,13 +80,14 @@ class BoxSource:
         """
         model: Any = self.model
         if self.has_regression:
-            results = [_flat(own, images.device) for own in model.simple_test(images, metas, rescale=True)]
+            results = detections_of(model, images, metas)
         else:
-            results = model.candidates(images, metas, rescale=True)
+            results = model.candidates(images, metas, self._score_threshold, rescale=True)
         boxes, scores, labels = (torch.cat(column) for column in zip(*results, strict=True))
         counts = torch.tensor([len(own) for own, _, _ in results], device=images.device)
         index = torch.arange(len(results), device=images.device).repeat_interleave(counts)
-        return Boxes(Detections(boxes, scores, labels, torch.zeros_like(scores)), index)
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # without one IoUs are not defined
+        return Boxes(Detections(boxes, scores, labels, torch.zeros_like(scores)), index).take(has_area)
 
     @torch.no_grad()
     def maps(self, images: Tensor) -> Sequence[Tensor]:
@@ -113,13 +116,6 @@ class BoxSource:
             own = boxes.image_index == image
             moved[own] = box_head.regress_by_class(rois[own, 1:], boxes.found.labels[own], offsets[own], meta)
         return boxes._replace(found=boxes.found._replace(boxes=moved / factors))
-
-
-def _flat(by_class: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, scores and labels of mmdet's arrays [n, 5] of each class."""
-    rows = torch.cat([torch.as_tensor(own, device=device) for own in by_class])
-    counts = torch.tensor([len(own) for own in by_class], device=device)
-    return rows[:, :4], rows[:, 4], torch.arange(len(by_class), device=device).repeat_interleave(counts)
 
 
 def _last(part: Any) -> Any:

@@ -311,7 +311,7 @@ def test_what_the_page_on_any_detector_is_made_of(tiny, dry):
     jobs = Jobs(tiny.changed(seeds=[0, 1]))
     assert [jobs.layout.relative(path) for path in jobs.treated()] == [
         f"treatments/{detector}/seed{seed}/val/evaluation.json"
-        for detector in ("faster_rcnn", "cascade_rcnn")
+        for detector in ("faster_rcnn", "cascade_rcnn", "torchvision_retinanet")
         for seed in (0, 1)
     ]
     assert jobs.recorded.refiner("per_class") == jobs.recorded.training("samp1000_lw5.0")
@@ -321,7 +321,7 @@ def test_what_the_page_on_any_detector_is_made_of(tiny, dry):
     code, output = dry.run(ROOT / "tests/workflow/tiny.yaml", arguments=("anydetector",))
     assert code == 0, output
     assert dry.rules(output) == {"data", "pretraining", "train"} | ANYDETECTOR
-    assert [output.count(f"rule {rule}:") for rule in ("train_refiner", "train", "treat")] == [2, 2, 2]
+    assert [output.count(f"rule {rule}:") for rule in ("train_refiner", "train", "treat")] == [2, 3, 3]
     code, output = dry.run(ROOT / "tests/workflow/tiny.yaml")
     assert code == 0, output
     assert not dry.rules(output) & ANYDETECTOR

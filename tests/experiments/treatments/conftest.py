@@ -26,10 +26,15 @@ def there(tiny_suite, tiny_data, tmp_path_factory):
     for number, detector in enumerate(suite.treated):
         torch.manual_seed(number)
         model = build_model(resolve_config(suite, detector), initialize=True)
-        head = model.roi_head.bbox_head
-        for own in head if detector == "cascade_rcnn" else [head]:
-            torch.nn.init.normal_(own.fc_cls.weight, std=0.3)  # so that scores and boxes vary
-            torch.nn.init.normal_(own.fc_reg.weight, std=0.05)
+        for name, parameter in model.named_parameters():  # so that scores and boxes vary
+            if name.endswith("fc_cls.weight"):
+                torch.nn.init.normal_(parameter, std=0.3)
+            if name.endswith("fc_reg.weight"):
+                torch.nn.init.normal_(parameter, std=0.05)
+            if "detector.head" in name and parameter.ndim == 4:
+                torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            if name.endswith("cls_logits.bias"):
+                torch.nn.init.constant_(parameter, -2.5)
         checkpoint = layout.run(detector, 0).checkpoint
         checkpoint.parent.mkdir(parents=True)
         torch.save({"meta": {"CLASSES": classes}, "state_dict": model.state_dict()}, checkpoint)
