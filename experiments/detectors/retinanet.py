@@ -10,7 +10,7 @@ from typing import Any
 
 from mmdet.core import bbox2result
 from mmdet.models import DETECTORS, BaseDetector
-from torch import Tensor, cat, nn
+from torch import Tensor, cat, nn, no_grad
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -21,6 +21,7 @@ from iounet.refiner.backbone import ResNet
 
 OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # the scales of a level's anchors, and their ratios: RetinaNet's
 RATIOS = (0.5, 1.0, 2.0)
+WIDTH = 256  # channels that the standard deviation of the head's first weights, 0.01, is for
 
 
 @DETECTORS.register_module()
@@ -31,7 +32,8 @@ class TorchvisionRetinaNet(BaseDetector):
 
     Args:
         backbone: arguments of `iounet.refiner.backbone.ResNet`. `init_cfg` is for a training, which loads its weights.
-        channels: of every level of the FPN.
+        channels: of every level of the FPN. The head's first weights are torchvision's, larger for fewer channels than
+            its 256: as they are, hardly any signal would come through a narrow head.
         num_classes: C.
         test_cfg: as of mmdet's RetinaNet: `score_thr`, `nms_pre` (the best boxes of a level that NMS sees),
             `nms=dict(type="nms", iou_threshold=…)`, `max_per_img`.
@@ -66,6 +68,7 @@ class TorchvisionRetinaNet(BaseDetector):
         anchors = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
         self.detector = RetinaNet(pyramid, num_classes, anchor_generator=anchors, **_post_processing(test_cfg))
         self.detector.transform = _Unchanged(0, 0, [], [], size_divisible=strides[-1])
+        _widen(self.detector.head, WIDTH / channels)
         self.num_classes = num_classes
         for part in (self.detector.backbone, self.detector.head):
             part.fp16_enabled = False  # as mmdet marks what may compute in half precision
@@ -168,6 +171,14 @@ class _Unchanged(GeneralizedRCNNTransform):
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         """Both themselves."""
         return image, target
+
+
+def _widen(head: nn.Module, factor: float) -> None:
+    """Multiplies the variance of a head's weights, which its outputs then keep with fewer channels."""
+    with no_grad():
+        for layer in head.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.mul_(factor**0.5)
 
 
 def _post_processing(test_cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""torchvision's RetinaNet in miniature, by the suite's own schedule.
-
-torchvision's reference recipe for it (SGD, 26 epochs), scaled to 8 images at a time and five epochs, still has an AP of
-0 on `tune` after two of them: this many images are too few for it.
-"""
+"""torchvision's RetinaNet in miniature, by the suite's own schedule."""
 
 _base_ = ["base.py"]
 custom_imports = dict(imports=["experiments.detectors.retinanet"], allow_failed_imports=False)

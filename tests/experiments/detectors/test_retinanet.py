@@ -253,3 +253,9 @@ def test_the_projects_commands_train_and_evaluate_it(tiny_suite, tiny_data, tmp_
     results = evaluate(suite, "retinanet", 0, "val", checkpoint=folder.checkpoint, data=data, out=out)
     assert list(results) == ["off"] and results["off"]["images"] == 12
     assert json.loads(out.index.read_text())["AP"].keys() == {"off"}
+
+
+def test_a_narrow_head_starts_with_the_variance_of_a_wide_one():
+    for name, channels in (("shapes", 32), ("small", 48)):
+        weight = built(name).detector.head.regression_head.conv[0][0].weight
+        assert (channels * weight.var()).item() == pytest.approx(256 * 0.01**2, rel=0.05)
