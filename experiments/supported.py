@@ -123,13 +123,13 @@ def require_split(cfg: Any, splits: Collection[str], reported: str, where: str) 
 
 
 def _require_model(model: Any, where: str) -> None:
-    """The parts of a detector that a training here reads, of two stages or of one."""
+    """The parts of a detector that a training here reads, of mmdet's two stages or of another kind."""
     stages = {"roi_head"} if {"roi_head", "rpn_head"} & model.keys() else set()
     for name in ("backbone", "test_cfg", *stages):
         if not isinstance(model.get(name), Mapping):
             raise SuiteError(
                 f"{where}: model.{name} is {model.get(name)!r}, expected a dict(…); a detector without roi_head and "
-                "rpn_head is one of a single stage"
+                "rpn_head is taken for one of another kind than mmdet's two-stage ones"
             )
     for name in ("train_cfg", "test_cfg") if stages else ():
         if not (isinstance(part := model.get(name), Mapping) and part.get("rcnn")):

@@ -67,7 +67,6 @@ class BoxSource:
         changes = _WITHOUT_NMS if self.has_regression else None
         opened = open_checkpoint(suite, detector, checkpoint, data, split, changes=changes)
         self.dataset, self.model = opened.dataset, opened.model
-        self._score_threshold = cfg.model.test_cfg.get("score_thr")  # of a two-stage detector it lies in `rcnn`
         self.workers: int = opened.cfg.data.workers_per_gpu
 
     @torch.no_grad()
@@ -82,7 +81,7 @@ class BoxSource:
         if self.has_regression:
             results = detections_of(model, images, metas)
         else:
-            results = model.candidates(images, metas, self._score_threshold, rescale=True)
+            results = model.candidates(images, metas, rescale=True)
         boxes, scores, labels = (torch.cat(column) for column in zip(*results, strict=True))
         counts = torch.tensor([len(own) for own, _, _ in results], device=images.device)
         index = torch.arange(len(results), device=images.device).repeat_interleave(counts)

@@ -21,11 +21,11 @@ def small_suite(**changes):
     return check_suite({**suite, **yaml.safe_load(SMALL), "training": {"image_size": [320, 240]}, **changes})
 
 
-@pytest.mark.parametrize("variant", ["faster_rcnn", "samp1000_lw5.0", "cascade_rcnn", "torchvision_retinanet"])
+@pytest.mark.parametrize("variant", ["faster_rcnn", "samp1000_lw5.0", "cascade_rcnn", "torchvision_faster_rcnn"])
 def test_they_train_from_random_weights(variant):
     further = {
         name: {"label": name, "config": f"experiments/configs/small/{name}.py"}
-        for name in ("cascade_rcnn", "torchvision_retinanet")
+        for name in ("cascade_rcnn", "torchvision_faster_rcnn")
     }
     suite = small_suite(detectors=further)
     cfg = resolve_config(suite, variant)

@@ -311,7 +311,7 @@ def test_what_the_page_on_any_detector_is_made_of(tiny, dry):
     jobs = Jobs(tiny.changed(seeds=[0, 1]))
     assert [jobs.layout.relative(path) for path in jobs.treated()] == [
         f"treatments/{detector}/seed{seed}/val/evaluation.json"
-        for detector in ("faster_rcnn", "cascade_rcnn", "torchvision_retinanet")
+        for detector in ("faster_rcnn", "cascade_rcnn", "torchvision_faster_rcnn")
         for seed in (0, 1)
     ]
     assert jobs.recorded.refiner("per_class") == jobs.recorded.training("samp1000_lw5.0")

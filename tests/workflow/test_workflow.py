@@ -219,6 +219,21 @@ def test_snakemakes_own_report_shows_tables_and_figures(finished):
         assert part in text, part
 
 
+def test_the_boxes_of_other_detectors_get_a_page(finished):
+    code, output = finished.snakemake("anydetector", "--cores", "2")
+    assert code == 0, output
+    for head in ("per_class", "class_agnostic"):
+        assert (finished.results / f"refiners/{head}/seed0/refiner.pth").is_file()
+    for detector in ("faster_rcnn", "cascade_rcnn", "torchvision_faster_rcnn"):
+        assert (finished.results / f"treatments/{detector}/seed0/val/evaluation.json").is_file()
+    page = (finished.results / "anydetector/README.md").read_text()
+    assert "Cascade R-CNN" in page and "Faster R-CNN (torchvision)" in page
+    names = {read_run(run)["name"] for run in offline_runs(finished.folder / "results")}
+    assert {"tiny__refiner_per_class__s0", "tiny__cascade_rcnn__s0", "tiny__faster_rcnn__treated__s0__val"} <= names
+    code, output = finished.snakemake("anydetector", "--cores", "2", "-n")
+    assert "Nothing to be done" in output
+
+
 def test_a_second_suite_inherits_nothing_from_the_default(finished):
     code, output = finished.snakemake("all", "-n", "--forceall")
     assert code == 0

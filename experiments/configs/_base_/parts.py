@@ -66,6 +66,32 @@ def cascade(channels, hidden, num_classes, num):
     )
 
 
+def torchvision_faster_rcnn(backbone, channels, hidden, num_classes, num, proposals):
+    """torchvision's Faster R-CNN in the place of mmdet's (`experiments.detectors.faster_rcnn`).
+
+    `num`: RoIs, and anchors, of an image that it is trained on; `proposals`: how many of the RPN's boxes are kept, of a
+    level before NMS and of an image after it, in training and at inference.
+    """
+    (before, after), (before_test, after_test) = proposals
+    return dict(
+        _delete_=True,
+        type="TorchvisionFasterRCNN",
+        backbone=backbone,
+        channels=channels,
+        hidden=hidden,
+        num_classes=num_classes,
+        settings=dict(
+            rpn_pre_nms_top_n_train=before,
+            rpn_post_nms_top_n_train=after,
+            rpn_pre_nms_top_n_test=before_test,
+            rpn_post_nms_top_n_test=after_test,
+            rpn_batch_size_per_image=num,
+            box_batch_size_per_image=num,
+        ),
+        test_cfg=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
+    )
+
+
 def rpn_training(num):
     """How the RPN is trained: on `num` anchors of an image."""
     return dict(

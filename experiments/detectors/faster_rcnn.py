@@ -1,43 +1,51 @@
-"""torchvision's RetinaNet as a detector of mmdet's, which the project's trainings and evaluations take for one."""
+"""torchvision's Faster R-CNN as a detector of mmdet's, which the project's trainings and evaluations take for one."""
 
 from __future__ import annotations
 
-import copy
-import sys
+import inspect
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from mmdet.core import bbox2result
 from mmdet.models import DETECTORS, BaseDetector
-from torch import Tensor, cat, nn, no_grad
-from torchvision.models.detection import RetinaNet
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from experiments.refinement.weights import renamed
 from iounet.refiner.backbone import ResNet
 
-OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # the scales of a level's anchors, and their ratios: RetinaNet's
-RATIOS = (0.5, 1.0, 2.0)
-WIDTH = 256  # channels that the standard deviation of the head's first weights, 0.01, is for
+BINS = 7
+RATIOS = (0.5, 1.0, 2.0)  # of anchors
+LOSSES = {  # torchvision's name to mmdet's
+    "loss_objectness": "loss_rpn_cls",
+    "loss_rpn_box_reg": "loss_rpn_bbox",
+    "loss_classifier": "loss_cls",
+    "loss_box_reg": "loss_bbox",
+}
+TEST_CFG = {"score_thr": "score_thresh", "max_per_img": "detections_per_img"}  # mmdet's name to torchvision's
 
 
 @DETECTORS.register_module()
-class TorchvisionRetinaNet(BaseDetector):
-    """`torchvision.models.detection.RetinaNet` with mmdet's methods; network, losses and detections are torchvision's.
+class TorchvisionFasterRCNN(BaseDetector):
+    """`torchvision.models.detection.FasterRCNN` with mmdet's methods; network, losses and detections are torchvision's.
 
     Images come from mmdet's pipelines, normalised and resized. Shapes: N images, G objects of an image, C classes.
 
     Args:
         backbone: arguments of `iounet.refiner.backbone.ResNet`. `init_cfg` is for a training, which loads its weights.
-        channels: of every level of the FPN. The head's first weights are torchvision's, larger for fewer channels than
-            its 256: as they are, hardly any signal would come through a narrow head.
+        channels: of every level of the FPN.
+        hidden: width of the box head's two layers.
         num_classes: C.
-        test_cfg: as of mmdet's RetinaNet: `score_thr`, `nms_pre` (the best boxes of a level that NMS sees),
-            `nms=dict(type="nms", iou_threshold=…)`, `max_per_img`.
-        anchor_scale: side of a level's smallest anchors in strides of the level.
+        test_cfg: `score_thr`, `nms=dict(type="nms", iou_threshold=…)`, `max_per_img`.
+        settings: further arguments of torchvision's class, such as `rpn_pre_nms_top_n_train`.
+        anchor_scale: side of a level's anchors in strides of the level.
         train_cfg: mmdet hands it to every detector; None.
 
     Attributes:
@@ -45,7 +53,7 @@ class TorchvisionRetinaNet(BaseDetector):
         pretrained_parts: what its parameters begin with that a pretraining has, too.
 
     Raises:
-        ValueError: for a `test_cfg` or `train_cfg` of other keys, or as of `ResNet`.
+        ValueError: for a `test_cfg`, `train_cfg` or `settings` of other keys, or as of `ResNet`.
     """
 
     pretrained_parts = ("detector.backbone.",)
@@ -54,23 +62,36 @@ class TorchvisionRetinaNet(BaseDetector):
         self,
         backbone: Mapping[str, Any],
         channels: int,
+        hidden: int,
         num_classes: int,
         test_cfg: Mapping[str, Any],
+        settings: Mapping[str, Any] | None = None,
         anchor_scale: float = 4,
         train_cfg: None = None,
     ) -> None:
         super().__init__()
         if train_cfg is not None:
-            raise ValueError(f"train_cfg={train_cfg!r}: torchvision's RetinaNet has no such settings: remove it")
+            raise ValueError(f"train_cfg={train_cfg!r}: torchvision's settings stand in `settings`: remove it")
+        if unknown := sorted((settings or {}).keys() - inspect.signature(FasterRCNN).parameters):
+            raise ValueError(f"settings.{unknown[0]}: torchvision's FasterRCNN, which ignores it, has no such argument")
         pyramid = _Pyramid(ResNet(**{key: value for key, value in backbone.items() if key != "init_cfg"}), channels)
         strides = pyramid.backbone.strides
-        sizes = tuple(tuple(int(anchor_scale * stride * scale) for scale in OCTAVE) for stride in strides)
-        anchors = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
-        self.detector = RetinaNet(pyramid, num_classes, anchor_generator=anchors, **_post_processing(test_cfg))
+        levels = [str(level) for level in range(len(strides))]
+        self.detector = FasterRCNN(
+            pyramid,
+            rpn_anchor_generator=AnchorGenerator(
+                tuple((int(anchor_scale * stride),) for stride in strides), (RATIOS,) * len(strides)
+            ),
+            box_roi_pool=MultiScaleRoIAlign(levels, output_size=BINS, sampling_ratio=2),
+            box_head=TwoMLPHead(channels * BINS**2, hidden),
+            box_predictor=FastRCNNPredictor(hidden, num_classes + 1),
+            **{f"box_{key}": value for key, value in _post_processing(test_cfg).items()},
+            **(settings or {}),
+        )
         self.detector.transform = _Unchanged(0, 0, [], [], size_divisible=strides[-1])
-        _widen(self.detector.head, WIDTH / channels)
         self.num_classes = num_classes
-        for part in (self.detector.backbone, self.detector.head):
+        heads = self.detector.roi_heads
+        for part in (pyramid, self.detector.rpn.head, heads.box_head, heads.box_predictor):
             part.fp16_enabled = False  # as mmdet marks what may compute in half precision
 
     @property
@@ -103,11 +124,11 @@ class TorchvisionRetinaNet(BaseDetector):
             img: ``Tensor[N, 3, H, W]``, padded to one size.
             img_metas: mmdet's, per image; `img_shape` is its height and width without padding.
             gt_bboxes: ``Tensor[G, 4]`` per image.
-            gt_labels: ``LongTensor[G]`` per image, from 0 to C - 1: torchvision counts no background either.
+            gt_labels: ``LongTensor[G]`` per image, from 0 to C - 1; torchvision's 0 is the background.
         """
-        targets = [{"boxes": boxes, "labels": labels} for boxes, labels in zip(gt_bboxes, gt_labels, strict=True)]
+        targets = [{"boxes": boxes, "labels": labels + 1} for boxes, labels in zip(gt_bboxes, gt_labels, strict=True)]
         losses = self.detector(_unpadded(img, img_metas), targets)
-        return {"loss_cls": losses["classification"], "loss_bbox": losses["bbox_regression"]}
+        return {LOSSES[name]: loss for name, loss in losses.items()}
 
     def simple_test(self, img: Tensor, img_metas: Sequence[Mapping[str, Any]], rescale: bool = False) -> list[Any]:
         """Detections, in evaluation mode: per image and class an array ``[n, 5]`` of boxes and scores.
@@ -118,12 +139,12 @@ class TorchvisionRetinaNet(BaseDetector):
             rescale: boxes in pixels of the original image.
         """
         return [
-            bbox2result(cat([boxes, scores[:, None]], dim=1), labels, self.num_classes)
-            for boxes, scores, labels in _found(self.detector, img, img_metas, rescale)
+            bbox2result(torch.cat([boxes, scores[:, None]], dim=1), labels, self.num_classes)
+            for boxes, scores, labels in self._found(img, img_metas, rescale)
         ]
 
     def candidates(
-        self, img: Tensor, img_metas: Sequence[Mapping[str, Any]], score_threshold: float, rescale: bool = False
+        self, img: Tensor, img_metas: Sequence[Mapping[str, Any]], rescale: bool = False
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """The boxes that NMS chooses among, in evaluation mode, highest score first.
 
@@ -132,20 +153,27 @@ class TorchvisionRetinaNet(BaseDetector):
         Args:
             img: see `forward_train`.
             img_metas: see `simple_test`.
-            score_threshold: a box has a score above it; of a level there are at most `test_cfg.nms_pre`.
             rescale: see `simple_test`.
 
         Returns:
-            Per image ``Tensor[K, 4]`` boxes, ``Tensor[K]`` scores and ``LongTensor[K]`` labels.
+            Per image ``Tensor[K, 4]`` boxes, ``Tensor[K]`` scores above `test_cfg.score_thr`, ``LongTensor[K]`` labels.
         """
-        without_nms = copy.copy(self.detector)  # shares the weights
-        without_nms.score_thresh, without_nms.nms_thresh = score_threshold, 1.0
-        without_nms.detections_per_img = sys.maxsize
-        return _found(without_nms, img, img_metas, rescale)
+        with _changed(self.detector.roi_heads, nms_thresh=1.0, detections_per_img=torch.iinfo(torch.int64).max):
+            return self._found(img, img_metas, rescale)
 
     def aug_test(self, imgs: Sequence[Tensor], img_metas: Sequence[Any], **arguments: Any) -> None:
         """Raises `NotImplementedError`: an image is looked at once."""
-        raise NotImplementedError("TorchvisionRetinaNet has no test-time augmentation: give it one view of an image")
+        raise NotImplementedError("TorchvisionFasterRCNN has no test-time augmentation: give it one view of an image")
+
+    def _found(
+        self, img: Tensor, metas: Sequence[Mapping[str, Any]], rescale: bool
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes, scores and labels per image."""
+        found = []
+        for own, meta in zip(self.detector(_unpadded(img, metas)), metas, strict=True):
+            boxes = own["boxes"] / own["boxes"].new_tensor(meta["scale_factor"]) if rescale else own["boxes"]
+            found.append((boxes, own["scores"], own["labels"] - 1))
+        return found
 
 
 class _Pyramid(nn.Module):
@@ -173,46 +201,31 @@ class _Unchanged(GeneralizedRCNNTransform):
         return image, target
 
 
-def _widen(head: nn.Module, factor: float) -> None:
-    """Multiplies the variance of a head's weights, which its outputs then keep with fewer channels."""
-    with no_grad():
-        for layer in head.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.weight.mul_(factor**0.5)
-
-
 def _post_processing(test_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """An mmdet `test_cfg` as torchvision's arguments."""
     nms = test_cfg.get("nms", {})
-    if (
-        test_cfg.keys() != {"score_thr", "nms_pre", "nms", "max_per_img"}
-        or nms.keys() != {"type", "iou_threshold"}
-        or nms["type"] != "nms"
-    ):
+    if test_cfg.keys() != {*TEST_CFG, "nms"} or nms.keys() != {"type", "iou_threshold"} or nms["type"] != "nms":
         raise ValueError(
-            f"test_cfg={dict(test_cfg)!r} must have score_thr, nms_pre, nms=dict(type='nms', iou_threshold=…), "
-            "max_per_img, and nothing else"
+            f"test_cfg={dict(test_cfg)!r} must have score_thr, nms=dict(type='nms', iou_threshold=…), max_per_img, and "
+            "nothing else"
         )
-    return {
-        "score_thresh": test_cfg["score_thr"],
-        "topk_candidates": test_cfg["nms_pre"],
-        "nms_thresh": nms["iou_threshold"],
-        "detections_per_img": test_cfg["max_per_img"],
-    }
+    return {"nms_thresh": nms["iou_threshold"], **{own: test_cfg[name] for name, own in TEST_CFG.items()}}
+
+
+@contextmanager
+def _changed(module: nn.Module, **values: Any) -> Iterator[None]:
+    """A module with other attributes for a while."""
+    before = {name: getattr(module, name) for name in values}
+    for name, value in values.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
 
 
 def _unpadded(img: Tensor, metas: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     """The images of a batch, each without its padding."""
     sizes = [meta["img_shape"][:2] for meta in metas]
     return [image[:, :height, :width] for image, (height, width) in zip(img, sizes, strict=True)]
-
-
-def _found(
-    detector: RetinaNet, img: Tensor, metas: Sequence[Mapping[str, Any]], rescale: bool
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Boxes, scores and labels per image."""
-    found = []
-    for own, meta in zip(detector(_unpadded(img, metas)), metas, strict=True):
-        boxes = own["boxes"] / own["boxes"].new_tensor(meta["scale_factor"]) if rescale else own["boxes"]
-        found.append((boxes, own["scores"], own["labels"]))
-    return found

@@ -1,7 +1,8 @@
-"""torchvision's RetinaNet behind mmdet's interface: equal to torchvision's own, trained and evaluated as a variant."""
+"""torchvision's Faster R-CNN behind mmdet's interface: equal to torchvision's own, trained and evaluated as any other."""
 
 import copy
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import batched_nms
 
 from experiments.config import default_setting, resolve_config
+from experiments.detectors.faster_rcnn import LOSSES
 from experiments.evaluation.evaluate import evaluate
 from experiments.history import validations
 from experiments.models import build_model, load_model
@@ -26,15 +28,15 @@ CLASSES = ("circle", "triangle", "cross", "bar", "ring")
 
 
 def suite_of(name, suite=None, **changes):
-    """A suite with one variant, the RetinaNet of a folder of configs."""
+    """A suite with one variant, torchvision's Faster R-CNN of a folder of configs."""
     suite = suite or (small_suite() if name == "small" else load_suite("experiments/shapes.yaml"))
-    config = f"experiments/configs/{name}/torchvision_retinanet.py"
-    return suite.changed(variants={"retinanet": {"family": "baseline", "config": config}}, **changes)
+    config = f"experiments/configs/{name}/torchvision_faster_rcnn.py"
+    return suite.changed(variants={"torchvision": {"family": "baseline", "config": config}}, **changes)
 
 
 def built(name="shapes"):
     torch.manual_seed(0)
-    return build_model(resolve_config(suite_of(name), "retinanet"), initialize=True)
+    return build_model(resolve_config(suite_of(name), "torchvision"), initialize=True)
 
 
 def batch_of(height, width, scale=1.0):
@@ -53,7 +55,7 @@ def fitted(model, batch, steps):
     optimizer, sums = torch.optim.AdamW(model.train().parameters(), lr=1e-3), []
     for _ in range(steps):
         losses = model.forward_train(*batch)
-        assert losses.keys() == {"loss_cls", "loss_bbox"}
+        assert losses.keys() == {"loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox"}
         loss = sum(losses.values())
         optimizer.zero_grad()
         loss.backward()
@@ -78,6 +80,18 @@ def plain(model, size):
     return detector
 
 
+@contextmanager
+def all_are_trained_on(detector):
+    """Anchors and RoIs are not drawn."""
+    samplers = detector.rpn.fg_bg_sampler, detector.roi_heads.fg_bg_sampler
+    before = [sampler.batch_size_per_image for sampler in samplers]
+    for sampler in samplers:
+        sampler.batch_size_per_image = 10**6
+    yield
+    for sampler, number in zip(samplers, before, strict=True):
+        sampler.batch_size_per_image = number
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_each_config_trains_and_tests(name):
     model, (images, *rest) = built(name), batch_of(*CONFIGS[name])
@@ -96,17 +110,19 @@ def test_losses_and_detections_are_those_of_torchvision_on_the_same_pixels(name,
     images, metas, boxes, labels = batch_of(*CONFIGS[name])
     images, metas, boxes, labels = images[:2], metas[:2], boxes[:2], labels[:2]
     own = plain(model, CONFIGS[name])
-    targets = [{"boxes": each, "labels": label} for each, label in zip(boxes, labels, strict=True)]
-    expected, losses = own.train()(list(images), targets), model.train().forward_train(images, metas, boxes, labels)
-    assert torch.equal(losses["loss_cls"], expected["classification"])
-    assert torch.equal(losses["loss_bbox"], expected["bbox_regression"])
+    targets = [{"boxes": each, "labels": label + 1} for each, label in zip(boxes, labels, strict=True)]
+    with all_are_trained_on(own), all_are_trained_on(model.detector):
+        expected = own.train()(list(images), targets)
+        losses = model.train().forward_train(images, metas, boxes, labels)
+    found = {name: float(loss) for name, loss in losses.items()}
+    assert found == pytest.approx({own: float(expected[theirs]) for theirs, own in LOSSES.items()}, rel=1e-6)
     model.eval()
     own = plain(model, CONFIGS[name]).eval()
     with torch.no_grad():
         for arrays, found in zip(model.simple_test(images, metas), own(list(images)), strict=True):
             assert name != "shapes" or len(found["scores"]) > 1
             for label, array in enumerate(arrays):
-                chosen = found["labels"] == label
+                chosen = found["labels"] == label + 1
                 rows = torch.cat([found["boxes"][chosen], found["scores"][chosen, None]], dim=1)
                 np.testing.assert_array_equal(array, rows.numpy())
 
@@ -137,7 +153,7 @@ def test_rescaled_boxes_are_in_pixels_of_the_original(learnt):
         for array, other in zip(arrays, others, strict=True):
             np.testing.assert_allclose(other[:, :4], array[:, :4] / 2)
             np.testing.assert_array_equal(other[:, 4], array[:, 4])
-    candidates = [learnt.candidates(images, metas, 0.05, rescale=rescale)[0] for rescale in (False, True)]
+    candidates = [learnt.candidates(images, metas, rescale=rescale)[0] for rescale in (False, True)]
     torch.testing.assert_close(candidates[1][0], candidates[0][0] / 2)
     assert found[2][0].shape[1] == 5 and all((array[:, 3] <= 80).all() for array in found[2])  # within the padded image
 
@@ -145,7 +161,7 @@ def test_rescaled_boxes_are_in_pixels_of_the_original(learnt):
 @torch.no_grad()
 def test_nms_of_the_candidates_gives_the_detections(learnt):
     images, metas, *_ = batch_of(96, 96)
-    found, candidates = learnt.simple_test(images, metas), learnt.candidates(images, metas, 0.05)
+    found, candidates = learnt.simple_test(images, metas), learnt.candidates(images, metas)
     for arrays, (boxes, scores, labels) in zip(found, candidates, strict=True):
         assert len(boxes) == len(scores) == len(labels) > sum(map(len, arrays))
         assert (scores > 0.05).all() and (scores.diff() <= 0).all()
@@ -154,9 +170,8 @@ def test_nms_of_the_candidates_gives_the_detections(learnt):
             chosen = kept[labels[kept] == label]
             rows = torch.cat([boxes[chosen], scores[chosen, None]], dim=1)
             np.testing.assert_array_equal(array, rows.numpy())
-    assert learnt.detector.nms_thresh == 0.5  # as before
-    more = learnt.candidates(images, metas, 0.01)
-    assert all(len(own[0]) > len(fewer[0]) for own, fewer in zip(more, candidates, strict=True))
+    heads = learnt.detector.roi_heads
+    assert (heads.nms_thresh, heads.detections_per_img) == (0.5, 100)  # as before
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +189,7 @@ def pretrained(tmp_path_factory):
 
 def test_backbone_and_fpn_start_as_the_pretraining(pretrained, tiny_data):
     detector, path = pretrained
-    cfg = resolve_config(suite_of("shapes"), "retinanet")
+    cfg = resolve_config(suite_of("shapes"), "torchvision")
     model, dataset = start(cfg, 0, DataFolder(tiny_data), pretraining=path, backbone=None)
     assert model.CLASSES == dataset.CLASSES == CLASSES
     images = torch.randn(2, 3, 96, 96)
@@ -194,7 +209,7 @@ def test_an_unfitting_pretraining_is_refused(pretrained, tiny_data, tmp_path, ch
     state = dict(pretrained[0].state_dict())
     change(state)
     torch.save({"state_dict": state, "meta": {}}, tmp_path / "start.pth")
-    cfg = resolve_config(suite_of("shapes"), "retinanet")
+    cfg = resolve_config(suite_of("shapes"), "torchvision")
     with pytest.raises(SuiteError, match=rf"start\.pth does not fit the model: detector\.backbone\.{key} differs"):
         start(cfg, 0, DataFolder(tiny_data), pretraining=tmp_path / "start.pth", backbone=None)
 
@@ -202,7 +217,7 @@ def test_an_unfitting_pretraining_is_refused(pretrained, tiny_data, tmp_path, ch
 def test_a_file_of_weights_is_the_start_of_its_backbone(tiny_data, tmp_path):
     weights = built().backbone.state_dict()
     torch.save(weights, tmp_path / "resnet.pth")
-    cfg = resolve_config(suite_of("shapes"), "retinanet")
+    cfg = resolve_config(suite_of("shapes"), "torchvision")
     model, _ = start(cfg, 7, DataFolder(tiny_data), pretraining=None, backbone=tmp_path / "resnet.pth")
     torch.testing.assert_close(dict(model.backbone.state_dict()), dict(weights), rtol=0, atol=0)
 
@@ -210,24 +225,28 @@ def test_a_file_of_weights_is_the_start_of_its_backbone(tiny_data, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.test_cfg.nms.type": "soft_nms"}, "test_cfg=.*must have score_thr, nms_pre"),
-        ({"model.test_cfg.min_bbox_size": 2}, "test_cfg=.*must have score_thr, nms_pre"),
+        ({"model.test_cfg.nms.type": "soft_nms"}, "test_cfg=.*must have score_thr, nms=dict"),
+        ({"model.test_cfg.min_bbox_size": 2}, "test_cfg=.*must have score_thr, nms=dict"),
         ({"model.train_cfg": {"pos_weight": -1}}, "train_cfg=.*remove it"),
         ({"model.backbone.depth": 17}, "depth=17 is unknown"),
+        ({"model.settings.rpn_size": 3}, "settings.rpn_size: torchvision.*has no such argument"),
     ],
 )
 def test_settings_that_it_does_not_have_are_refused(changes, message):
-    with pytest.raises(SuiteError, match=rf"torchvision_retinanet\.py: its model cannot be built: .*{message}"):
-        build_model(resolve_config(suite_of("shapes"), "retinanet", changes))
+    with pytest.raises(SuiteError, match=rf"torchvision_faster_rcnn\.py: its model cannot be built: .*{message}"):
+        build_model(resolve_config(suite_of("shapes"), "torchvision", changes))
 
 
 def test_it_trains_in_half_precision():
     model, batch = built(), batch_of(96, 96)
+    torch.manual_seed(1)
     full = model.train().forward_train(*batch)
     use_precision(model, "bf16")
+    torch.manual_seed(1)
     half = model.forward_train(*batch)
     assert half["loss_cls"].dtype == torch.float32 and half["loss_cls"] != full["loss_cls"]
-    torch.testing.assert_close(half, full, rtol=0.02, atol=0)
+    assert all(loss.dtype == torch.float32 for loss in half.values())
+    assert {k: float(v) for k, v in half.items()} == pytest.approx({k: float(v) for k, v in full.items()}, rel=0.05)
 
 
 def test_the_projects_commands_train_and_evaluate_it(tiny_suite, tiny_data, tmp_path):
@@ -242,20 +261,14 @@ def test_the_projects_commands_train_and_evaluate_it(tiny_suite, tiny_data, tmp_
 
     arguments = {"folder": folder, "data": data, "pretraining": None}
     with pytest.raises(StoppedError):
-        train(suite, "retinanet", 0, on_validation=stop, **arguments)
-    train(suite, "retinanet", 0, **arguments)
+        train(suite, "torchvision", 0, on_validation=stop, **arguments)
+    train(suite, "torchvision", 0, **arguments)
     assert [epoch for epoch, _ in validations(folder.metrics)] == [1, 2]
     assert "continuing after epoch 1" in folder.log.read_text()
-    cfg = resolve_config(suite, "retinanet")
+    cfg = resolve_config(suite, "torchvision")
     assert default_setting(cfg).name == "off"
     assert tuple(load_model(cfg, folder.checkpoint).CLASSES) == CLASSES
     out = EvaluationFolder(tmp_path / "evaluation")
-    results = evaluate(suite, "retinanet", 0, "val", checkpoint=folder.checkpoint, data=data, out=out)
+    results = evaluate(suite, "torchvision", 0, "val", checkpoint=folder.checkpoint, data=data, out=out)
     assert list(results) == ["off"] and results["off"]["images"] == 12
     assert json.loads(out.index.read_text())["AP"].keys() == {"off"}
-
-
-def test_a_narrow_head_starts_with_the_variance_of_a_wide_one():
-    for name, channels in (("shapes", 32), ("small", 48)):
-        weight = built(name).detector.head.regression_head.conv[0][0].weight
-        assert (channels * weight.var()).item() == pytest.approx(256 * 0.01**2, rel=0.05)
