@@ -17,7 +17,7 @@ def statements(treated: Treated) -> list[Claim]:
     found = [claim for detector in treated.labels for claim in _of_detector(treated, detector)]
     soft, by_iou = TreatedSide(treated.baseline, Treatment(SOFT_LINEAR)), TreatedSide(treated.baseline, guided())
     text = f"{BASELINE_LABEL}: guided NMS is above linear Soft-NMS, both at {soft.treatment.iou_threshold:g}"
-    found.append(_claim("soft_nms", "AP90", text, "guided NMS above Soft-NMS", [(by_iou, soft)]))
+    found.append(_claim("soft_nms", "AP90", text, "guided NMS above Soft-NMS at AP90", [(by_iou, soft)]))
     found += [_iterated(treated, detector) for detector in treated.regressed if detector in treated.iterated]
     heads = [
         (TreatedSide(detector, treated.refined()), TreatedSide(detector, treated.refined(head=CLASS_AGNOSTIC)))
@@ -36,31 +36,37 @@ def _of_detector(treated: Treated, detector: str) -> list[Claim]:
             f"{detector}_nms",
             "AP",
             f"{label}: guided NMS raises AP over its own NMS",
-            f"guided NMS, {label}",
+            f"guided NMS on {label}",
             [(nms, own)],
         ),
         _claim(
             f"{detector}_refinement",
             "AP",
             f"{label}: refinement raises AP over guided NMS alone",
-            f"refinement, {label}",
+            f"refinement on {label}",
             [(refined, nms)],
         ),
         _claim(
-            f"{detector}_both", "AP90", f"{label}: both raise AP90 over its own NMS", f"both, {label}", [(refined, own)]
+            f"{detector}_both",
+            "AP90",
+            f"{label}: guided NMS and refinement raise AP90 over its own NMS",
+            f"both at AP90 on {label}",
+            [(refined, own)],
         ),
     ]
 
 
 def _iterated(treated: Treated, detector: str) -> Claim:
-    refinement = Treatment(HARD, head=guided().head, moved_by=REFINEMENT, num_steps=NUM_STEPS, step_size=treated.steps[0])
+    refinement = Treatment(
+        HARD, head=guided().head, moved_by=REFINEMENT, num_steps=NUM_STEPS, step_size=treated.steps[0]
+    )
     pair = (
         TreatedSide(detector, Treatment(moved_by=REGRESSION, num_steps=NUM_STEPS)),
         TreatedSide(detector, refinement),
     )
     label = treated.labels[detector]
     text = f"{label}: after {NUM_STEPS} iterations box regression is below refinement"
-    return _claim(f"{detector}_iterated", "AP", text, f"regression below refinement, {label}", [pair], expected="-")
+    return _claim(f"{detector}_iterated", "AP", text, f"regression below refinement on {label}", [pair], expected="-")
 
 
 def _claim(key: str, metric: str, text: str, short: str, pairs: list[Pair], expected: str = "+") -> Claim:

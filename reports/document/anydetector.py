@@ -18,7 +18,7 @@ from reports.statistics import Interval
 from reports.tables import treated as tables
 from reports.tables.table import digits_of, format_number, format_range
 from reports.verdicts import judge_claims
-from suite.treatments import PLAIN, by_threshold
+from suite.treatments import NUM_STEPS, PLAIN, Treatment, by_threshold
 
 TITLE = "IoU-Net for any detector"
 NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
@@ -38,7 +38,9 @@ def assemble(results: Results, treated: Treated, published: Mapping[str, Publish
     verdicts, untested = judge_claims(results, published, statements(treated))
     context = Context(results, published, verdicts=verdicts, treated=treated)
     report = Report(context)
-    report.add(Heading(TITLE, 1), Paragraph(premise(results)), Paragraph(scale_statement(results, published), aside=True))
+    report.add(
+        Heading(TITLE, 1), Paragraph(premise(results)), Paragraph(scale_statement(results, published), aside=True)
+    )
     report.add(Heading("In short"), Bullets([*summary(context), *answers(results, treated)]))
     report.add(Heading(counted(len(treated.labels), "detector")), tables.accuracy_table(results, treated))
     report.add(tables.gains_table(results, treated), treated_gains.make(results, treated))
@@ -46,11 +48,16 @@ def assemble(results: Results, treated: Treated, published: Mapping[str, Publish
         report.add(tables.statements_table(verdicts, published, results))
     if untested:
         report.add(Bullets([f"Not tested: {claim.text}: {reason}." for claim, reason in untested]))
-    report.add(Heading("NMS by threshold"), tables.nms_table(results, treated), treated_lines.make_nms(results, treated))
+    report.add(
+        Heading("NMS by threshold"), tables.nms_table(results, treated), treated_lines.make_nms(results, treated)
+    )
     report.add(Heading("One IoU per class, or one for all"), tables.heads_table(results, treated))
     report.add(Heading("Again and again: box regression against refinement"), Paragraph(ITERATED))
     for metric in tables.MAIN_METRICS:
-        parts = (treated_lines.make_iterations(results, treated, metric), tables.iterations_table(results, treated, metric))
+        parts = (
+            treated_lines.make_iterations(results, treated, metric),
+            tables.iterations_table(results, treated, metric),
+        )
         report.add(*(part for part in parts if part is not None))
     report.add(Heading("Time"), tables.times_table(treated))
     report.add(Heading("How the numbers are made"), Bullets([*statistics_notes(results), PAIRED]))
@@ -61,8 +68,8 @@ def assemble(results: Results, treated: Treated, published: Mapping[str, Publish
 
 
 ITERATED = (
-    "The paper sets iterative box regression beside refinement (its figure 4): the detector's own box head, asked again "
-    "about the boxes it has just moved, against the refiner, which is asked whether a move was any good."
+    "The paper sets iterative box regression beside refinement (its figure 4). Box regression asks the detector's own "
+    "box head again about the boxes that it has just moved. Refinement asks the refiner whether a move was any good."
 )
 PAIRED = (
     "A detector's boxes are given to the refiners of the same seed, and a seed's refiners are the same for every "
@@ -98,12 +105,12 @@ def gain_sentence(results: Results, treated: Treated, metric: str) -> str:
     parts = []
     for detector, label in treated.labels.items():
         own = TreatedSide(detector, PLAIN)
-        both = [
+        alone, both = (
             difference_text(difference(results, TreatedSide(detector, treatment), own, metric))
             for treatment in (guided(), treated.refined())
-        ]
-        parts.append(f"{label} {both[0]} by guided NMS, {both[1]} with refinement ({treated.steps[0]})")
-    return f"Points over the detector's own NMS: {'; '.join(parts)}."
+        )
+        parts.append(f"{label}: {alone} by guided NMS, {both} with refinement")
+    return f"Points over the detector's own NMS, refinement at {treated.steps[0]}. {'; '.join(parts)}."
 
 
 def nms_sentence(results: Results, treated: Treated, metric: str = "AP90") -> str:
@@ -123,33 +130,34 @@ def iterations_sentence(results: Results, treated: Treated, metric: str = "AP") 
     parts = []
     for detector, label in treated.labels.items():
         ends = [
-            f"{name} {difference_text(_over(results, detector, treatments, metric))}"
+            f"{difference_text(_over(results, detector, treatments, metric))} by {name}"
             for name, treatments in treated.movers(detector).items()
         ]
         if ends:
             parts.append(f"{label}: {', '.join(ends)}")
-    return f"Points of {metric} after the last of them, scores kept. {'; '.join(parts)}." if parts else ""
+    return f"Points of {metric} after {NUM_STEPS} of them. {'; '.join(parts)}." if parts else ""
 
 
-def _over(results: Results, detector: str, treatments: Sequence, metric: str) -> Interval:
+def _over(results: Results, detector: str, treatments: Sequence[Treatment], metric: str) -> Interval:
     last, first = (TreatedSide(detector, treatments[place]) for place in (-1, 0))
     return difference(results, last, first, metric)
 
 
 def time_sentence(treated: Treated) -> str:
     """What the refiner takes beside each detector."""
-    parts = []
+    asked, refined = [], []
     for detector, label in treated.labels.items():
         took = {stage: _mean(tables.seconds(treated, detector, stage)) for stage in STAGES}
         detect, refine = took.pop("detect"), took.pop("refine")
-        asked = sum(took.values())
-        parts.append(
-            f"{format_number(100 * asked / detect)} % of the time of {label} for guided NMS (maps, predicted IoUs, NMS) "
-            f"and {format_number(100 * refine / detect)} % for refinement"
-            if detect
-            else f"{label} was not timed"
-        )
-    return f"The refiner adds {'; '.join(parts)}."
+        if detect:
+            asked.append(f"{format_number(100 * sum(took.values()) / detect, 0)} % ({label})")
+            refined.append(f"{format_number(100 * refine / detect, 0)} %")
+    return (
+        f"Guided NMS, with the refiner's maps and IoUs, adds {', '.join(asked)} to the detector's own time, refinement "
+        f"another {', '.join(refined)}."
+        if asked
+        else "The detectors took no time."
+    )
 
 
 def difference_text(interval: Interval) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,7 +14,7 @@ from reports.figures.axes import half_widths, legend_below, signed_tick
 from reports.figures.style import INK, MARKERS, panels
 
 COLOURS = (INK, ORANGE, BLUE, VERMILION, PURPLE)
-MOST_IN_A_ROW = 4  # entries of a legend
+MOST_IN_A_ROW = 4  # entries of the legend
 
 
 def draw_dots(data: pd.DataFrame, xlabel: str) -> Figure:
@@ -38,5 +40,5 @@ def draw_dots(data: pd.DataFrame, xlabel: str) -> Figure:
         Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=COLOURS[i % len(COLOURS)], label=setting)
         for i, setting in enumerate(settings)
     ]
-    legend_below(figure, handles, min(MOST_IN_A_ROW, len(handles)))
+    legend_below(figure, handles, math.ceil(len(handles) / math.ceil(len(handles) / MOST_IN_A_ROW)))
     return figure

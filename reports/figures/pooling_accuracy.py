@@ -44,4 +44,6 @@ def make(results: Results, measured: MeasuredPooling) -> Illustration:
         f"{whiskers_note(results.suite.seeds)}"
     )
     title = "AP with RoIAlign in place of PrRoIPool"
-    return Illustration("pooling_accuracy", title, caption, alt, lambda: draw_dots(data, "points more than with PrRoIPool"), data)
+    return Illustration(
+        "pooling_accuracy", title, caption, alt, lambda: draw_dots(data, "points more than with PrRoIPool"), data
+    )

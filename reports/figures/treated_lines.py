@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -51,7 +52,7 @@ def draw(data: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
     """A panel per value of `panel`, a line per value of `line`: the seeds thin, their mean thick."""
     names, lines = list(dict.fromkeys(data["panel"])), list(dict.fromkeys(data["line"]))
     figure, axes = panels(len(names), width=min(9.0, 4.2 + 2.4 * (len(names) - 1)), height=3.6)
-    styles = {
+    styles: dict[str, dict[str, Any]] = {
         line: {"colour": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
         for i, line in enumerate(lines)
     }

@@ -1,8 +1,8 @@
-"""What was done with the boxes of any detector: the evaluations of every treatment, and the refiners that were asked."""
+"""What was done with the boxes of any detector: the evaluations of every treatment, and the refiners behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -116,7 +116,7 @@ class Treated:
         counts = range(1, NUM_STEPS + 1)
         return {name: [PLAIN, *(replace(own, num_steps=n) for n in counts)] for name, own in asked.items()}
 
-    def measured(self, detector: str) -> list[Mapping[Any, Any]]:
+    def measured(self, detector: str) -> Sequence[Mapping[Any, Any]]:
         """The rows of `indices` of a detector."""
         return self.indices[self.indices["variant"] == detector].to_dict("records")
 
@@ -162,7 +162,8 @@ def with_treatments(results: Results) -> tuple[Results, Treated]:
         rows += [_evaluation(place, folder, detector, seed, treatment) for treatment in own.values()]
     mark_stale_evaluations(results.runs.to_dict("records"), [*rows, *indices])  # type: ignore[arg-type]
     for row in [*rows, *indices]:
-        reasons = [row["stale"], *(_other_refiner(refiners, *asked, row["seed"]) for asked in row["refiners"].items())]
+        asked = [_other_refiner(refiners, head, sha, row["seed"]) for head, sha in row["refiners"].items()]
+        reasons = [row["stale"], *asked]
         row["stale"] = "; ".join(filter(None, reasons))
     found = replace(
         results,

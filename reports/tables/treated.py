@@ -12,13 +12,28 @@ from reports.tables.cells import difference_cell, estimate_cell, mean_cell
 from reports.tables.claims import verdict_row, verdicts_note
 from reports.tables.table import Cell, Row, Table
 from reports.verdicts import Verdict
-from suite.treatments import CLASS_AGNOSTIC, NUM_STEPS, PLAIN, SOFT_GAUSSIAN, Treatment, by_threshold
+from suite.treatments import (
+    CLASS_AGNOSTIC,
+    GUIDED,
+    HARD,
+    NUM_STEPS,
+    PLAIN,
+    SOFT_GAUSSIAN,
+    SOFT_LINEAR,
+    Treatment,
+    by_threshold,
+)
 
 METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90")
 MAIN_METRICS = ("AP", "AP90")
 NMS_METRICS = ("AP", "AP50", "AP75", "AP90")
-KINDS = {"hard": "hard NMS", "soft_linear": "Soft-NMS, linear", "soft_gaussian": "Soft-NMS, Gaussian", "guided": GUIDED_NMS}
-SIGMA = "σ = 0.5"
+KINDS = {
+    HARD: "hard NMS",
+    SOFT_LINEAR: "linear Soft-NMS",
+    SOFT_GAUSSIAN: "Gaussian Soft-NMS",
+    GUIDED: GUIDED_NMS,
+}
+SIGMA = "σ = 0.5"  # of the Gaussian, which the treatment does not name
 TIMED = 500  # images that times are told of
 TIMES = {
     "detect": "detector, to its boxes",
@@ -39,9 +54,10 @@ def accuracy_table(results: Results, treated: Treated) -> Table:
             cells = {metric: mean_cell(results, side, metric) for metric in METRICS}
             rows.append(Row(group, label, cells, key=treatment.name))
     caption = (
-        f"*Guided NMS*: boxes by the predicted IoU. *Refinement*: at most {NUM_STEPS} steps after it, at {_steps(treated)}; "
-        "class scores stay what they were, or (*scores × IoU*) are multiplied with the IoU predicted where the box ends. "
-        "The refiner predicts one IoU per class."
+        "*Own NMS*: the detector as it is. *Guided NMS*: the box with the highest predicted IoU stays. *Refinement*: "
+        f"after guided NMS, at most {NUM_STEPS} steps at {_steps(treated)}; class scores stay what they were, or "
+        "(*scores × IoU*) are multiplied with the IoU predicted where the box ends. The refiner predicts one IoU per "
+        "class."
     )
     return Table("treatments", "AP of each detector's boxes", caption, METRICS, tuple(rows), "what is done")
 
@@ -76,8 +92,8 @@ def nms_table(results: Results, treated: Treated) -> Table:
         cells = {metric: mean_cell(results, side, metric) for metric in NMS_METRICS}
         rows.append(Row(KINDS[treatment.nms], threshold_label(treatment), cells, key=treatment.name))
     caption = (
-        f"{treated.labels[treated.baseline]}; no box is moved. Soft-NMS lowers the scores of boxes that overlap a better "
-        "one: linearly where their IoU is above the threshold, or by a Gaussian of the IoU, which has no threshold."
+        f"{treated.labels[treated.baseline]}; no box is moved. Soft-NMS lowers the scores of boxes that overlap a "
+        "better one: linearly where their IoU is above the threshold, or by a Gaussian of the IoU, which has no threshold."
     )
     return Table("treatment_nms", "NMS by kind and IoU threshold", caption, NMS_METRICS, tuple(rows), "IoU threshold")
 
@@ -96,15 +112,18 @@ def heads_table(results: Results, treated: Treated) -> Table:
     rows = []
     for detector, label in treated.labels.items():
         cells = {
-            f"{name}, {metric}": difference_cell(results, *(TreatedSide(detector, own) for own in pair), metric)
-            for name, pair in pairs.items()
+            f"{name}, {metric}": difference_cell(
+                results, TreatedSide(detector, by_class), TreatedSide(detector, agnostic), metric
+            )
+            for name, (by_class, agnostic) in pairs.items()
             for metric in MAIN_METRICS
         }
         rows.append(Row("", label, cells, key=detector))
     columns = tuple(f"{name}, {metric}" for name in pairs for metric in MAIN_METRICS)
     caption = (
-        "Points that the refiner with one IoU per class is above the one with one IoU for all classes, both trained on the "
-        f"same images and asked about the same boxes. Refinement at {treated.steps[0]}, scores kept."
+        "Points by which the refiner with one IoU per class is above the one with one IoU for all classes; both were "
+        "trained on the same images and are given the same boxes. Refinement after guided NMS, at "
+        f"{treated.steps[0]}, scores kept."
     )
     title = "One IoU per class minus one for all classes"
     return Table("treatment_heads", title, caption, columns, tuple(rows), "detector")
@@ -122,8 +141,8 @@ def iterations_table(results: Results, treated: Treated, metric: str = "AP") -> 
     if not rows:
         return None
     caption = (
-        f"{metric} in points, after 1 to {NUM_STEPS} iterations on the boxes that the detector's own NMS leaves; scores are "
-        f"kept. Refinement at {_steps(treated)}."
+        f"{metric} in points, after 1 to {NUM_STEPS} iterations on the boxes that the detector's own NMS leaves; scores "
+        f"are kept. Refinement at {_steps(treated)}."
     )
     columns = tuple(map(str, range(1, NUM_STEPS + 1)))
     title = f"{metric} over that before the first iteration"

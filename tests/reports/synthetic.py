@@ -368,9 +368,7 @@ def make_evaluation(
     }
 
 
-def evaluated_as(
-    coco: COCO, found: list[dict[str, Any]], run: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def evaluated_as(coco: COCO, found: list[dict[str, Any]], run: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What every evaluation file has of detections, and the matches file beside it."""
     evaluation = evaluate(coco, found)
     precision = evaluation.eval["precision"]
