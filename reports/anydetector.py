@@ -14,7 +14,7 @@ from reports.document.blocks import Report
 from reports.publishing import check_folders, publish, run_command
 from reports.results.collect import collect
 from reports.results.published import load_published
-from reports.results.treated import remedied, with_treatments
+from reports.results.treatments import remedied, with_treatments
 from suite.suite import load_suite
 from suite.utf8 import ensure_utf8
 

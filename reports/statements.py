@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reports.claims import Claim
 from reports.results.treated import BASELINE_LABEL, Treated, TreatedSide, guided
-from suite.treatments import CLASS_AGNOSTIC, HARD, NUM_STEPS, PLAIN, REFINEMENT, REGRESSION, SOFT_LINEAR, Treatment
+from suite.treatments import CLASS_AGNOSTIC, NUM_STEPS, PLAIN, SOFT_LINEAR, Treatment
 
 Pair = tuple[TreatedSide, TreatedSide]
 
@@ -31,42 +31,22 @@ def statements(treated: Treated) -> list[Claim]:
 def _of_detector(treated: Treated, detector: str) -> list[Claim]:
     label, own = treated.labels[detector], TreatedSide(detector, PLAIN)
     nms, refined = TreatedSide(detector, guided()), TreatedSide(detector, treated.refined())
+    told = {
+        "nms": ("AP", "guided NMS raises AP over its own NMS", "guided NMS", (nms, own)),
+        "refinement": ("AP", "refinement raises AP over guided NMS alone", "refinement", (refined, nms)),
+        "both": ("AP90", "guided NMS and refinement raise AP90 over its own NMS", "both at AP90", (refined, own)),
+    }
     return [
-        _claim(
-            f"{detector}_nms",
-            "AP",
-            f"{label}: guided NMS raises AP over its own NMS",
-            f"guided NMS on {label}",
-            [(nms, own)],
-        ),
-        _claim(
-            f"{detector}_refinement",
-            "AP",
-            f"{label}: refinement raises AP over guided NMS alone",
-            f"refinement on {label}",
-            [(refined, nms)],
-        ),
-        _claim(
-            f"{detector}_both",
-            "AP90",
-            f"{label}: guided NMS and refinement raise AP90 over its own NMS",
-            f"both at AP90 on {label}",
-            [(refined, own)],
-        ),
+        _claim(f"{detector}_{key}", metric, f"{label}: {text}", f"{short} on {label}", [pair])
+        for key, (metric, text, short, pair) in told.items()
     ]
 
 
 def _iterated(treated: Treated, detector: str) -> Claim:
-    refinement = Treatment(
-        HARD, head=guided().head, moved_by=REFINEMENT, num_steps=NUM_STEPS, step_size=treated.steps[0]
-    )
-    pair = (
-        TreatedSide(detector, Treatment(moved_by=REGRESSION, num_steps=NUM_STEPS)),
-        TreatedSide(detector, refinement),
-    )
-    label = treated.labels[detector]
+    regression, refinement, *_ = (TreatedSide(detector, own[-1]) for own in treated.movers(detector).values())
+    label, pairs = treated.labels[detector], [(regression, refinement)]
     text = f"{label}: after {NUM_STEPS} iterations box regression is below refinement"
-    return _claim(f"{detector}_iterated", "AP", text, f"regression below refinement on {label}", [pair], expected="-")
+    return _claim(f"{detector}_iterated", "AP", text, f"regression below refinement on {label}", pairs, expected="-")
 
 
 def _claim(key: str, metric: str, text: str, short: str, pairs: list[Pair], expected: str = "+") -> Claim:

@@ -28,7 +28,7 @@ def assemble(results: Results, treated: Treated, published: Mapping[str, Publish
     """Make the page.
 
     Args:
-        results: with the evaluations of each treatment (`reports.results.treated.with_treatments`).
+        results: with the evaluations of each treatment (`reports.results.treatments.with_treatments`).
         treated: the detectors, and what was done with their boxes.
         published: the published sources; they say what the images are.
 

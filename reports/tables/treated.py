@@ -93,7 +93,7 @@ def nms_table(results: Results, treated: Treated) -> Table:
         rows.append(Row(KINDS[treatment.nms], threshold_label(treatment), cells, key=treatment.name))
     caption = (
         f"{treated.labels[treated.baseline]}; no box is moved. Soft-NMS lowers the scores of boxes that overlap a "
-        "better one: linearly where their IoU is above the threshold, or by a Gaussian of the IoU, which has no threshold."
+        "better one: linearly where their IoU is above the threshold, or by a Gaussian of it, which has no threshold."
     )
     return Table("treatment_nms", "NMS by kind and IoU threshold", caption, NMS_METRICS, tuple(rows), "IoU threshold")
 
@@ -141,8 +141,8 @@ def iterations_table(results: Results, treated: Treated, metric: str = "AP") -> 
     if not rows:
         return None
     caption = (
-        f"{metric} in points, after 1 to {NUM_STEPS} iterations on the boxes that the detector's own NMS leaves; scores "
-        f"are kept. Refinement at {_steps(treated)}."
+        f"{metric} in points, after 1 to {NUM_STEPS} iterations on the boxes that the detector's own NMS leaves; scores"
+        f" are kept. Refinement at {_steps(treated)}."
     )
     columns = tuple(map(str, range(1, NUM_STEPS + 1)))
     title = f"{metric} over that before the first iteration"
