@@ -47,8 +47,8 @@ def noise_of(detector: str, treatment: Treatment) -> float:
         noise -= 0.004
     if treatment.iou_threshold not in (None, 0.5):
         noise += 0.02 * abs(treatment.iou_threshold - 0.5)
-    if treatment.moved_by == "refinement":
-        noise -= 0.003 * treatment.num_steps
+    if treatment.step_size is not None:
+        noise -= (0.002 if treatment.step_size.published == 2 else 0.003) * treatment.num_steps
     if treatment.moved_by == "regression":
         noise += 0.002 * (treatment.num_steps - 2)
     return noise + (0.003 if treatment.head == "class_agnostic" else 0)
