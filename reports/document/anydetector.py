@@ -22,6 +22,14 @@ from suite.treatments import NUM_STEPS, PLAIN, Treatment, by_threshold
 
 TITLE = "IoU-Net for any detector"
 NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
+ITERATED = (
+    "The paper sets iterative box regression beside refinement (its figure 4). Box regression asks the detector's own "
+    "box head again about the boxes that it has just moved. Refinement asks the refiner whether a move was any good."
+)
+PAIRED = (
+    "A detector's boxes are given to the refiners of the same seed, and a seed's refiners are the same for every "
+    "detector: all differences of this page, means over detectors too, are paired by seed."
+)
 
 
 def assemble(results: Results, treated: Treated, published: Mapping[str, Published]) -> Report:
@@ -52,7 +60,8 @@ def assemble(results: Results, treated: Treated, published: Mapping[str, Publish
         Heading("NMS by threshold"), tables.nms_table(results, treated), treated_lines.make_nms(results, treated)
     )
     report.add(Heading("One IoU per class, or one for all"), tables.heads_table(results, treated))
-    report.add(Heading("Again and again: box regression against refinement"), Paragraph(ITERATED))
+    if treated.iterated or treated.regressed:
+        report.add(Heading("Again and again: box regression against refinement"), Paragraph(ITERATED))
     for metric in tables.MAIN_METRICS:
         parts = (
             treated_lines.make_iterations(results, treated, metric),
@@ -65,16 +74,6 @@ def assemble(results: Results, treated: Treated, published: Mapping[str, Publish
         report.add(Heading("Stale results (†)"), Bullets(stale))
     report.add(Heading("Machine, versions, seeds"), Bullets(reproducibility(results)))
     return report
-
-
-ITERATED = (
-    "The paper sets iterative box regression beside refinement (its figure 4). Box regression asks the detector's own "
-    "box head again about the boxes that it has just moved. Refinement asks the refiner whether a move was any good."
-)
-PAIRED = (
-    "A detector's boxes are given to the refiners of the same seed, and a seed's refiners are the same for every "
-    "detector: all differences of this page, means over detectors too, are paired by seed."
-)
 
 
 def premise(results: Results) -> str:

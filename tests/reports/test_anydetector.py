@@ -338,6 +338,19 @@ def test_detectors_that_were_not_iterated_have_no_lines(treated_folder, tmp_path
     none = replace(treated, iterated=(), regressed=())
     assert treated_lines.make_iterations(results, none, "AP") is tables.iterations_table(results, none) is None
     assert not [line for line in answers(results, none) if line.startswith("**Iterations")]
+    titles = [getattr(block, "text", "") for block in assemble(results, none, PUBLISHED).blocks]
+    assert "Time" in titles and not [title for title in titles if title.startswith("Again and again")]
+
+
+def test_claims_about_a_detector_that_found_nothing_are_not_tested(loaded):
+    results, treated = loaded
+    rows = results.evaluations.copy()
+    rows.loc[rows["variant"] == "retinanet", list(tables.METRICS)] = 0.0
+    report = assemble(replace(results, evaluations=rows, resamples=0, intervals={}), treated, PUBLISHED)
+    said = [item for block in report.blocks for item in getattr(block, "items", ())]
+    untested = [item for item in said if item.startswith("Not tested: ")]
+    assert len(untested) == 4 and all("retinanet found nothing, AP is 0" in item for item in untested)
+    assert len(report.context.verdicts) == 9
 
 
 def test_a_detector_without_regression_is_named_below_the_figure(loaded):
