@@ -10,6 +10,7 @@ from snakemake.utils import min_version
 from suite.errors import SuiteError
 from suite.reader import laid_over, read_yaml
 from suite.suite import check_suite
+from suite.treatments import HEADS
 from workflow.jobs import Jobs
 
 min_version("9.0")
@@ -42,6 +43,7 @@ include: "workflow/rules/speed.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/pooling.smk"
+include: "workflow/rules/anydetector.smk"
 
 
 rule all:

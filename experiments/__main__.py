@@ -23,6 +23,7 @@ COMMANDS = {  # name to the module whose `main(arguments)` it is, and what it do
     "predict": ("experiments.prediction.command", "detect on any images with trainings: pictures, and JSON"),
     "train-refiner": ("experiments.refinement.train", "train IoU-Net alone, for boxes of any detector"),
     "refine": ("experiments.refinement.refine", "refine the boxes of any detector, COCO's results in and out"),
+    "treat": ("experiments.treatments.treat", "evaluate what refiners make of a detector's boxes"),
     "track": ("experiments.tracking.track", "write the Weights & Biases runs of finished stages"),
     "sync": ("experiments.tracking.sync", "upload the offline Weights & Biases runs"),
     "dashboards": ("experiments.tracking.dashboards", "make the Weights & Biases workspace and report"),

@@ -15,6 +15,7 @@ from suite.blocks import FROM_SCRATCH, Training
 from suite.errors import SuiteError
 from suite.settings import Setting, StepSize
 from suite.suite import PRETRAINING, ROOT, Suite
+from suite.treatments import CLASS_AGNOSTIC
 
 READ = (  # top-level keys that mean something; a config's other ones are names that it gives to values
     *("custom_imports", "model", "data", "runner", "optimizer", "optimizer_config", "lr_config", "auto_scale_lr"),
@@ -95,9 +96,14 @@ def config_hash(cfg: Any) -> str:
     return _digest(_plain(cfg._cfg_dict))
 
 
+def changes_of_head(head: str) -> dict[str, Any]:
+    """What the config of a refiner with this head (`suite.treatments.HEADS`) differs in from its IoU-Net's."""
+    return {"model.roi_head.iou_head.class_agnostic": head == CLASS_AGNOSTIC}
+
+
 def default_setting(cfg: Any) -> Setting:
     """The setting of the config's own test_cfg: what validation during a training uses."""
-    iou = cfg.model.test_cfg.rcnn.get("iou")
+    iou = cfg.model.test_cfg.get("rcnn", {}).get("iou")
     if not iou:
         return Setting()
     if not iou.get("refine"):
@@ -134,7 +140,7 @@ def set_classes(cfg: Any, names: Sequence[str]) -> None:
     """Makes the detector one of these classes, in this order."""
     for split in ("train", "val", "test"):
         cfg.data[split].classes = tuple(names)
-    _set_everywhere(cfg.model.roi_head, "num_classes", len(names))
+    _set_everywhere(cfg.model.get("roi_head", cfg.model), "num_classes", len(names))
 
 
 def self_contained(cfg: Any, heading: str) -> str:

@@ -79,21 +79,14 @@ def require_supported(cfg: Any, where: str) -> None:
         if not isinstance(part, Mapping) or part.get("type") in WRAPPERS or not part.get("pipeline"):
             kind = part.get("type") if isinstance(part, Mapping) else part
             raise SuiteError(f"{where}: data.{split} is of type {kind!r}: give a data set with a pipeline of its own")
-    for name in ("backbone", "roi_head"):
-        if not isinstance(cfg.model.get(name), Mapping):
-            raise SuiteError(f"{where}: model.{name} is {cfg.model.get(name)!r}: only two-stage detectors are trained")
-    for name in ("train_cfg", "test_cfg"):
-        if not (isinstance(part := cfg.model.get(name), Mapping) and part.get("rcnn")):
-            raise SuiteError(
-                f"{where}: model.{name} has no `rcnn`, which says how the second stage works: {part!r:.80}"
-            )
+    _require_model(cfg.model, where)
     _require_numbers(cfg, where)
     _require_schedule(cfg, where)
 
 
 def require_branch(cfg: Any, family: str, has_branch: bool, where: str) -> None:
     """Refuses a config whose IoU branch is not what the suite's `family` says. Raises `SuiteError`, naming the key."""
-    if bool(cfg.model.roi_head.get("iou_head")) != has_branch:
+    if bool(cfg.model.get("roi_head", {}).get("iou_head")) != has_branch:
         found = "no iou_head" if has_branch else "an iou_head"
         raise SuiteError(f"{where}: its family is '{family}' in the suite, but model.roi_head has {found}")
     if not has_branch:
@@ -127,6 +120,22 @@ def require_split(cfg: Any, splits: Collection[str], reported: str, where: str) 
             f"{where}: data.train is split '{split}', which is the suite's report_split: nothing may be reported on "
             "images that were trained on"
         )
+
+
+def _require_model(model: Any, where: str) -> None:
+    """The parts of a detector that a training here reads, of two stages or of one."""
+    stages = {"roi_head"} if {"roi_head", "rpn_head"} & model.keys() else set()
+    for name in ("backbone", "test_cfg", *stages):
+        if not isinstance(model.get(name), Mapping):
+            raise SuiteError(
+                f"{where}: model.{name} is {model.get(name)!r}, expected a dict(…); a detector without roi_head and "
+                "rpn_head is one of a single stage"
+            )
+    for name in ("train_cfg", "test_cfg") if stages else ():
+        if not (isinstance(part := model.get(name), Mapping) and part.get("rcnn")):
+            raise SuiteError(
+                f"{where}: model.{name} has no `rcnn`, which says how the second stage works: {part!r:.80}"
+            )
 
 
 def _require_numbers(cfg: Any, where: str) -> None:

@@ -177,7 +177,10 @@ class EvaluationFolder(Folder):
 class TreatmentFolder(EvaluationFolder):
     """A detector's boxes in several treatments: as an evaluation in several settings."""
 
-    NAME = rf"(?:{'|'.join(NMS)})[0-9.]*(?:_(?:refined|regressed)\d+)?(?:_step[0-9.e+-]+)?(?:_rescored)?(?:_{CLASS_AGNOSTIC})?"
+    NAME = (
+        rf"(?:{'|'.join(NMS)})[0-9.]*(?:_(?:refined|regressed)\d+)?(?:_step[0-9.e+-]+)?(?:_rescored)?"
+        rf"(?:_{CLASS_AGNOSTIC})?"
+    )
 
 
 @dataclass(frozen=True)
@@ -443,6 +446,11 @@ class Layout:
     def anydetector(self) -> ReportFolder:
         """The page on a refiner with the boxes of any detector."""
         return ReportFolder(self.root / "anydetector")
+
+    def all_treated(self) -> Iterator[TreatmentFolder]:
+        """The finished ones."""
+        for file in sorted(self.root.glob("treatments/*/seed*/*/evaluation.json")):
+            yield TreatmentFolder(file.parent)
 
     def treated(self, detector: str, seed: int | str, split: str) -> TreatmentFolder:
         """The evaluation of a detector's boxes in every treatment, by the refiners of the same seed."""

@@ -384,7 +384,8 @@ def _check_splits(suite: Suite, source: str) -> None:
 
 def _check_configs(suite: Suite, source: str) -> None:
     named = {name: suite.variant(name).config for name in suite.trained}
-    named |= {name: entry.config for name, entry in [*suite.untrained.items(), *suite.detectors.items()]}
+    named |= {name: entry.config for name, entry in suite.untrained.items()}
+    named |= {name: entry.config for name, entry in suite.detectors.items()}
     for name, config in named.items():
         if not os.path.isfile(ROOT / config):  # unlike Path.is_file, it takes a name of any length
             raise SuiteError(f"{source}: the config of '{name}' does not exist: {config}")

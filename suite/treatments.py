@@ -1,4 +1,4 @@
-"""What is done with the boxes of any detector: an NMS, then movement and new scores, by a refiner or by the detector."""
+"""What is done with a detector's boxes: an NMS, then movement and new scores, by a refiner or by the detector."""
 
 from __future__ import annotations
 

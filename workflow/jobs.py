@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.config import config_hash, resolve_config, training_hash
+from experiments.config import changes_of_head, config_hash, resolve_config, training_hash
 from experiments.data.folder.source import Source, missing
 from experiments.data.shapes.dataset import fingerprint
 from experiments.data.weights import missing_weights, never_learnt
 from experiments.pooling.rows import SAMPLES, changes_of, pooled_settings, pooled_variant
 from experiments.runtime import require_operators, slow_pooling
 from experiments.speed.rows import timed_settings, timed_variants
+from experiments.treatments.rows import treatments_of
 from suite.blocks import FolderData, GeneratedData
 from suite.errors import NotInSuite
 from suite.files import atomic, digest
@@ -138,6 +139,11 @@ class Jobs:
         """What starts a training on its GPUs."""
         return f"python -m workflow.gpus {_start(self.suite)} -m experiments train"
 
+    @property
+    def train_refiner_command(self) -> str:
+        """The same of a refiner."""
+        return f"python -m workflow.gpus {_start(self.suite)} -m experiments train-refiner"
+
     def timed_checkpoints(self) -> list[Path]:
         """The checkpoints whose inference is timed. Raises `SuiteError` where there is nothing to time, saying why."""
         return [self.layout.run(variant, self.suite.seeds[0]).checkpoint for variant in timed_variants(self.suite)]
@@ -173,6 +179,16 @@ class Jobs:
         split = self.suite.report_split
         return [self.layout.swapped(pooling, seed, split).index for pooling in SAMPLES for seed in self.suite.seeds]
 
+    def treated(self) -> list[Path]:
+        """The detectors' boxes in every treatment, every seed; named as those of `evaluations` are.
+
+        Raises:
+            SuiteError: the suite has no baseline, or no IoU-Net that says what a refiner is.
+        """
+        self.suite.require(FASTER_RCNN, FIRST)
+        seeds, split = self.suite.seeds, self.suite.report_split
+        return [self.layout.treated(own, seed, split).index for own in self.suite.treated for seed in seeds]
+
     def worker_files(self) -> list[Path]:
         """What the sweep's workers write at their ends. Raises `SuiteError` for a suite without a sweep."""
         return (self.search or Search(self.suite)).worker_files
@@ -189,7 +205,8 @@ class RecordedParams:
     def __init__(self, suite: Suite, search: Search | None) -> None:
         """Resolves every config. Raises `SuiteError`."""
         self._suite, self._search = suite, search
-        self._configs = {variant: resolve_config(suite, variant) for variant in suite.trained}
+        trained = (*suite.trained, *suite.detectors)
+        self._configs = {variant: resolve_config(suite, variant) for variant in trained}
 
     def data(self) -> dict[str, str]:
         """Rule `data`: what made the images, and what identifies them."""
@@ -234,6 +251,14 @@ class RecordedParams:
     def measure_pooling(self) -> str:
         """Rule `measure_pooling`: the config. Raises `SuiteError`."""
         return config_hash(self._configs[pooled_variant(self._suite)])
+
+    def refiner(self, head: str) -> str:
+        """Rule `train_refiner`: the config. Raises `SuiteError` for a suite without an IoU-Net."""
+        return training_hash(resolve_config(self._suite, self._suite.standing_for(FIRST), changes_of_head(head)))
+
+    def treatment(self, variant: str) -> list[str]:
+        """Rule `treat`: the config and the treatments."""
+        return [config_hash(self._configs[variant]), *(one.name for one in treatments_of(self._suite, variant))]
 
     def sweep_worker(self) -> str:
         """Rule `sweep_worker`: all that decides which trials there are."""

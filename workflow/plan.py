@@ -14,7 +14,7 @@ from suite.suite import load_suite
 from workflow.gpus import visible_gpus
 from workflow.jobs import Jobs
 from workflow.times import Job, PlannedJobs, estimate, known_times, record, times_here
-from workflow.work import measured_work
+from workflow.work import families, measured_work
 
 
 @dataclass
@@ -105,8 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         record(suite.name, own, suite.resources.gpus, measured_work(suite, suite.layout))
         return
     cores, gpus = options.cores or len(os.sched_getaffinity(0)), len(visible_gpus(os.environ))
-    families = {name: entry.family for name, entry in suite.variants.items()}
-    jobs = parse_dry_run(_dry_run(options.targets, options.configfile, cores), families)
+    jobs = parse_dry_run(_dry_run(options.targets, options.configfile, cores), families(suite))
     known = known_times(suite)
     trained_on = max(1, known.elsewhere.get("gpus", 1))
     print(render(estimate(jobs, known.own, known.recorded, cores, gpus, trained_on, known.sizes), cores, gpus))

@@ -22,9 +22,11 @@ from suite import provenance
 from suite.files import atomic, read_json
 from suite.layout import Layout
 from suite.suite import PRETRAINING, Suite
-from workflow.work import Work, measured_work, planned_work
+from suite.treatments import HEADS
+from workflow.work import Work, families, measured_work, planned_work
 
 TRAININGS = ("train", PRETRAINING)
+_NUMBERED = rf"(_(align\d+|{'|'.join(HEADS)})_seed)?_?\d+$"  # what tells jobs of a rule without variants apart
 RECORDED = Path(__file__).with_name("recorded_times.yaml")
 
 
@@ -90,7 +92,7 @@ def measured(benchmarks: Path, families: Mapping[str, str]) -> dict[str, list[fl
     found: dict[str, list[float]] = {}
     for path in sorted(benchmarks.glob("*.tsv")):
         variants = [variant for variant in families if f"_{variant}_seed" in path.stem]
-        rule = path.stem.split("_" + variants[0])[0] if variants else re.sub(r"(_align\d+_seed)?_?\d+$", "", path.stem)
+        rule = path.stem.split("_" + variants[0])[0] if variants else re.sub(_NUMBERED, "", path.stem)
         kind = f"{rule}, {families[variants[0]]}" if variants else rule
         if seconds := _seconds(path):
             found.setdefault(kind, []).append(seconds)
@@ -187,8 +189,8 @@ def known_times(suite: Suite) -> Known:
 
 def times_here(suite: Suite) -> dict[str, list[float]]:
     """Seconds of a suite's finished jobs, by kind."""
-    families = {name: entry.family for name, entry in suite.variants.items()}
-    return measured(suite.layout.benchmarks, families) | trainings(suite.layout, families)
+    own = families(suite)
+    return measured(suite.layout.benchmarks, own) | trainings(suite.layout, own)
 
 
 def expected_seconds(suite: Suite) -> dict[str, float]:

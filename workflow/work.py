@@ -19,9 +19,14 @@ from suite.suite import PRETRAINING, Suite
 Work = Mapping[str, float]  # kind of job to its work
 
 
+def families(suite: Suite) -> dict[str, str]:
+    """By what the jobs of each variant are told apart: its family; of a further detector its name."""
+    return {name: entry.family for name, entry in suite.variants.items()} | {name: name for name in suite.detectors}
+
+
 def kind_of(suite: Suite, variant: str, rule: str = "train") -> str:
     """The kind of a variant's job, as `workflow.plan` has it."""
-    return variant if variant == PRETRAINING else f"{rule}, {suite.variant(variant).family}"
+    return variant if variant == PRETRAINING else f"{rule}, {families(suite)[variant]}"
 
 
 def planned_work(suite: Suite) -> dict[str, float]:

@@ -1,8 +1,7 @@
 """Evaluates one checkpoint in every inference setting: `python -m experiments evaluate --variant V --seed K`.
 
-Writes, per setting, `<setting>.json` (average precision) and `<setting>.matches.json.gz` (what a bootstrap resamples),
-once `detections.json.gz`, for an IoU-Net `diagnostics.json` (what `experiments.evaluation.diagnostics` gathers), and
-last of all `evaluation.json`: when it is there, the rest is whole. A second link of it is kept (`suite.kept`).
+Writes the files of `experiments.evaluation.files` per setting, once `detections.json.gz`, and for an IoU-Net
+`diagnostics.json` (what `experiments.evaluation.diagnostics` gathers).
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from typing import Any
 from experiments.config import default_setting
 from experiments.data.datasets import dataset_fingerprint
 from experiments.evaluation.diagnostics import Diagnostics
+from experiments.evaluation.files import done_before, finish, require_own, write_detections, write_metrics
 from experiments.evaluation.inference import detect
-from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
 from experiments.finished import Finished
 from experiments.models import Opened, open_checkpoint
-from experiments.runtime import hardware, prepare_process
+from experiments.runtime import prepare_process
 from suite import provenance
-from suite.errors import SuiteError, exits_on_error
-from suite.files import folder_lock, read_json, sha256, write_json
+from suite.errors import exits_on_error
+from suite.files import folder_lock, sha256, write_json
 from suite.kept import forget, publish
-from suite.layout import DataFolder, EvaluationFolder, is_partial, kept
+from suite.layout import DataFolder, EvaluationFolder
 from suite.settings import Setting
 from suite.suite import Suite, load_suite
 
@@ -65,8 +64,7 @@ def evaluate(
     Raises:
         SuiteError: the checkpoint or the data is missing, damaged or of another model; `out` holds other files.
     """
-    if foreign := out.foreign():
-        raise SuiteError(f"{out.path} holds '{foreign[0]}', which is no part of an evaluation: choose another --out")
+    require_own(out)
     prepare_process(threads)
     with folder_lock(out.path):
         opened = open_checkpoint(suite, variant, checkpoint, data, split, changes=changes)
@@ -79,7 +77,9 @@ def evaluate(
             "git_commit": provenance.git_state()["git_commit"],
             "dataset_fingerprint": dataset_fingerprint(data),
         }
-        done = _done(out, settings, {**place, **origin}, has_diagnostics=diagnostics is not None)
+        described = {setting.name: {"setting": _described(setting)} for setting in settings}
+        rest = [] if diagnostics is None else [out.diagnostics]
+        done = done_before(out, described, {**place, **origin}, rest)
         if done is not None:
             print(f"{out.path} is already evaluated: nothing to do", flush=True)
             publish(out.index)
@@ -95,46 +95,17 @@ def evaluate(
             workers=opened.cfg.data.workers_per_gpu,
             diagnostics=diagnostics,
         )
-        seconds = round(time.monotonic() - started, 1)
+        facts = {**place, **origin, "seconds": round(time.monotonic() - started, 1)}
         results = {
-            setting.name: _write_setting(out, setting, detections[setting.name], opened, place, origin, seconds)
-            for setting in settings
+            name: write_metrics(out, name, found, opened.dataset, {**facts, **described[name]})
+            for name, found in detections.items()
         }
-        images = [int(image) for image in opened.dataset.img_ids]
-        columns = {setting: found.columns() for setting, found in detections.items()}
-        write_json(out.detections, {"images": images, "settings": columns})
+        write_detections(out, opened.dataset, detections)
         out.diagnostics.unlink(missing_ok=True)
         if diagnostics is not None:
             write_json(out.diagnostics, {**place, **diagnostics.summary(), **origin})
-        _drop_others(out, results)
-        machine = {"versions": provenance.versions(), "hardware": hardware()}
-        ap = {setting: result["metrics"]["AP"] for setting, result in results.items()}
-        write_json(kept(out.index), {**place, **origin, **machine, "seconds": seconds, "AP": ap})
-        publish(out.index)
+        finish(out, results, facts)
         return results
-
-
-def _done(
-    out: EvaluationFolder, settings: Sequence[Setting], expected: Mapping[str, Any], *, has_diagnostics: bool
-) -> dict[str, dict[str, Any]] | None:
-    """What a whole evaluation of this very checkpoint, by this very commit, found in these settings; None without one.
-
-    Args:
-        out: its folder.
-        settings: that it is of.
-        expected: what each of its files says of its origin.
-        has_diagnostics: whether they belong to it.
-    """
-    try:
-        index = read_json(kept(out.index))
-        results = {setting.name: read_json(out.setting(setting.name)) for setting in settings}
-    except (OSError, SuiteError):
-        return None
-    rest = [out.detections, *(out.matches(name) for name in results), *([out.diagnostics] if has_diagnostics else [])]
-    is_whole = list(index.get("AP", {})) == list(results) and all(path.is_file() for path in rest)
-    is_same = all(file.items() >= expected.items() for file in (index, *results.values()))
-    are_same = all(results[setting.name]["setting"] == _described(setting) for setting in settings)
-    return results if is_whole and is_same and are_same else None
 
 
 def _diagnostics(suite: Suite, opened: Opened) -> Diagnostics | None:
@@ -144,35 +115,6 @@ def _diagnostics(suite: Suite, opened: Opened) -> Diagnostics | None:
         return None
     step_sizes = suite.inference.step_sizes.get(own.guide, ())
     return Diagnostics(opened.dataset.coco, opened.dataset.cat_ids, own, step_sizes)
-
-
-def _write_setting(
-    out: EvaluationFolder,
-    setting: Setting,
-    found: DetectionColumns,
-    opened: Opened,
-    place: Mapping[str, Any],
-    origin: Mapping[str, Any],
-    seconds: float,
-) -> dict[str, Any]:
-    """Matches the detections of a setting and writes its two files; returns the contents of the first."""
-    dataset = opened.dataset
-    evaluation = evaluate_detections(dataset.coco, found, dataset.img_ids)
-    result = {
-        **place,
-        "setting": _described(setting),
-        "metrics": evaluation.metrics,
-        "per_class": evaluation.per_class,
-        "images": len(dataset),
-        "detections": len(found.score),
-        **origin,
-        "seconds": seconds,
-    }
-    write_json(out.matches(setting.name), evaluation.matches)
-    write_json(out.setting(setting.name), result)
-    ap = evaluation.metrics["AP"]
-    print(f"{setting.name:>18}: AP {'undefined' if ap is None else f'{100 * ap:.1f}'}", flush=True)
-    return result
 
 
 def _described(setting: Setting) -> dict[str, Any]:
@@ -185,14 +127,6 @@ def _described(setting: Setting) -> dict[str, Any]:
         "num_steps": setting.num_steps,
         "part": setting.part,
     }
-
-
-def _drop_others(out: EvaluationFolder, settings: Mapping[str, Any]) -> None:
-    """Drops the files of settings that the suite no longer has, and what a kill left half written."""
-    for path in out.path.iterdir():
-        of = out.setting_of(path)
-        if (of is not None and of not in settings) or is_partial(path):
-            path.unlink()
 
 
 @exits_on_error

@@ -30,7 +30,7 @@ def detect(
     """Detections of every setting over a dataset.
 
     Args:
-        model: mmdet two-stage detector in any mode; run in evaluation mode.
+        model: mmdet detector in any mode; run in evaluation mode.
         dataset: from `experiments.data.datasets.build_split`.
         settings: any setting but `off` needs an `IoURoIHead`.
         batch_size: images per forward pass.
@@ -72,6 +72,11 @@ def _detect_batch(
     found: dict[str, DetectionColumns],
     diagnostics: Diagnostics | None,
 ) -> None:
+    if not hasattr(getattr(model, "roi_head", None), "iou_head"):  # `off` is the only setting of such a detector
+        for image_id, own in zip(image_ids, detections_of(model, images, metas), strict=True):
+            for setting in settings:
+                append(found[setting.name], image_id, category_ids, *own, None)
+        return
     features = model.extract_feat(images)
     proposals = model.rpn_head.simple_test_rpn(features, metas)
     head = model.roi_head
@@ -90,7 +95,30 @@ def _detect_batch(
                 for d, meta in zip(together.detections(own.iou), metas, strict=True)
             ]
         for image_id, row in zip(image_ids, rows, strict=True):
-            _append(found[setting.name], image_id, category_ids, *row)
+            append(found[setting.name], image_id, category_ids, *row)
+
+
+def detections_of(
+    model: Any, images: torch.Tensor, metas: list[dict[str, Any]]
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Boxes `Tensor[M, 4]`, scores and labels of each image, highest score first, as a detector itself finds them.
+
+    Args:
+        model: any detector of mmdet's, in evaluation mode.
+        images: `Tensor[N, 3, H, W]`, of a test pipeline.
+        metas: mmdet's, of each image.
+
+    Returns:
+        Boxes in pixels of the images as they are in their files.
+    """
+    found = []
+    for arrays in model.simple_test(images, metas, rescale=True):
+        rows = torch.cat([torch.from_numpy(array) for array in arrays]).to(images.device)
+        counts = torch.tensor([len(array) for array in arrays])
+        labels = torch.arange(len(arrays)).repeat_interleave(counts).to(images.device)
+        order = rows[:, 4].argsort(descending=True, stable=True)
+        found.append((rows[order, :4], rows[order, 4], labels[order]))
+    return found
 
 
 def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
@@ -112,9 +140,10 @@ def test_cfg_of(cfg: Any, setting: Setting, fc_dtype: str | None) -> ConfigDict:
     return own
 
 
-def _append(
+def append(
     found: DetectionColumns, image_id: int, categories: list[int], boxes: Any, scores: Any, labels: Any, ious: Any
 ) -> None:
+    """Adds the detections of an image, boxes as (x1, y1, x2, y2) in its pixels; `ious` is None where there are none."""
     xyxy = boxes.double().cpu()
     xywh = torch.cat([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], dim=1)
     found.image_id += [int(image_id)] * len(xywh)

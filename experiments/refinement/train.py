@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.finished import Finished
 from experiments.refinement.training import RefinerTraining
 from experiments.runtime import prepare_process
 from experiments.training.distributed import join, world
@@ -19,6 +20,7 @@ from suite.files import folder_lock
 from suite.layout import DataFolder, RefinerFolder
 from suite.roles import FIRST
 from suite.suite import Suite, load_suite
+from suite.treatments import HEADS, PER_CLASS
 
 
 def train_refiner(
@@ -29,6 +31,7 @@ def train_refiner(
     data: DataFolder,
     pretraining: Path | None,
     variant: str | None = None,
+    head: str = PER_CLASS,
     threads: int = 1,
 ) -> None:
     """Trains to the end, or to the end of a training that was killed; under torchrun together with the other ranks.
@@ -41,6 +44,7 @@ def train_refiner(
         pretraining: checkpoint whose backbone and FPN are the start; None = from the backbone's weights, or from
             scratch, as the config says.
         variant: whose network, loss, RoIs and schedule it has; None = the one that stands for the paper's IoU-Net.
+        head: one of `suite.treatments.HEADS`: one IoU per class, or one for all.
         threads: of torch.
 
     Raises:
@@ -53,35 +57,40 @@ def train_refiner(
     prepare_process(threads)
     ranks = world()
     with folder_lock(folder.path) if ranks.rank == 0 else contextlib.nullcontext(), join(ranks):
-        RefinerTraining(suite, variant, seed, folder=folder, data=data, pretraining=pretraining, ranks=ranks).run(
-            show_live=False
-        )
+        RefinerTraining(
+            suite, variant, seed, head=head, folder=folder, data=data, pretraining=pretraining, ranks=ranks
+        ).run(show_live=False)
 
 
 @exits_on_error
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> Finished | None:
+    """Command line; of several ranks the first one hands the training on."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments train-refiner",
         description="Train IoU-Net alone, without a detector, on a suite's images: what `refine` takes. It lies in "
-        "results/<suite>/refiners/seed<k>/.",
+        "results/<suite>/refiners/<head>/seed<k>/.",
     )
     parser.add_argument("--suite", default="experiments/shapes.yaml", help="suite YAML (default: %(default)s)")
     parser.add_argument("--variant", help="the IoU-Net whose network and schedule it has (default: the paper's)")
+    parser.add_argument(
+        "--head", choices=HEADS, default=PER_CLASS, help="one IoU per class, or one for all (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work-dir", type=Path, help="default: results/<suite>/refiners/seed<k>")
+    parser.add_argument("--work-dir", type=Path, help="default: results/<suite>/refiners/<head>/seed<k>")
     parser.add_argument("--data-dir", type=Path, help="default: the suite's data folder")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: %(default)s)")
     options = parser.parse_args(arguments)
     suite = load_suite(options.suite)
-    variant = options.variant or suite.standing_for(FIRST)
+    variant, folder = options.variant or suite.standing_for(FIRST), suite.layout.refiner(options.head, options.seed)
+    folder = RefinerFolder(options.work_dir) if options.work_dir else folder
     train_refiner(
         suite,
         options.seed,
-        folder=RefinerFolder(options.work_dir) if options.work_dir else suite.layout.refiner(options.seed),
+        folder=folder,
         data=DataFolder(options.data_dir) if options.data_dir else suite.layout.data,
         pretraining=pretraining_of(suite, variant),
         variant=variant,
+        head=options.head,
         threads=options.threads,
     )
-    return 0
+    return Finished(suite, folder.path) if world().rank == 0 else None

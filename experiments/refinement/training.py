@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.config import changes_of_head
 from experiments.data.datasets import build_split, build_training_set
 from experiments.data.weights import load_backbone
 from experiments.models import read_checkpoint
@@ -23,6 +24,7 @@ from experiments.training.training import Training
 from iounet.refiner import IoURefiner
 from suite.errors import SuiteError
 from suite.images import read_image
+from suite.suite import Suite
 
 TAKEN_OVER = ("backbone.", "fpn.")  # of the pretraining
 VALIDATION_SEED = 0  # of the RoIs that are validated: the same ones after every epoch
@@ -49,7 +51,20 @@ class TrainableRefiner(IoURefiner):
 
 
 class RefinerTraining(Training):
-    """One refiner trained with one seed; the arguments are those of `Training`."""
+    """One refiner trained with one seed; the arguments are those of `Training`, and the kind of its IoU head.
+
+    Attributes:
+        head: one of `suite.treatments.HEADS`.
+    """
+
+    def __init__(self, suite: Suite, variant: str, seed: int, *, head: str, **arguments: Any) -> None:
+        self.head = head
+        super().__init__(suite, variant, seed, changes=changes_of_head(head), **arguments)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which training of which suite it is."""
+        return {**super().place, "head": self.head}
 
     def start(self) -> tuple[torch.nn.Module, Any]:
         """The refiner with its first weights, and its training set.

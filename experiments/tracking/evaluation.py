@@ -63,7 +63,7 @@ def evaluation_stage(suite: Suite, folder: EvaluationFolder, config: Any = None)
             names = list(results)
             shown = dict.fromkeys([names[0], own if own in results else names[-1]])
             samples = _samples(suite, folder, split, [results[name]["setting"] for name in shown])
-            run.log({**_tables(results), **_charts(results, diagnostics), "samples": samples})
+            run.log({**tables(results), **_charts(results, diagnostics), "samples": samples})
             for setting, result in results.items():
                 run.summary.update({f"{setting}/{key}": v for key, v in result["metrics"].items() if v is not None})
             artifact, alias = evaluation_artifact(suite, shown_as, seed, split, run_id).split(":")
@@ -84,7 +84,8 @@ def evaluation_stage(suite: Suite, folder: EvaluationFolder, config: Any = None)
     )
 
 
-def _tables(results: Mapping[str, Json]) -> dict[str, Any]:
+def tables(results: Mapping[str, Json]) -> dict[str, Any]:
+    """AP, and AP by class, of each way of detecting."""
     import wandb
 
     first = next(iter(results.values()))

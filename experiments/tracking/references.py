@@ -17,6 +17,11 @@ def checkpoint_artifact(suite: Suite, variant: str, seed: int, sha256: str) -> s
     return f"{suite.name}__{variant}__s{seed}:{sha256[:DIGEST]}"
 
 
+def refiner_name(head: str) -> str:
+    """What stands for a variant in the names of a refiner's run and checkpoint."""
+    return f"refiner_{head}"
+
+
 def evaluation_artifact(suite: Suite, variant: str, seed: int, split: str, run_id: str) -> str:
     """The reference of what an evaluation found."""
     return f"{suite.name}__{variant}__s{seed}__{split}:{run_id}"

@@ -21,10 +21,21 @@ from experiments.tracking.runs import Stage, log, logged_as, mode, run_of_first_
 from experiments.tracking.speed import speed_stage
 from experiments.tracking.telling import tell
 from experiments.tracking.training import training_stage
+from experiments.tracking.treatments import treatment_stage
 from experiments.tracking.trial import trial_stage
 from suite import records
 from suite.errors import SuiteError, exits_on_error
-from suite.layout import SUITE_FILE, DataFolder, EvaluationFolder, Folder, Layout, ReportFolder, RunFolder
+from suite.layout import (
+    SUITE_FILE,
+    DataFolder,
+    EvaluationFolder,
+    Folder,
+    Layout,
+    RefinerFolder,
+    ReportFolder,
+    RunFolder,
+    TreatmentFolder,
+)
 from suite.suite import Suite, load_suite
 
 Reader = Callable[[], Stage]
@@ -81,6 +92,10 @@ def finished_stages(suite: Suite) -> Iterator[Reader]:
     for variant, evaluation in layout.evaluations():
         if variant in suite.variants:
             yield partial(evaluation_stage, suite, evaluation)
+    for refiner in layout.refiners():
+        yield partial(training_stage, suite, refiner)
+    for treated in layout.all_treated():
+        yield partial(treatment_stage, suite, treated)
     for path in layout.speeds():
         yield partial(speed_stage, suite, path.stem)
     for path in layout.sweep.trial_records():
@@ -103,8 +118,12 @@ def stage_at(suite: Suite, path: Path) -> Reader:
         raise SuiteError(f"{path} is part of a sweep: its workers and sweeps.summary log it")
     if DataFolder(folder).manifest.is_file():
         return partial(data_stage, suite, DataFolder(folder))
+    if RefinerFolder(folder).checkpoint.is_file() and RefinerFolder(folder).run.is_file():
+        return partial(training_stage, suite, RefinerFolder(folder))
     if RunFolder(folder).run.is_file():
         return partial(training_stage, suite, RunFolder(folder))
+    if folder.resolve().is_relative_to(root / "treatments") and TreatmentFolder(folder).index.is_file():
+        return partial(treatment_stage, suite, TreatmentFolder(folder))
     if EvaluationFolder(folder).index.is_file():
         return partial(evaluation_stage, suite, EvaluationFolder(folder))
     if ReportFolder(folder).provenance.is_file():

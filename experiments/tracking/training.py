@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiments.config import fit_schedule, resolve_config, set_classes
+from experiments.config import changes_of_head, fit_schedule, resolve_config, set_classes
 from experiments.history import read_metrics
-from experiments.tracking.references import checkpoint_artifact, dataset_artifact
+from experiments.tracking.references import checkpoint_artifact, dataset_artifact, refiner_name
 from experiments.tracking.runs import Contents, Json, Stage, log_artifact
 from suite.blocks import BASELINE
 from suite.files import read_json
@@ -20,13 +20,15 @@ def training_stage(suite: Suite, folder: RunFolder) -> Stage:
     """The finished training in a folder."""
     run = read_json(folder.run)
     variant, seed = run["variant"], run["seed"]
-    name, alias = checkpoint_artifact(suite, variant, seed, run["checkpoint"]["sha256"]).split(":")
+    head = run.get("head")  # of a refiner
+    shown_as = refiner_name(head) if head else variant
+    name, alias = checkpoint_artifact(suite, shown_as, seed, run["checkpoint"]["sha256"]).split(":")
 
     def contents(run_id: str) -> Contents:
         history = read_metrics(folder.metrics)
         kept = ("git_commit", "git_dirty", "versions", "hardware", "config_hash", "mapped")
         config = training_config(suite, variant, seed, _trained_config(suite, run))
-        config |= {key: run.get(key) for key in kept} | run["inputs"]
+        config |= {key: run.get(key) for key in kept} | run["inputs"] | ({"head": head} if head else {})
         config["uses"] = _uses(suite, run["inputs"])
         validations = [row for row in history if any(key.startswith("val/") for key in row)]
         last = validations[-1] if validations else {}
@@ -39,7 +41,7 @@ def training_stage(suite: Suite, folder: RunFolder) -> Stage:
             files = [path for path in (folder.checkpoint, folder.config) if path.is_file()]
             log_artifact(tracked, suite, name, "checkpoint", ["best", alias], files=files, metadata=metadata)
 
-        return Contents(group=variant, job_type="train", config=config, fill=fill)
+        return Contents(group=shown_as, job_type="train", config=config, fill=fill)
 
     begun = {"training_hash": run["config_hash"], "seed": seed, "ranks": run["ranks"], **run["inputs"]}
     identity = {**begun, "checkpoint": run["checkpoint"]}  # the live view claims its run by what is known at the start
@@ -99,7 +101,7 @@ def _uses(suite: Suite, inputs: Json) -> list[str]:
 
 def _trained_config(suite: Suite, run: Json) -> dict[str, Any]:
     """The mmdet config that a training ran with: resolved, for the classes of the data, its schedule fitted to them."""
-    cfg = resolve_config(suite, run["variant"])
+    cfg = resolve_config(suite, run["variant"], changes_of_head(run["head"]) if "head" in run else None)
     if suite.layout.data.manifest.is_file():  # trainings may be copied without their images
         set_classes(cfg, read_json(suite.layout.data.manifest)["categories"])
     ranks = run["ranks"]

@@ -54,6 +54,8 @@ def _to_float32(value: Any) -> Any:
         return value.float() if value.is_floating_point() else value
     if isinstance(value, (list, tuple)):
         return type(value)(map(_to_float32, value))
+    if isinstance(value, dict):
+        return type(value)((key, _to_float32(own)) for key, own in value.items())
     return value
 
 

@@ -29,7 +29,7 @@ def start(
         cfg: the resolved config, with the classes of the data.
         seed: of the weights that are not pretrained.
         data: the suite's images.
-        pretraining: checkpoint whose backbone, neck and RPN are taken over; None = none are.
+        pretraining: checkpoint whose backbone, neck and, for two stages, RPN are taken over; None = none are.
         backbone: file of the backbone's weights; None = those that the config initialises.
 
     Raises:
@@ -49,10 +49,13 @@ def start(
     return model, dataset
 
 
-def _take_over(model: torch.nn.Module, pretraining: Path) -> None:
+def _take_over(model: Any, pretraining: Path) -> None:
     weights = read_checkpoint(pretraining)["state_dict"]
     parts = {k: v for k, v in weights.items() if k.startswith(PRETRAINED_PARTS)}
-    expected = {k: v for k, v in model.state_dict().items() if k.startswith(PRETRAINED_PARTS)}
+    own_parts = PRETRAINED_PARTS
+    if hasattr(model, "from_mmdet"):  # a detector of another library, with names of its own
+        parts, own_parts = model.from_mmdet(parts), model.pretrained_parts
+    expected = {k: v for k, v in model.state_dict().items() if k.startswith(own_parts)}
     wrong = sorted(expected.keys() ^ parts.keys())
     wrong += [k for k in expected.keys() & parts.keys() if expected[k].shape != parts[k].shape]
     if wrong:

@@ -188,7 +188,8 @@ class IoURefiner(nn.Module):
         Returns:
             ``Tensor[K]``, differentiable in maps and RoIs.
         """
-        return self.iou_head.predict_iou(self._pool(maps, rois), labels)
+        parts = zip(rois.split(ROIS_AT_ONCE), labels.split(ROIS_AT_ONCE), strict=True)
+        return torch.cat([self.iou_head.predict_iou(self._pool(maps, own), classes) for own, classes in parts])
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -305,13 +306,11 @@ class IoURefiner(nn.Module):
             found, image_index = in_order(found, image_index, rescore=False)
             (first,) = torch.where(rank_in_image(image_index) < max_per_image)
             found, image_index = found.take(first), image_index[first]
-            rois, ious = refine_rois(
-                self._pool,
+            rois, ious = self.move(
                 maps,
                 _as_rois(image_index, found.boxes),
-                self.iou_head.of_labels(found.labels),
-                coordinate_gradient=self._pool.coordinate_gradient,
-                step_size=self.step_size if step_size is None else step_size,
+                found.labels,
+                step_size=step_size,
                 num_steps=num_steps,
                 omega_1=omega_1,
                 omega_2=omega_2,
@@ -322,6 +321,47 @@ class IoURefiner(nn.Module):
         found, image_index = in_order(found._replace(boxes=moved, ious=ious), image_index, rescore=rescore)
         found, image_index = Detections(*(field.cpu() for field in found)), image_index.cpu()
         return of_each_image(found, image_index, len(images), -1)
+
+    @torch.no_grad()
+    def move(
+        self,
+        maps: Sequence[Tensor],
+        rois: Tensor,
+        labels: Tensor,
+        *,
+        step_size: float | None = None,
+        num_steps: int = 5,
+        omega_1: float = 0.001,
+        omega_2: float = -0.01,
+        trace: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Moves boxes uphill on their predicted IoU; what :meth:`refine` does of this kind.
+
+        Args:
+            maps: of :meth:`features`.
+            rois: ``Tensor[K, 5]`` of (image index, x1, y1, x2, y2), in pixels of the network's input.
+            labels: ``LongTensor[K]``, the class of each box.
+            step_size: see :meth:`refine`, like the next three.
+            num_steps: see there.
+            omega_1: see there.
+            omega_2: see there.
+            trace: see :func:`iounet.core.refine_boxes`.
+
+        Returns:
+            ``Tensor[K, 5]`` RoIs and ``Tensor[K]`` their predicted IoUs.
+        """
+        return refine_rois(
+            self._pool,
+            maps,
+            rois,
+            self.iou_head.of_labels(labels),
+            coordinate_gradient=self._pool.coordinate_gradient,
+            step_size=self.step_size if step_size is None else step_size,
+            num_steps=num_steps,
+            omega_1=omega_1,
+            omega_2=omega_2,
+            trace=trace,
+        )
 
     def _gathered(
         self, prepared: Prepared, boxes: Sequence[Tensor], scores: Sequence[Tensor], labels: Sequence[Tensor]
@@ -340,11 +380,7 @@ class IoURefiner(nn.Module):
     ) -> tuple[Detections, Tensor]:
         """What NMS keeps: guided by the IoUs predicted where the boxes are, which is all that they are needed for."""
         rois = _as_rois(image_index, found.boxes)
-        if guide == "none":
-            ious = found.ious
-        else:
-            parts = zip(rois.split(ROIS_AT_ONCE), found.labels.split(ROIS_AT_ONCE), strict=True)
-            ious = torch.cat([self.predict_iou(maps, *part) for part in parts])
+        ious = found.ious if guide == "none" else self.predict_iou(maps, rois, found.labels)
         number = int(found.labels.max()) + 1 if len(rois) else 1
         keys = image_index * number + found.labels
         keep, scores = iou_guided_nms(found.boxes, found.scores, ious, keys, iou_threshold, guide=guide)

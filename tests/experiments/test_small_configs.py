@@ -21,9 +21,13 @@ def small_suite(**changes):
     return check_suite({**suite, **yaml.safe_load(SMALL), "training": {"image_size": [320, 240]}, **changes})
 
 
-@pytest.mark.parametrize("variant", ["faster_rcnn", "samp1000_lw5.0"])
+@pytest.mark.parametrize("variant", ["faster_rcnn", "samp1000_lw5.0", "cascade_rcnn", "torchvision_retinanet"])
 def test_they_train_from_random_weights(variant):
-    suite = small_suite()
+    further = {
+        name: {"label": name, "config": f"experiments/configs/small/{name}.py"}
+        for name in ("cascade_rcnn", "torchvision_retinanet")
+    }
+    suite = small_suite(detectors=further)
     cfg = resolve_config(suite, variant)
     assert training_pixels(cfg) == 320 * 240
     assert cfg.optimizer.type == "AdamW" and not cfg.auto_scale_lr.enable
@@ -32,7 +36,7 @@ def test_they_train_from_random_weights(variant):
     meta = {"img_shape": (96, 128, 3), "pad_shape": (96, 128, 3), "scale_factor": 1.0}
     boxes, labels = torch.tensor([[8.0, 8.0, 60.0, 70.0]]), torch.tensor([1])
     losses = model.train().forward_train(torch.rand(1, 3, 96, 128), [meta], [boxes], [labels])
-    assert ("loss_iou" in losses) == (variant != "faster_rcnn")
+    assert ("loss_iou" in losses) == (variant == "samp1000_lw5.0")
     assert all(torch.isfinite(torch.as_tensor(value)).all() for value in losses.values() if torch.is_tensor(value))
     assert never_learnt(suite) == []
 

@@ -45,8 +45,9 @@ def resolved(tmp_path):
         ("runner = None", "key 'runner' is None"),
         ("lr_config = None", "key 'lr_config' is None"),
         ("model = None", "key 'model' is None"),
-        ("model = dict(roi_head=None)", "model.roi_head is None: only two-stage detectors"),
+        ("model = dict(roi_head=None)", "model.roi_head is None, expected a dict"),
         ("model = dict(backbone=None)", "model.backbone is None"),
+        ("model = dict(_delete_=True, type='RetinaNet', backbone=dict(depth=18))", "model.test_cfg is None"),
         (
             "data = dict(train=dict(_delete_=True, type='RepeatDataset', times=3, dataset=dict(type='CocoDataset')))",
             "data.train is of type 'RepeatDataset': give a data set with a pipeline of its own",

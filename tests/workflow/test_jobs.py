@@ -304,12 +304,37 @@ def test_what_the_page_on_poolings_is_made_of(tiny, dry):
     assert not dry.rules(output) & POOLING
 
 
-def test_a_suite_without_an_iou_net_has_no_page_on_poolings_and_all_else(dry):
+ANYDETECTOR = {"train_refiner", "treat", "build_anydetector", "anydetector"}
+
+
+def test_what_the_page_on_any_detector_is_made_of(tiny, dry):
+    jobs = Jobs(tiny.changed(seeds=[0, 1]))
+    assert [jobs.layout.relative(path) for path in jobs.treated()] == [
+        f"treatments/{detector}/seed{seed}/val/evaluation.json"
+        for detector in ("faster_rcnn", "cascade_rcnn", "torchvision_retinanet")
+        for seed in (0, 1)
+    ]
+    assert jobs.recorded.refiner("per_class") == jobs.recorded.training("samp1000_lw5.0")
+    assert jobs.recorded.refiner("class_agnostic") != jobs.recorded.refiner("per_class")
+    assert jobs.recorded.treatment("faster_rcnn")[0] != jobs.recorded.treatment("cascade_rcnn")[0]
+    assert set(jobs.recorded.treatment("cascade_rcnn")[1:]) < set(jobs.recorded.treatment("faster_rcnn")[1:])
+    code, output = dry.run(ROOT / "tests/workflow/tiny.yaml", arguments=("anydetector",))
+    assert code == 0, output
+    assert dry.rules(output) == {"data", "pretraining", "train"} | ANYDETECTOR
+    assert [output.count(f"rule {rule}:") for rule in ("train_refiner", "train", "treat")] == [2, 3, 3]
+    code, output = dry.run(ROOT / "tests/workflow/tiny.yaml")
+    assert code == 0, output
+    assert not dry.rules(output) & ANYDETECTOR
+    assert "cascade_rcnn" not in output
+
+
+@pytest.mark.parametrize("target", ["pooling", "anydetector"])
+def test_a_suite_without_an_iou_net_has_no_page_on_it_and_all_else(dry, target):
     alone = dry.suite("")
     suite = yaml.safe_load(alone.read_text())
     del suite["variants"]["samp1000_lw5.0"]
     alone.write_text(yaml.safe_dump(suite))
-    code, output = dry.run(alone, arguments=("pooling",))
+    code, output = dry.run(alone, arguments=(target,))
     assert code != 0
     assert "not in suite 'tiny': samp1000_lw5.0 (role `main`)" in output
     code, output = dry.run(alone)

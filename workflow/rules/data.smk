@@ -27,7 +27,7 @@ all_cores = lambda wildcards: (
 
 
 wildcard_constraints:
-    variant="|".join(map(re.escape, suite.variants)),
+    variant="|".join(map(re.escape, (*suite.variants, *suite.detectors))),
     seed="[0-9]+",
     split="[a-z0-9]+",
 

@@ -176,7 +176,7 @@ def test_an_old_index_does_not_outlive_what_it_speaks_of(tiny_suite, tiny_data, 
     def killed(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("experiments.evaluation.evaluate.evaluate_detections", killed)
+    monkeypatch.setattr("experiments.evaluation.files.evaluate_detections", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate(tiny_suite, "samp1000_lw5.0", 0, "val", checkpoint=checkpoint, data=DataFolder(tiny_data), out=out)
     assert not out.index.exists()

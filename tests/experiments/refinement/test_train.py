@@ -145,4 +145,4 @@ def test_without_data_it_says_what_to_do(tiny_suite, tmp_path):
 
 def test_its_place_is_beside_the_runs(tiny_suite):
     assert pretraining_of(tiny_suite, IOUNET) == tiny_suite.layout.pretraining.checkpoint
-    assert tiny_suite.layout.refiner(3).checkpoint == tiny_suite.layout.root / "refiners/seed3/refiner.pth"
+    assert tiny_suite.layout.refiner("per_class", 3).path == tiny_suite.layout.root / "refiners/per_class/seed3"

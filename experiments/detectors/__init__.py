@@ -1,0 +1,1 @@
+"""Detectors of other libraries behind mmdet's interface."""
