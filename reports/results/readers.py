@@ -58,9 +58,7 @@ class Place:
         """
         return self.training(self.layout.run(variant, seed), variant, seed, {"variant": variant})
 
-    def training(
-        self, folder: RunFolder, name: str, seed: int, place: Mapping[str, Any] | None = None
-    ) -> dict[str, Any] | None:
+    def training(self, folder: RunFolder, name: str, seed: int, place: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row of a training in this folder, as `run` has it, with a name as its variant.
 
         `place` is what run.json says of it beside suite and seed. Raises as `run` does.
@@ -69,7 +67,7 @@ class Place:
         if not path.exists():
             return None
         data = read_json(path)
-        check_place(data, path, {"suite": self.suite.name, **(place or {}), "seed": seed})
+        check_place(data, path, {"suite": self.suite.name, **place, "seed": seed})
         need_all(data, RUN_KEYS, path)
         self._check_learnt(data, path)
         source = self.layout.relative(path)
@@ -127,7 +125,8 @@ class Place:
         if described != setting.name:
             raise ReportError(f"{path}: key 'setting' describes '{described}', not '{setting.name}'")
         described_by = {"guide": guide, "step_size": step_size, "num_steps": need(data, "setting.num_steps", path)}
-        return {**keys, "setting": setting.name, **described_by, **self.evaluated(data, path, folder)}
+        found = {**self.evaluated(data, path, folder), "seconds": need(data, "seconds", path)}
+        return {**keys, "setting": setting.name, **described_by, **found}
 
     def evaluated(self, data: Mapping[str, Any], path: Path, folder: EvaluationFolder) -> dict[str, Any]:
         """What a row has of every evaluation file in a folder: metrics, and what they were made with.
@@ -136,7 +135,7 @@ class Place:
             ReportError: the file is damaged or belongs elsewhere.
         """
         check_dataset(data, path, "dataset_fingerprint", self.fingerprint)
-        copied = ("images", "detections", "seconds", "checkpoint_sha256", "config_hash", "git_commit")
+        copied = ("images", "detections", "checkpoint_sha256", "config_hash", "git_commit")
         return {
             **{name: metric(data, name, path) for name in METRICS},
             **{key: need(data, key, path) for key in (*copied, "dataset_fingerprint")},

@@ -56,8 +56,11 @@ def with_treatments(results: Results) -> tuple[Results, Treated]:
     rows = []
     for detector, seed in product(treated.labels, suite.seeds):
         folder = layout.treated(detector, seed, suite.report_split)
-        own = {treatment.name: treatment for treatment in _treatments(treated, detector)}
-        rows += [_evaluation(place, folder, detector, seed, treatment) for treatment in own.values()]
+        seconds = sum(
+            next(row for row in treated.measured(detector) if row["seed"] == seed)["data"]["seconds"].values()
+        )
+        for treatment in dict.fromkeys(_treatments(treated, detector)):
+            rows.append({**_evaluation(place, folder, detector, seed, treatment), "seconds": seconds})
     mark_stale_evaluations(results.runs.to_dict("records"), [*rows, *indices])  # type: ignore[arg-type]
     for row in [*rows, *indices]:
         asked = [_other_refiner(refiners, head, sha, row["seed"]) for head, sha in row["refiners"].items()]
@@ -75,7 +78,7 @@ def with_treatments(results: Results) -> tuple[Results, Treated]:
 
 def _refiner(place: Place, head: str, seed: int) -> dict[str, Any]:
     folder = place.layout.refiner(head, seed)
-    row = place.training(folder, f"refiner {head}", seed)
+    row = place.training(folder, f"refiner {head}", seed, {"head": head})
     if row is None:
         raise MissingResult(f"{folder.run}: no such file")
     return row

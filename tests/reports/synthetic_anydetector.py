@@ -61,7 +61,7 @@ def refiner_sha(head: str, seed: int) -> str:
 def make_refiner(root: Path, head: str, seed: int, run: dict[str, Any]) -> None:
     """The training of a refiner, as a detector's."""
     folder = root / "refiners" / head / f"seed{seed}"
-    own = {**run, "variant": head, "config_hash": sha("config", head)}
+    own = {**run, "variant": "samp1000_lw5.0", "head": head, "config_hash": sha("config", head)}
     write_json(folder / "run.json", {**own, "checkpoint": {"bytes": 1_000_000, "sha256": refiner_sha(head, seed)}})
     (folder / "history.csv").write_text("step,epoch,loss\n1,1,0.5\n")
 
@@ -95,7 +95,8 @@ def make_treatments(root: Path, coco: Any, run: dict[str, Any]) -> None:
             made[noise] = evaluated_as(coco, random_detections(coco, rng, noise), run)
         evaluated, matches = made[noise]
         refiner = None if treatment.head is None else refiner_sha(treatment.head, seed)
-        data = {**place, "treatment": treatment.described(), **evaluated, "refiner_sha256": refiner}
+        own = {key: value for key, value in evaluated.items() if key != "seconds"}  # those are in the index
+        data = {**place, "treatment": treatment.described(), **own, "refiner_sha256": refiner}
         write_json(folder / f"{treatment.name}.json", data)
         write_json(folder / f"{treatment.name}.matches.json.gz", matches)
         index[treatment.name] = evaluated["metrics"]["AP"]

@@ -409,6 +409,13 @@ def test_a_damaged_file_is_named_with_its_key(treated_folder, tmp_path, file, ch
         build(treated_folder / "shapes.yaml", root, tmp_path / "out", resamples=0)
 
 
+def test_a_refiner_of_another_head_is_refused(treated_folder, tmp_path):
+    root = copied(treated_folder, tmp_path)
+    rewrite(root / "refiners/class_agnostic/seed1/run.json", head="per_class")
+    with pytest.raises(ReportError, match=r"run.json: belongs to another place: key 'head' is 'per_class'"):
+        load(treated_folder, root)
+
+
 def test_a_file_that_is_cut_short_is_named(treated_folder, tmp_path):
     root = copied(treated_folder, tmp_path)
     (root / "treatments/cascade_rcnn/seed1/val/guided0.5.json").write_text('{"suite": ')
