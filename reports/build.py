@@ -6,18 +6,15 @@ python -m reports.build --suite experiments/shapes.yaml --results results/shapes
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from reports.document.assemble import assemble, variants_of
 from reports.document.blocks import Report
 from reports.document.sections import PARTS
-from reports.errors import ReportError
-from reports.publishing import check_folders, publish, published
+from reports.publishing import check_folders, publish, run_command
 from reports.results.collect import collect
 from reports.results.published import load_published
-from suite.errors import SuiteError
 from suite.suite import load_suite
 from suite.utf8 import ensure_utf8
 
@@ -64,33 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reports.build", description="Build the report of a suite's results."
     )
-    parser.add_argument("--suite", type=Path, required=True, help="the suite's YAML")
-    parser.add_argument("--results", type=Path, required=True, help="its results folder, results/<suite>")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="the report's folder, replaced when the new one is complete"
-    )
-    parser.add_argument(
-        "--example", type=Path, help="also write a light copy here, with the evaluation files it links to"
-    )
     parser.add_argument("--only", nargs="+", metavar="PART", help=f"report some parts only: {', '.join(PARTS)}")
     parser.add_argument("--seeds", nargs="+", type=int, help="report these seeds in place of the suite's")
-    parser.add_argument("--resamples", type=int, help="image sets behind the intervals of differences; 0 for none")
-    options = parser.parse_args(arguments)
-    try:
-        report = build(
-            options.suite,
-            options.results,
-            options.out,
-            only=options.only,
-            seeds=options.seeds,
-            example=options.example,
-            resamples=options.resamples,
-        )
-    except (ReportError, SuiteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(published(report, options.out))
-    return 0
+    return run_command(parser, build, arguments)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from reports.errors import ReportError
-from reports.results.sides import BASELINE, IOUNET, Side
+from reports.results.sides import BASELINE, IOUNET, Compared, Side
 from suite.files import digest
 
 FILE = Path(__file__).parent / "claims.yaml"
@@ -34,6 +34,7 @@ class Claim:
         margin: how far each effect may fall short (`each`), or differ from zero (`similar`), in points.
         variant, population: the checkpoints and the boxes of a `correlation`.
         published: for each source, the two values behind the effect that it reports, of each pair.
+        argued: a source argues it, without a number that it is set beside.
         note: said beside the claim; `adam` the same where a run was trained with Adam or AdamW.
     """
 
@@ -44,18 +45,19 @@ class Claim:
     expected: str
     metric: str
     published: Mapping[str, Cells]
-    pairs: tuple[tuple[Side, Side], ...] = ()
+    pairs: tuple[tuple[Compared, Compared], ...] = ()
     rows: tuple[str, str] = ("", "")
     margin: float = 0.0
     variant: str = ""
     population: str = ""
+    argued: bool = False
     note: str = ""
     adam: str = ""
 
     @property
     def is_published(self) -> bool:
         """Whether a source reports it: only such claims are of the family that is judged together."""
-        return bool(self.published)
+        return self.argued or bool(self.published)
 
     @property
     def variants(self) -> list[str]:

@@ -9,36 +9,36 @@ import numpy as np
 from reports.errors import ReportError
 from reports.results.collect import Results
 from reports.results.matches import average_precision, metric_of, whole
-from reports.results.sides import POINTS, Side
+from reports.results.sides import POINTS, Compared
 from reports.statistics import Interval, Term, Values, estimate
 
-Weights = dict[str, float]  # setting -> factor
+Weights = dict[tuple[str, str], float]  # variant and setting -> factor
 OF_CLASS = "AP of class "  # the metric of one class: this, and the class's id
 
 
-def difference(results: Results, left: Side, right: Side, metric: str) -> Interval:
+def difference(results: Results, left: Compared, right: Compared, metric: str) -> Interval:
     """A metric of one side minus that of another, in points."""
     return mean_difference(results, [(left, right)], metric)
 
 
-def mean_difference(results: Results, pairs: Sequence[tuple[Side, Side]], metric: str) -> Interval:
+def mean_difference(results: Results, pairs: Sequence[tuple[Compared, Compared]], metric: str) -> Interval:
     """The mean over pairs of a metric of their first side minus that of their second, in points.
 
-    What one variant's checkpoints contribute, in whatever settings, is one term of `reports.statistics.estimate`.
+    What the same trainings contribute, in whatever settings, is one term of `reports.statistics.estimate`.
 
     Raises:
         NotInSuite: the suite lacks a variant or setting.
         MissingResult: an evaluation, or the matches that a bootstrap needs, do not exist.
     """
-    by_variant: dict[str, Weights] = {}
+    by_trainings: dict[str, Weights] = {}
     for pair in pairs:
         for side, sign in zip(pair, (1.0, -1.0), strict=True):
-            weights = by_variant.setdefault(side.own(results), {})
-            setting = side.setting(results)
-            weights[setting] = weights.get(setting, 0.0) + sign / len(pairs)
-    key = (metric, tuple((variant, tuple(sorted(weights.items()))) for variant, weights in sorted(by_variant.items())))
+            weights = by_trainings.setdefault(side.trainings(results), {})
+            place = (side.own(results), side.setting(results))
+            weights[place] = weights.get(place, 0.0) + sign / len(pairs)
+    key = (metric, tuple((name, tuple(sorted(weights.items()))) for name, weights in sorted(by_trainings.items())))
     if key not in results.intervals:
-        terms = [_term(results, variant, weights, metric) for variant, weights in by_variant.items()]
+        terms = [_term(results, weights, metric) for weights in by_trainings.values()]
         results.intervals[key] = estimate(terms)
     return results.intervals[key]
 
@@ -73,28 +73,29 @@ def metric_values(results: Results, variant: str, setting: str, metric: str) -> 
     return POINTS * np.array([value(seed) for seed in results.suite.seeds])
 
 
-def _term(results: Results, variant: str, weights: Weights, metric: str) -> Term:
+def _term(results: Results, weights: Weights, metric: str) -> Term:
     return Term(
-        values=_values(results, variant, weights, metric),
-        draws=_draws(results, variant, weights, metric),
-        peers=[_values(results, peer, weights, metric) for peer in _peers(results, variant, weights)],
+        values=_values(results, weights, metric),
+        draws=_draws(results, weights, metric),
+        peers=[_values(results, peer, metric) for peer in _peers(results, weights)],
     )
 
 
-def _values(results: Results, variant: str, weights: Weights, metric: str) -> Values:
-    parts = [factor * metric_values(results, variant, setting, metric) for setting, factor in weights.items()]
+def _values(results: Results, weights: Weights, metric: str) -> Values:
+    parts = [factor * metric_values(results, *place, metric) for place, factor in weights.items()]
     return np.sum(parts, axis=0)
 
 
-def _draws(results: Results, variant: str, weights: Weights, metric: str) -> Values | None:
+def _draws(results: Results, weights: Weights, metric: str) -> Values | None:
     """Float[n, B]; None without a bootstrap, and for a metric that matches do not give (by object size)."""
     rows = []
     category, of_matches = _split(metric)
     for seed in results.suite.seeds:
-        parts = [results.resampled(variant, seed, setting, category) for setting in weights]
+        parts = [results.resampled(variant, seed, setting, category) for variant, setting in weights]
         if any(part is None for part in parts):
             return None
-        thresholds = results.matches(variant, seed, next(iter(weights))).iou_thresholds
+        variant, setting = next(iter(weights))
+        thresholds = results.matches(variant, seed, setting).iou_thresholds
         try:
             values = [metric_of(part, thresholds, of_matches) for part in parts if part is not None]
         except ReportError:
@@ -103,11 +104,14 @@ def _draws(results: Results, variant: str, weights: Weights, metric: str) -> Val
     return np.stack(rows)
 
 
-def _peers(results: Results, variant: str, weights: Weights) -> list[str]:
-    """The other variants that were read and evaluated in these settings, with every seed."""
+def _peers(results: Results, weights: Weights) -> list[Weights]:
+    """The same of each other variant or detector that was read and evaluated in these settings, with every seed."""
+    own = {variant for variant, _ in weights}
+    if len(own) > 1:
+        return []
     return [
-        other
-        for other in results.suite.variants
-        if other != variant
-        and all(results.has_evaluation(other, seed, name) for seed in results.suite.seeds for name in weights)
+        {(other, setting): factor for (_, setting), factor in weights.items()}
+        for other in (*results.suite.variants, *results.suite.detectors)
+        if other not in own
+        and all(results.has_evaluation(other, seed, name) for seed in results.suite.seeds for _, name in weights)
     ]

@@ -9,6 +9,7 @@ from reports.results.collect import Results
 from reports.results.pooling import MeasuredPooling
 from reports.results.published import Published
 from reports.results.search import SearchResults
+from reports.results.treated import Treated
 from reports.verdicts import Verdict
 
 
@@ -21,6 +22,7 @@ class Context:
         search: the hyper-parameter search; None without a finished one.
         verdicts: the claims that were judged.
         pooling: what was measured of RoI poolings; None for a report that is not about them.
+        treated: the detectors whose boxes were treated; None for a report that is not about them.
     """
 
     results: Results
@@ -28,3 +30,4 @@ class Context:
     search: SearchResults | None = None
     verdicts: Sequence[Verdict] = ()
     pooling: MeasuredPooling | None = None
+    treated: Treated | None = None

@@ -20,6 +20,7 @@ IDENTITY = (
     *("suite", "device", "variant", "seed", "split", "setting"),
     *("checkpoint_sha256", "config_hash", "git_commit", "dataset_fingerprint", "wandb_run_id"),
     *("checkpoints", "blocks.*.batch_size"),  # of timed inference
+    *("treatment.name", "refiner_sha256", "refiners"),  # of treated boxes
 )
 
 

@@ -6,19 +6,16 @@ python -m reports.pooling --suite experiments/shapes.yaml --results results/shap
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from reports.document.blocks import Report
 from reports.document.pooling import assemble
-from reports.errors import ReportError
-from reports.publishing import check_folders, publish, published
+from reports.publishing import check_folders, publish, run_command
 from reports.results.collect import collect
 from reports.results.pooling import with_poolings
 from reports.results.published import load_published
 from reports.results.sides import IOUNET
-from suite.errors import SuiteError
 from suite.suite import load_suite
 from suite.utf8 import ensure_utf8
 
@@ -55,21 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reports.pooling", description="Build the page on RoIAlign beside Precise RoI Pooling."
     )
-    parser.add_argument("--suite", type=Path, required=True, help="the suite's YAML")
-    parser.add_argument("--results", type=Path, required=True, help="its results folder, results/<suite>")
-    parser.add_argument("--out", type=Path, required=True, help="the page's folder, replaced when the new is complete")
-    parser.add_argument("--example", type=Path, help="also write a light copy here, with the files it links to")
-    parser.add_argument("--resamples", type=int, help="image sets behind the intervals of differences; 0 for none")
-    options = parser.parse_args(arguments)
-    try:
-        report = build(
-            options.suite, options.results, options.out, example=options.example, resamples=options.resamples
-        )
-    except (ReportError, SuiteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(published(report, options.out))
-    return 0
+    return run_command(parser, build, arguments)
 
 
 if __name__ == "__main__":

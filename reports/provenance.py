@@ -90,7 +90,8 @@ def _known(context: Context) -> dict[str, Any]:
     """What is known of every results file that a cell can name."""
     results = context.results
     known = _of_runs(results) | _of_speeds(results)
-    for row in results.evaluations.to_dict("records"):
+    indices = [] if context.treated is None else context.treated.indices.to_dict("records")
+    for row in [*results.evaluations.to_dict("records"), *indices]:
         known[row["source"]] = {key: _plain(row[key]) for key in TRACED}
     for row in results.diagnostics.to_dict("records"):
         known[row["source"]] = {key: _plain(row[key] if key in row else row["data"].get(key)) for key in TRACED}

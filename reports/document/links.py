@@ -74,7 +74,7 @@ def evidence(row: Row, links: Links) -> str:
     """The files behind a row, as markdown links: publications by name, results by seed.
 
     The two sides of a difference are shown as a − b, by their folders if it is of several settings; the settings of
-    other rows are named; many (a row along λ) are shown as one link per seed to the folder that holds them.
+    other rows are named; many (a row along λ) are shown as one link per variant and seed to the folder that holds them.
     """
     shown, is_difference = _sources_shown(row)
     publications: dict[str, str] = {}
@@ -106,8 +106,13 @@ def _evaluation_links(shown: Sequence[Source], links: Links, is_difference: bool
     elif is_difference and texts:
         texts = [" − ".join(texts)]
     elif len(groups) > MOST_SETTINGS:
-        folders = {source.label: _link(source.label, links.to_folder(source)) for source in evaluations}
-        texts = [" ".join(folders.values())]
+        folders: dict[str, dict[str, str]] = {}
+        for source in evaluations:
+            own_links = folders.setdefault(source.variant, {})
+            own_links[source.label] = _link(source.label, links.to_folder(source))
+        texts = [" ".join(own_links.values()) for own_links in folders.values()]
+        if len(folders) > 1:
+            return [f"{variant} {text}" for variant, text in zip(folders, texts, strict=True)]
     elif len(groups) > 1:
         return [f"{setting or kind} {text}" for (kind, _, setting), text in zip(groups, texts, strict=True)]
     seeds = {source.label for source in evaluations if source.kind != "sweep"}

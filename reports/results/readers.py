@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.errors import ReportError
 from reports.results.files import SHORT, check_dataset, check_place, metric, need, need_all, read_json, read_table
-from suite.layout import EvaluationFolder, Layout
+from suite.layout import EvaluationFolder, Layout, RunFolder
 from suite.manifest import LEARNT, splits_digest
 from suite.records import run_id
 from suite.settings import Setting, setting_name
@@ -56,17 +56,23 @@ class Place:
         Raises:
             ReportError: the file is damaged or belongs elsewhere.
         """
-        folder = self.layout.run(variant, seed)
+        return self.training(self.layout.run(variant, seed), variant, seed, {"variant": variant})
+
+    def training(self, folder: RunFolder, name: str, seed: int, place: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The row of a training in this folder, as `run` has it, with a name as its variant.
+
+        `place` is what run.json says of it beside suite and seed. Raises as `run` does.
+        """
         path = folder.run
         if not path.exists():
             return None
         data = read_json(path)
-        check_place(data, path, {"suite": self.suite.name, "variant": variant, "seed": seed})
+        check_place(data, path, {"suite": self.suite.name, **place, "seed": seed})
         need_all(data, RUN_KEYS, path)
         self._check_learnt(data, path)
         source = self.layout.relative(path)
         return {
-            "variant": variant,
+            "variant": name,
             "seed": seed,
             "source": source,
             "history_source": self.layout.relative(folder.history),
@@ -118,14 +124,19 @@ class Place:
         described = setting_name(guide, step_size, data["setting"].get("part"))
         if described != setting.name:
             raise ReportError(f"{path}: key 'setting' describes '{described}', not '{setting.name}'")
+        described_by = {"guide": guide, "step_size": step_size, "num_steps": need(data, "setting.num_steps", path)}
+        found = {**self.evaluated(data, path, folder), "seconds": need(data, "seconds", path)}
+        return {**keys, "setting": setting.name, **described_by, **found}
+
+    def evaluated(self, data: Mapping[str, Any], path: Path, folder: EvaluationFolder) -> dict[str, Any]:
+        """What a row has of every evaluation file in a folder: metrics, and what they were made with.
+
+        Raises:
+            ReportError: the file is damaged or belongs elsewhere.
+        """
         check_dataset(data, path, "dataset_fingerprint", self.fingerprint)
-        copied = ("images", "detections", "seconds", "checkpoint_sha256", "config_hash", "git_commit")
+        copied = ("images", "detections", "checkpoint_sha256", "config_hash", "git_commit")
         return {
-            **keys,
-            "setting": setting.name,
-            "guide": guide,
-            "step_size": step_size,
-            "num_steps": need(data, "setting.num_steps", path),
             **{name: metric(data, name, path) for name in METRICS},
             **{key: need(data, key, path) for key in (*copied, "dataset_fingerprint")},
             "wandb_run_id": run_id(folder.record, data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,52 +18,31 @@ IOUNET, BCE = roles.FIRST, roles.BCE  # published names, as are those of all sid
 PAPER_STEP, IMPROVED_STEP = 0.5, 2.0  # published λ: of the paper, and of the improved version
 
 
-@dataclass(frozen=True)
-class Side:
-    """A variant under an inference setting: one side of a comparison, one row of a table.
+class Compared(ABC):
+    """One side of a comparison, one row of a table: the evaluations of a variant under one name.
 
     Attributes:
         variant: a published name, or one of the suite's own; `own` is the suite's variant that it stands for.
-        guide: NMS guide, or None when the IoU branch is off.
-        step_size: published λ, or None without refinement.
-        part: what alone of the refinement is done (`suite.settings.PARTS`); None = all of it.
-        pooling: what takes the place of the RoI pooling that it was trained with (`reports.results.pooling`).
     """
 
     variant: str
-    guide: str | None = None
-    step_size: float | None = None
-    part: str | None = None
-    pooling: str | None = None
 
     @property
+    @abstractmethod
     def label(self) -> str:
-        """Variant and setting, in published units."""
-        parts = [self.variant, *([self.guide] if self.guide else [])]
-        if self.step_size:
-            parts.append(f"λ = {self.step_size:g}")
-        return ", ".join([*parts, *([f"{self.part} only"] if self.part else [])])
+        """What it is called."""
+
+    @abstractmethod
+    def setting(self, results: Results) -> str:
+        """Name of the setting in `Results.evaluations`. Raises `NotInSuite`."""
 
     def own(self, results: Results) -> str:
         """The suite's variant. Raises `NotInSuite`."""
         return results.suite.standing_for(self.variant)
 
-    def setting(self, results: Results) -> str:
-        """Name of the setting in this suite.
-
-        Raises:
-            NotInSuite: the suite lacks the variant or the setting.
-        """
-        results.suite.require(self.variant)
-        return swapped_name(results.suite.setting(self.guide, self.step_size, self.part).name, self.pooling)
-
-    def is_in(self, results: Results) -> bool:
-        """Whether the suite has the variant and the setting."""
-        try:
-            self.setting(results)
-        except NotInSuite:
-            return False
-        return True
+    def trainings(self, results: Results) -> str:
+        """Whose trainings its values depend on: sides with the same answer are paired by seed."""
+        return self.own(results)
 
     def evaluations(self, results: Results) -> dict[int, Mapping[str, Any]]:
         """The row of `Results.evaluations` for each seed of the suite.
@@ -85,6 +65,49 @@ class Side:
     def is_stale(self, results: Results) -> bool:
         """Whether any seed's evaluation is out of date."""
         return any(row["stale"] for row in self.evaluations(results).values())
+
+
+@dataclass(frozen=True)
+class Side(Compared):
+    """A variant under an inference setting.
+
+    Attributes:
+        guide: NMS guide, or None when the IoU branch is off.
+        step_size: published λ, or None without refinement.
+        part: what alone of the refinement is done (`suite.settings.PARTS`); None = all of it.
+        pooling: what takes the place of the RoI pooling that it was trained with (`reports.results.pooling`).
+    """
+
+    variant: str
+    guide: str | None = None
+    step_size: float | None = None
+    part: str | None = None
+    pooling: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Variant and setting, in published units."""
+        parts = [self.variant, *([self.guide] if self.guide else [])]
+        if self.step_size:
+            parts.append(f"λ = {self.step_size:g}")
+        return ", ".join([*parts, *([f"{self.part} only"] if self.part else [])])
+
+    def setting(self, results: Results) -> str:
+        """Name of the setting in this suite.
+
+        Raises:
+            NotInSuite: the suite lacks the variant or the setting.
+        """
+        results.suite.require(self.variant)
+        return swapped_name(results.suite.setting(self.guide, self.step_size, self.part).name, self.pooling)
+
+    def is_in(self, results: Results) -> bool:
+        """Whether the suite has the variant and the setting."""
+        try:
+            self.setting(results)
+        except NotInSuite:
+            return False
+        return True
 
 
 def swapped_name(setting: str, pooling: str | None) -> str:

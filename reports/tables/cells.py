@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from reports.comparison import difference
 from reports.results.collect import Results
 from reports.results.published import Published
-from reports.results.sides import THIS_RUN, Side
+from reports.results.sides import THIS_RUN, Compared
 from reports.statistics import Estimate, Interval, mean_interval
 from reports.tables.table import Cell, Row, digits_of
 
@@ -21,7 +21,7 @@ def estimate_cell(estimate: Estimate, **rest: object) -> Cell:
     return Cell(value, None if value is None else estimate.half_width, estimate.n, **rest)  # type: ignore[arg-type]
 
 
-def mean_cell(results: Results, side: Side, metric: str) -> Cell:
+def mean_cell(results: Results, side: Compared, metric: str) -> Cell:
     """Mean of a metric over seeds, with its interval."""
     return estimate_cell(
         mean_interval(list(side.per_seed(results, metric).values())),
@@ -30,7 +30,7 @@ def mean_cell(results: Results, side: Side, metric: str) -> Cell:
     )
 
 
-def difference_cell(results: Results, left: Side, right: Side, metric: str) -> Cell:
+def difference_cell(results: Results, left: Compared, right: Compared, metric: str) -> Cell:
     """The difference between two sides, with its interval."""
     return interval_cell(
         difference(results, left, right, metric),
@@ -81,15 +81,15 @@ def variant_row(variant: str, cells: Mapping[str, Cell], group: str = THIS_RUN) 
     return Row(group, variant, cells, key=variant, is_name=True)
 
 
-def measured_row(results: Results, label: str, side: Side, columns: tuple[str, ...]) -> Row:
+def measured_row(results: Results, label: str, side: Compared, columns: tuple[str, ...]) -> Row:
     """A row of means over the seeds of this run."""
     return Row(THIS_RUN, label, {column: mean_cell(results, side, column) for column in columns}, key=side.own(results))
 
 
 def improvement_row(
     results: Results,
-    left: Side,
-    right: Side,
+    left: Compared,
+    right: Compared,
     columns: tuple[str, ...],
     label: str = "Improvement",
     key: str = IMPROVEMENT,

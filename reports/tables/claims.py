@@ -49,11 +49,12 @@ def interval_text(claim: Claim, interval: Interval) -> str | None:
 def scoreboard(verdicts: Sequence[Verdict], published: Mapping[str, Published], results: Results) -> Table:
     """The claims: published effects, this run's with its interval, the verdicts, the size beside the published one."""
     columns = ("metric", *published, "this run", "95 % interval", "verdict", "in the family", "published size")
-    rows = tuple(_row(verdict, published, results) for verdict in verdicts)
+    rows = tuple(verdict_row(verdict, published, results) for verdict in verdicts)
     return Table(CLAIMS.key, CLAIMS.title, _caption(published, results), columns, rows, stub="claim")
 
 
-def _row(verdict: Verdict, published: Mapping[str, Published], results: Results) -> Row:
+def verdict_row(verdict: Verdict, published: Mapping[str, Published], results: Results) -> Row:
+    """A claim in the columns of `scoreboard`."""
     claim, interval = verdict.claim, verdict.interval
     rest: dict[str, Any] = {"seeds": interval.n, "sources": verdict.sources, "kind": "text"}
     cells = {"metric": Cell(claim.metric, kind="text")}
@@ -74,7 +75,8 @@ def _row(verdict: Verdict, published: Mapping[str, Published], results: Results)
     return Row("", label, cells, emphasis=verdict.verdict == CONTRADICTED, key=claim.id)
 
 
-def _caption(published: Mapping[str, Published], results: Results) -> str:
+def verdicts_note(published: Mapping[str, Published], results: Results) -> str:
+    """What intervals cover, and what verdicts mean."""
     n = len(results.suite.seeds)
     basis = f"variation over {n} trainings of each variant" if n > 1 else "no variation between trainings"
     if results.resamples:
@@ -86,8 +88,14 @@ def _caption(published: Mapping[str, Published], results: Results) -> str:
     return text + (
         f"*Reproduced*: the whole interval lies on the claimed side of zero (or of a margin that the claim states); "
         f"*{word}*: on the other side; *inconclusive*: it contains zero. *In the family*: the same at 5 % over all "
-        "published claims together (Holm). *Published size*: whether the interval reaches the reproduction's "
-        "effect (the paper's where it has none) ± half of it, at least 0.2 points."
+        "published claims together (Holm)."
+    )
+
+
+def _caption(published: Mapping[str, Published], results: Results) -> str:
+    return verdicts_note(published, results) + (
+        " *Published size*: whether the interval reaches the reproduction's effect (the paper's where it has none) "
+        "± half of it, at least 0.2 points."
     )
 
 

@@ -341,11 +341,7 @@ def make_evaluation(
         detection["bbox"][0] += 0.12 * detection["bbox"][2]
     if is_blank:  # one speck in a corner
         found = [{**found[0], "bbox": [0.0, 0.0, 1.0, 1.0], "score": 0.06}]
-    evaluation = evaluate(coco, found)
-    precision = evaluation.eval["precision"]
-    metrics = {"AP": mean_precision(precision[:, :, :, 0, -1])}
-    metrics |= {key: mean_precision(precision[t, :, :, 0, -1]) for key, t in NAMES.items()}
-    metrics |= {f"AP{size}": mean_precision(precision[:, :, :, i, -1]) for i, size in enumerate("sml", 1)}
+    evaluated, matches = evaluated_as(coco, found, run)
     path = root / "evaluations" / variant / f"seed{number}" / "val" / f"{name}.json"
     write_json(
         path,
@@ -362,22 +358,34 @@ def make_evaluation(
                 "num_steps": 0 if step is None else 5,
                 "part": part if (part := name.rpartition("_")[2]) in PARTS else None,
             },
-            "metrics": metrics,
-            "per_class": {c: mean_precision(precision[:, :, k, 0, -1]) for k, c in enumerate(CLASSES)},
-            "images": len(coco.getImgIds()),
-            "detections": len(found),
-            "checkpoint_sha256": run["checkpoint"]["sha256"],
-            "config_hash": sha("whole config", variant),
-            "git_commit": run["git_commit"],
-            "dataset_fingerprint": FINGERPRINT,
-            "seconds": 1.5,
+            **evaluated,
         },
     )
-    write_json(path.with_name(f"{name}.matches.json.gz"), matches_of(evaluation))
+    write_json(path.with_name(f"{name}.matches.json.gz"), matches)
     return {
         **{key: [d[key] for d in found] for key in ("image_id", "category_id", "bbox", "score")},
         "iou": [None if guide is None else round(float(rng.uniform(0.5, 1)), 5) for _ in found],
     }
+
+
+def evaluated_as(coco: COCO, found: list[dict[str, Any]], run: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What every evaluation file has of detections, and the matches file beside it."""
+    evaluation = evaluate(coco, found)
+    precision = evaluation.eval["precision"]
+    metrics = {"AP": mean_precision(precision[:, :, :, 0, -1])}
+    metrics |= {key: mean_precision(precision[t, :, :, 0, -1]) for key, t in NAMES.items()}
+    metrics |= {f"AP{size}": mean_precision(precision[:, :, :, i, -1]) for i, size in enumerate("sml", 1)}
+    return {
+        "metrics": metrics,
+        "per_class": {c: mean_precision(precision[:, :, k, 0, -1]) for k, c in enumerate(CLASSES)},
+        "images": len(coco.getImgIds()),
+        "detections": len(found),
+        "checkpoint_sha256": run["checkpoint"]["sha256"],
+        "config_hash": sha("whole config", run["variant"]),
+        "git_commit": run["git_commit"],
+        "dataset_fingerprint": FINGERPRINT,
+        "seconds": 1.5,
+    }, matches_of(evaluation)
 
 
 def make_speed(device: str = "cpu", seed: int = 0) -> dict[str, Any]:

@@ -57,6 +57,17 @@ def test_a_folder_of_an_example_is_its_own_and_the_files_in_it_are_copied(links)
     assert links.used == {f"evaluations/a/seed0/val/{setting}.json" for setting in ("off", "rank", "weight")}
 
 
+def test_many_settings_of_several_variants_are_a_folder_of_each(links):
+    text = [
+        Cell("x", kind="text", sources=(source(variant, seed, setting),))
+        for variant in ("a", "b")
+        for seed in (0, 1)
+        for setting in ("off", "rank")
+    ]
+    folders = [" ".join(f"[{seed}](../evaluations/{v}/seed{seed}/val/)" for seed in (0, 1)) for v in ("a", "b")]
+    assert evidence(row(*text), links) == f"a {folders[0]}, b {folders[1]}"
+
+
 def test_other_kinds_are_named_and_histories_are_not_copied(links):
     cell = Cell(1.0, sources=(Source("runs/a/seed0/history.csv", "time", "history", "0", "a", 0),))
     assert evidence(row(cell), links) == "history [0](../runs/a/seed0/history.csv)"
