@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN behind mmdet's interface: equal to torchvision's own, trained and evaluated as any other."""
+"""torchvision's Faster R-CNN behind mmdet's interface: equal to torchvision's own, trained and evaluated like others."""
 
 import copy
 import json
