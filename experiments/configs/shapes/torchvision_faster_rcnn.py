@@ -1,7 +1,7 @@
 """torchvision's Faster R-CNN in miniature, of the size of the baseline, trained by torchvision's own reference recipe.
 
-That is SGD with a learning rate of 0.02 for 16 images, linear warm-up in the first epoch, and steps after 16 and 22 of 26
-epochs; here for 8 images, after 3 and 4 of 5.
+That is SGD with a learning rate of 0.02 for 16 images, linear warm-up in the first epoch, and steps after 16 and 22 of
+26 epochs; here for 8 images, after 3 and 4 of 5.
 """
 
 from experiments.configs._base_.parts import torchvision_faster_rcnn

@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN behind mmdet's interface: equal to torchvision's own, trained and evaluated like others."""
+"""torchvision's Faster R-CNN behind mmdet's interface: equal to torchvision's own, trained as any other."""
 
 import copy
 import json
