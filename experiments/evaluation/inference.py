@@ -4,7 +4,7 @@ Features, proposals, R-CNN boxes and predicted IoUs are computed once per batch,
 once per guide and λ, whoever asks for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -41,25 +41,37 @@ def detect(
     Returns:
         Setting name to detections in pixels of the original images.
     """
+    settings = list(settings)
+    found = {setting.name: DetectionColumns() for setting in settings}
+    model.eval()
+    with torch.no_grad():
+        for images, metas, rows in batches(model, dataset, batch_size, progress, workers):
+            ids = dataset.img_ids[rows]
+            _detect_batch(model, images, metas, settings, ids, dataset.cat_ids, found, diagnostics)
+    return found
+
+
+def batches(
+    model: torch.nn.Module, dataset: Any, batch_size: int, progress: str | None = None, workers: int = 0
+) -> Iterator[tuple[torch.Tensor, list[dict[str, Any]], slice]]:
+    """Batches of a dataset on a model's device: images, mmdet's `metas` of each, and which of the dataset they are.
+
+    The arguments are those of `detect`.
+    """
     from mmdet.datasets import build_dataloader
     from tqdm import tqdm
 
-    settings = list(settings)
-    found = {setting.name: DetectionColumns() for setting in settings}
     device = next(model.parameters()).device
     target = -1 if device.type == "cpu" else device.index
     loader = build_dataloader(dataset, batch_size, workers, dist=False, shuffle=False)
-    model.eval()
     position = 0
-    with torch.no_grad(), tqdm(total=len(dataset), desc=progress, disable=progress is None, unit="image") as bar:
+    with tqdm(total=len(dataset), desc=progress, disable=progress is None, unit="image") as bar:
         for batch in loader:
             data = scatter(batch, [target])[0]
             images, metas = data["img"][0], data["img_metas"][0]
-            ids = dataset.img_ids[position : position + len(metas)]
+            yield images, metas, slice(position, position + len(metas))
             position += len(metas)
-            _detect_batch(model, images, metas, settings, ids, dataset.cat_ids, found, diagnostics)
             bar.update(len(metas))
-    return found
 
 
 def _detect_batch(

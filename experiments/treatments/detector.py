@@ -95,12 +95,12 @@ class BoxSource:
         return model.extract_feat(images)
 
     @torch.no_grad()
-    def regress(self, maps: Sequence[Tensor], boxes: Boxes, metas: Sequence[dict[str, Any]]) -> Boxes:
+    def regress(self, boxes: Boxes, *, maps: Sequence[Tensor], metas: Sequence[dict[str, Any]]) -> Boxes:
         """The boxes where the last box head moves them once, for the labels that they have.
 
         Args:
-            maps: of the images.
             boxes: of the images.
+            maps: of the images.
             metas: mmdet's, of each image.
         """
         if len(boxes.image_index) == 0:

@@ -7,6 +7,7 @@ The refiners of the same seed, one per kind of IoU head, get the boxes of the de
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from experiments.data.datasets import dataset_classes, dataset_fingerprint
 from experiments.evaluation.files import done_before, finish, require_own, write_detections, write_metrics
-from experiments.evaluation.inference import append
+from experiments.evaluation.inference import append, batches
 from experiments.evaluation.metrics import DetectionColumns
 from experiments.finished import Finished
 from experiments.refinement.training import as_tensor
@@ -137,47 +138,28 @@ def _detect(
     clock: Clock,
 ) -> tuple[dict[str, DetectionColumns], int]:
     """Name of the treatment to its detections, and how many boxes there are before NMS."""
-    from mmcv.parallel import scatter
-    from mmdet.datasets import build_dataloader
-    from tqdm import tqdm
-
-    dataset, counted, position = source.dataset, 0, 0
+    dataset, counted = source.dataset, 0
     found = {one.name: DetectionColumns() for one in chosen}
-    device = next(source.model.parameters()).device
-    loader = build_dataloader(dataset, batch_size, source.workers, dist=False, shuffle=False)
-    with tqdm(total=len(dataset), desc=f"{len(chosen)} treatments", unit="image") as bar:
-        for data in loader:
-            own = scatter(data, [-1 if device.type == "cpu" else device.index])[0]
-            images, metas = own["img"][0], own["img_metas"][0]
-            ids = dataset.img_ids[position : position + len(metas)]
-            files = [info["filename"] for info in dataset.data_infos[position : position + len(metas)]]
-            position += len(metas)
-            pixels = [as_tensor(read_image(folder / file)) for file in files]
-            with clock("detect"):
-                candidates = source.candidates(images, metas)
-            sights = {}
-            for head, model in models.items():
-                with clock(f"maps {head}"):
-                    sights[head] = Sight(model, pixels)
-            regress = None
-            if source.has_regression:
-                maps = source.maps(images)
-                regress = lambda boxes, maps=maps, metas=metas: source.regress(maps, boxes, metas)  # noqa: E731
-            batch = Batch(candidates, len(metas), sights, regress, clock)
-            counted += len(candidates.image_index)
-            for one in chosen:
-                for image_id, detections in zip(ids, batch.detections(one), strict=True):
-                    ious = None if one.head is None else detections.ious
-                    append(
-                        found[one.name],
-                        image_id,
-                        dataset.cat_ids,
-                        detections.boxes,
-                        detections.scores,
-                        detections.labels,
-                        ious,
-                    )
-            bar.update(len(metas))
+    what = f"{len(chosen)} treatments"
+    for images, metas, rows in batches(source.model, dataset, batch_size, what, source.workers):
+        pixels = [as_tensor(read_image(folder / info["filename"])) for info in dataset.data_infos[rows]]
+        with clock("detect"):
+            candidates = source.candidates(images, metas)
+        counted += len(candidates.image_index)
+        sights = {}
+        for head, model in models.items():
+            with clock(f"maps {head}"):
+                sights[head] = Sight(model, pixels)
+        regress = None
+        if source.has_regression:
+            regress = functools.partial(source.regress, maps=source.maps(images), metas=metas)
+        batch = Batch(candidates, len(metas), sights, regress, clock)
+        for one in chosen:
+            for image_id, (boxes, scores, labels, ious) in zip(
+                dataset.img_ids[rows], batch.detections(one), strict=True
+            ):
+                own = None if one.head is None else ious
+                append(found[one.name], image_id, dataset.cat_ids, boxes, scores, labels, own)
     return found, counted
 
 

@@ -56,7 +56,7 @@ def given(request, there):
         candidates,
         IMAGES,
         {head: Sight(refiner, pixels) for head, refiner in refiners.items()},
-        lambda boxes: source.regress(maps, boxes, metas),
+        lambda boxes: source.regress(boxes, maps=maps, metas=metas),
         Clock(torch.device("cpu")),
     )
     return SimpleNamespace(
@@ -207,7 +207,7 @@ def test_an_image_without_boxes_has_no_detections(given):
             candidates,
             IMAGES,
             {head: Sight(refiner, given.pixels) for head, refiner in given.refiners.items()},
-            lambda boxes: given.source.regress(given.maps, boxes, given.metas),
+            lambda boxes: given.source.regress(boxes, maps=given.maps, metas=given.metas),
             Clock(torch.device("cpu")),
         )
 
