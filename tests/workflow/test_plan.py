@@ -78,18 +78,25 @@ def test_benchmarks_are_grouped_by_kind(tmp_path):
         "sweep_worker_0": 9,
         "swap_align2_seed0": 40,
         "swap_align4_seed1": 50,
+        "train_cascade_rcnn_seed0": 60,
+        "train_refiner_class_agnostic_seed0": 70,
+        "train_refiner_per_class_seed1": 80,
+        "treat_cascade_rcnn_seed0_val": 90,
     }
     for name, seconds in files.items():
         with (tmp_path / f"{name}.tsv").open("w", newline="") as file:
             csv.writer(file, delimiter="\t").writerows([["s", "max_rss"], [seconds, 1]])
     (tmp_path / "data.tsv").write_text("s\tmax_rss\n")  # killed before its row was written
-    assert measured(tmp_path, FAMILIES) == {
+    assert measured(tmp_path, {**FAMILIES, "cascade_rcnn": "cascade_rcnn"}) == {
         "evaluate, iounet": [5.0],
         "pretraining": [7.0],
         "swap": [40.0, 50.0],
         "sweep_worker": [9.0],
         "train, baseline": [10.0],
+        "train, cascade_rcnn": [60.0],
         "train, iounet": [20.0, 30.0],
+        "train_refiner": [70.0, 80.0],
+        "treat, cascade_rcnn": [90.0],
     }
 
 
