@@ -13,6 +13,7 @@ NMS = (HARD, SOFT_LINEAR, SOFT_GAUSSIAN, GUIDED)
 PER_CLASS, CLASS_AGNOSTIC = "per_class", "class_agnostic"  # IoU heads of refiners
 HEADS = (PER_CLASS, CLASS_AGNOSTIC)
 REFINEMENT, REGRESSION = "refinement", "regression"  # what moves boxes: the refiner, or the detector's own box head
+SIGMA = 0.5  # of Soft-NMS with Gaussian weights (arXiv 1704.04503)
 THRESHOLD = 0.5  # of NMS: the detectors' own
 THRESHOLDS = (0.3, 0.4, THRESHOLD, 0.6, 0.7)  # that NMS of each kind is compared at
 STEPS = (0.5, 2.0)  # published λ: of the paper, and of the published reproduction's improvement

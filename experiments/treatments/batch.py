@@ -19,10 +19,19 @@ from iounet.core.detections import Detections, in_order, of_each_image, rank_in_
 from iounet.core.nms import iou_guided_nms
 from iounet.refiner import IoURefiner
 from suite.settings import StepSize
-from suite.treatments import GUIDED, NUM_STEPS, PLAIN, REFINEMENT, REGRESSION, SOFT_GAUSSIAN, SOFT_LINEAR, Treatment
+from suite.treatments import (
+    GUIDED,
+    NUM_STEPS,
+    PLAIN,
+    REFINEMENT,
+    REGRESSION,
+    SIGMA,
+    SOFT_GAUSSIAN,
+    SOFT_LINEAR,
+    Treatment,
+)
 
 MOST = 100  # detections of an image: COCO's limit
-SIGMA = 0.5  # of Soft-NMS with Gaussian weights (arXiv 1704.04503)
 LEAST = 0.001  # Soft-NMS drops what scores less: mmcv's
 Regress = Callable[[Boxes], Boxes]
 

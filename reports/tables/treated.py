@@ -18,6 +18,7 @@ from suite.treatments import (
     HARD,
     NUM_STEPS,
     PLAIN,
+    SIGMA,
     SOFT_GAUSSIAN,
     SOFT_LINEAR,
     Treatment,
@@ -33,7 +34,6 @@ KINDS = {
     SOFT_GAUSSIAN: "Gaussian Soft-NMS",
     GUIDED: GUIDED_NMS,
 }
-SIGMA = "σ = 0.5"  # of the Gaussian, which the treatment does not name
 TIMED = 500  # images that times are told of
 TIMES = {
     "detect": "detector, to its boxes",
@@ -100,7 +100,7 @@ def nms_table(results: Results, treated: Treated) -> Table:
 
 def threshold_label(treatment: Treatment) -> str:
     """The threshold of an NMS, or what the Gaussian one has in its place."""
-    return SIGMA if treatment.nms == SOFT_GAUSSIAN else f"{treatment.iou_threshold:g}"
+    return f"σ = {SIGMA:g}" if treatment.nms == SOFT_GAUSSIAN else f"{treatment.iou_threshold:g}"
 
 
 def heads_table(results: Results, treated: Treated) -> Table:

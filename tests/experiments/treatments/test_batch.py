@@ -12,7 +12,7 @@ from mmdet.datasets import build_dataloader
 from experiments.config import config_hash, resolve_config
 from experiments.models import open_checkpoint
 from experiments.refinement.training import as_tensor
-from experiments.treatments.batch import LEAST, SIGMA, Batch, Clock, Sight
+from experiments.treatments.batch import LEAST, Batch, Clock, Sight
 from experiments.treatments.detector import BoxSource
 from experiments.treatments.rows import treatments_of
 from iounet.refiner import IoURefiner
@@ -26,6 +26,7 @@ from suite.treatments import (
     PLAIN,
     REFINEMENT,
     REGRESSION,
+    SIGMA,
     SOFT_GAUSSIAN,
     SOFT_LINEAR,
     STEPS,
