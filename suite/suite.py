@@ -149,7 +149,7 @@ class Suite:
             NotInSuite: there is none.
         """
         self.require(published)
-        return self.roles[published] if published not in self.variants and published in self.roles else published
+        return published if published in self.variants else self.roles.get(published, published)
 
     def settings(self, variant: str) -> list[Setting]:
         """Every setting that a checkpoint of the variant is evaluated in; the baseline has one, `off`."""

@@ -84,6 +84,27 @@ class Treatment:
 
 
 PLAIN = Treatment()  # the detector as it is
+REGRESSED = Treatment(moved_by=REGRESSION, num_steps=NUM_STEPS)  # after its own NMS, by its own box head
+
+
+def guided(head: str = PER_CLASS) -> Treatment:
+    """Guided NMS by a refiner's IoU."""
+    return Treatment(GUIDED, head=head)
+
+
+def refined(step: StepSize, head: str = PER_CLASS) -> Treatment:
+    """Guided NMS, and then refinement."""
+    return replace(refined_alone(step, head), nms=GUIDED)
+
+
+def refined_alone(step: StepSize, head: str = PER_CLASS) -> Treatment:
+    """Refinement after the detector's own NMS."""
+    return Treatment(head=head, moved_by=REFINEMENT, num_steps=NUM_STEPS, step_size=step)
+
+
+def again(treatment: Treatment) -> list[Treatment]:
+    """A treatment with its boxes moved once to `NUM_STEPS` times."""
+    return [replace(treatment, num_steps=count) for count in range(1, NUM_STEPS + 1)]
 
 
 def compared(steps: Iterable[StepSize]) -> list[Treatment]:
@@ -95,11 +116,11 @@ def compared(steps: Iterable[StepSize]) -> list[Treatment]:
     Args:
         steps: λ; the paper's first.
     """
+    steps = list(steps)
     found = [PLAIN]
     for head in HEADS:
-        guided = Treatment(GUIDED, head=head)
-        moved = [replace(guided, moved_by=REFINEMENT, num_steps=NUM_STEPS, step_size=step) for step in steps]
-        found += [guided, *moved, *(replace(one, rescored=True) for one in moved)]
+        moved = [refined(step, head) for step in steps]
+        found += [guided(head), *moved, *(replace(one, rescored=True) for one in moved)]
     return found
 
 
@@ -117,11 +138,5 @@ def by_iteration(steps: Iterable[StepSize], *, has_regression: bool) -> list[Tre
         steps: λ of the refinement.
         has_regression: whether the detector has a box head to be asked again.
     """
-    counts = range(1, NUM_STEPS + 1)
-    refined = [
-        Treatment(head=PER_CLASS, moved_by=REFINEMENT, num_steps=count, step_size=step)
-        for step in steps
-        for count in counts
-    ]
-    regressed = [Treatment(moved_by=REGRESSION, num_steps=count) for count in counts] if has_regression else []
-    return [*refined, *regressed]
+    found = [treatment for step in steps for treatment in again(refined_alone(step))]
+    return [*found, *(again(REGRESSED) if has_regression else [])]

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import default_setting
-from experiments.data.datasets import dataset_fingerprint
 from experiments.evaluation.diagnostics import Diagnostics
-from experiments.evaluation.files import done_before, finish, require_own, write_detections, write_metrics
+from experiments.evaluation.files import done_before, finish, origin_of, require_own, write_detections, write_metrics
 from experiments.evaluation.inference import detect
 from experiments.finished import Finished
 from experiments.models import Opened, open_checkpoint
 from experiments.runtime import prepare_process
-from suite import provenance
 from suite.errors import exits_on_error
-from suite.files import folder_lock, sha256, write_json
+from suite.files import folder_lock, write_json
 from suite.kept import forget, publish
 from suite.layout import DataFolder, EvaluationFolder
 from suite.settings import Setting
@@ -71,12 +69,7 @@ def evaluate(
         diagnostics = _diagnostics(suite, opened) if settings is None else None
         settings = suite.settings(variant) if settings is None else settings
         place = {"suite": suite.name, "variant": name or variant, "seed": seed, "split": split}
-        origin = {
-            "checkpoint_sha256": sha256(checkpoint),
-            "config_hash": opened.config_hash,
-            "git_commit": provenance.git_state()["git_commit"],
-            "dataset_fingerprint": dataset_fingerprint(data),
-        }
+        origin = origin_of(checkpoint, opened.config_hash, data)
         described = {setting.name: {"setting": _described(setting)} for setting in settings}
         rest = [] if diagnostics is None else [out.diagnostics]
         done = done_before(out, described, {**place, **origin}, rest)

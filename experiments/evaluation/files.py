@@ -10,19 +10,30 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.data.datasets import dataset_fingerprint
 from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
 from experiments.runtime import hardware
 from suite import provenance
 from suite.errors import SuiteError
-from suite.files import read_json, write_json
+from suite.files import read_json, sha256, write_json
 from suite.kept import publish
-from suite.layout import EvaluationFolder, is_partial, kept
+from suite.layout import DataFolder, EvaluationFolder, is_partial, kept
 
 
 def require_own(out: EvaluationFolder) -> None:
     """Refuses a folder that holds anything but an evaluation. Raises `SuiteError`."""
     if foreign := out.foreign():
         raise SuiteError(f"{out.path} holds '{foreign[0]}', which is no part of an evaluation: choose another --out")
+
+
+def origin_of(checkpoint: Path, config_hash: str, data: DataFolder) -> dict[str, Any]:
+    """What each file of an evaluation says of what it was made from. Raises `SuiteError` without data."""
+    return {
+        "checkpoint_sha256": sha256(checkpoint),
+        "config_hash": config_hash,
+        "git_commit": provenance.git_state()["git_commit"],
+        "dataset_fingerprint": dataset_fingerprint(data),
+    }
 
 
 def done_before(

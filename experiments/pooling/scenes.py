@@ -18,6 +18,7 @@ from experiments.evaluation.batch import Batch
 from experiments.models import Opened
 from experiments.pooling.rows import GUIDE
 from experiments.speed.timing import batches_of
+from iounet.core.boxes import as_rois
 from iounet.models import PrRoIExtractor
 from suite.layout import DataFolder
 
@@ -132,7 +133,7 @@ def scenes_of(opened: Opened, data: DataFolder, split: str, images: int, batch_s
 
 
 def _boxes(image_index: Tensor, boxes: Tensor, labels: Tensor) -> Boxes:
-    return Boxes(torch.cat([image_index[:, None].to(boxes.dtype), boxes], dim=1), labels)
+    return Boxes(as_rois(image_index, boxes), labels)
 
 
 def all_sizes(boxes: Boxes, scene: Scene, factors: Sequence[float]) -> Iterator[tuple[float, Boxes, Tensor]]:

@@ -16,17 +16,16 @@ from torch import Tensor
 from experiments.config import changes_of_head
 from experiments.data.datasets import build_split, build_training_set
 from experiments.data.weights import load_backbone
-from experiments.models import read_checkpoint
 from experiments.refinement.settings import refiner_arguments
 from experiments.refinement.weights import renamed
 from experiments.training.runner import seed_everything
+from experiments.training.start import take_over
 from experiments.training.training import Training
 from iounet.refiner import IoURefiner
 from suite.errors import SuiteError
 from suite.images import read_image
 from suite.suite import Suite
 
-TAKEN_OVER = ("backbone.", "fpn.")  # of the pretraining
 VALIDATION_SEED = 0  # of the RoIs that are validated: the same ones after every epoch
 
 
@@ -34,6 +33,11 @@ class TrainableRefiner(IoURefiner):
     """A refiner as mmcv's runner trains it, on batches of mmdet's data sets."""
 
     CLASSES: tuple[str, ...] = ()
+    pretrained_parts = ("backbone.", "fpn.")
+
+    def from_mmdet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Backbone and FPN of a state dict of mmdet's, under the names that they have here."""
+        return renamed(state)
 
     def train_step(self, data: Mapping[str, Any], optimizer: Any = None) -> dict[str, Any]:
         """Called by mmcv: losses of a batch, and what is logged."""
@@ -83,21 +87,9 @@ class RefinerTraining(Training):
         if self.backbone is not None:
             load_backbone(model.backbone, self.backbone)
         if self.pretraining is not None:
-            self.take_over(model)
+            take_over(model, self.pretraining, "refiner")
         model.CLASSES = tuple(dataset.CLASSES)
         return model, dataset
-
-    def take_over(self, model: IoURefiner) -> None:
-        """Gives a refiner the backbone and the FPN of the pretraining. Raises `SuiteError`."""
-        assert self.pretraining is not None
-        found = renamed(read_checkpoint(self.pretraining)["state_dict"])
-        for key, value in model.state_dict().items():
-            if key.startswith(TAKEN_OVER) and (key not in found or found[key].shape != value.shape):
-                raise SuiteError(
-                    f"{self.pretraining} does not fit the refiner: {key} differs. Its config changed: move it away, "
-                    "and the pretraining is done again"
-                )
-        model.load_state_dict({k: v for k, v in found.items() if k.startswith(TAKEN_OVER)}, strict=False)
 
     def contents(self, model: Any) -> dict[str, Any]:
         """The refiner, and where it comes from."""

@@ -44,12 +44,22 @@ def start(
     if backbone is not None:
         load_backbone(model.backbone, backbone)
     if pretraining is not None:
-        _take_over(model, pretraining)
+        take_over(model, pretraining)
     model.CLASSES = dataset.CLASSES
     return model, dataset
 
 
-def _take_over(model: Any, pretraining: Path) -> None:
+def take_over(model: Any, pretraining: Path, what: str = "model") -> None:
+    """Gives a model what it shares with the pretraining.
+
+    Args:
+        model: a detector of mmdet's; or one with names of its own, which `from_mmdet` and `pretrained_parts` say.
+        pretraining: the checkpoint.
+        what: messages call the model.
+
+    Raises:
+        SuiteError: the checkpoint is missing, damaged or of another model; names the first key that differs.
+    """
     weights = read_checkpoint(pretraining)["state_dict"]
     parts = {k: v for k, v in weights.items() if k.startswith(PRETRAINED_PARTS)}
     own_parts = PRETRAINED_PARTS
@@ -60,7 +70,7 @@ def _take_over(model: Any, pretraining: Path) -> None:
     wrong += [k for k in expected.keys() & parts.keys() if expected[k].shape != parts[k].shape]
     if wrong:
         raise SuiteError(
-            f"{pretraining} does not fit the model: {wrong[0]} differs. Its config changed: move it away, and the "
+            f"{pretraining} does not fit the {what}: {wrong[0]} differs. Its config changed: move it away, and the "
             "pretraining is done again"
         )
     model.load_state_dict(parts, strict=False)

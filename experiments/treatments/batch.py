@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from experiments.treatments.detector import Boxes
-from iounet.core.detections import Detections, in_order, of_each_image, rank_in_image
-from iounet.core.nms import iou_guided_nms
+from iounet.core.boxes import as_rois
+from iounet.core.detections import Detections, best_of_each_image, in_order, of_each_image, suppress_in_images
 from iounet.refiner import IoURefiner
 from suite.settings import StepSize
 from suite.treatments import (
@@ -94,9 +94,8 @@ class Sight:
         return [boxes._replace(found=boxes.found._replace(boxes=rois[:, 1:] / back, ious=ious)) for rois, ious in trace]
 
     def _rois(self, boxes: Boxes) -> Tensor:
-        index = boxes.image_index
-        moved = boxes.found.boxes.to(self._factors.dtype) * self._factors[index]
-        return torch.cat([index[:, None].to(moved.dtype), moved], dim=1)
+        factors = self._factors[boxes.image_index]
+        return as_rois(boxes.image_index, boxes.found.boxes.to(factors.dtype) * factors)
 
 
 class Batch:
@@ -165,10 +164,7 @@ class Batch:
     def _guided(self, ious: Tensor, iou_threshold: float | None) -> Boxes:
         assert iou_threshold is not None
         found, image_index = self._candidates
-        number = int(found.labels.max()) + 1 if len(found.labels) else 1
-        keys = image_index * number + found.labels
-        keep, scores = iou_guided_nms(found.boxes, found.scores, ious, keys, iou_threshold)
-        return _first(found._replace(ious=ious).take(keep)._replace(scores=scores), image_index[keep])
+        return _first(*suppress_in_images(found._replace(ious=ious), image_index, iou_threshold))
 
     def _suppressed(self, kind: str, iou_threshold: float | None) -> Boxes:
         """By mmcv, image by image, as mmdet's detectors do it."""
@@ -197,5 +193,4 @@ class Batch:
 
 def _first(found: Detections, image_index: Tensor) -> Boxes:
     """Image by image, highest score first, and no more than `MOST` of an image."""
-    boxes = Boxes(*in_order(found, image_index, rescore=False))
-    return boxes.take(rank_in_image(boxes.image_index) < MOST)
+    return Boxes(*best_of_each_image(found, image_index, MOST))

@@ -16,6 +16,7 @@ from experiments.config import config_hash, resolve_config
 from experiments.evaluation.inference import detections_of
 from experiments.models import open_checkpoint
 from experiments.treatments.rows import has_box_head
+from iounet.core.boxes import as_rois
 from iounet.core.detections import Detections
 from suite.layout import DataFolder
 from suite.suite import Suite
@@ -108,7 +109,7 @@ class BoxSource:
         head: Any = self.model.roi_head
         extractor, box_head = _last(head.bbox_roi_extractor), _last(head.bbox_head)
         factors = boxes.found.boxes.new_tensor([meta["scale_factor"] for meta in metas])[boxes.image_index]
-        rois = torch.cat([boxes.image_index[:, None].to(factors.dtype), boxes.found.boxes * factors], dim=1)
+        rois = as_rois(boxes.image_index, boxes.found.boxes * factors)
         _, offsets = box_head(extractor(maps[: extractor.num_inputs], rois))
         moved = rois[:, 1:].clone()
         for image, meta in enumerate(metas):

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from experiments.data.datasets import dataset_classes, dataset_fingerprint
-from experiments.evaluation.files import done_before, finish, require_own, write_detections, write_metrics
+from experiments.data.datasets import dataset_classes
+from experiments.evaluation.files import done_before, finish, origin_of, require_own, write_detections, write_metrics
 from experiments.evaluation.inference import append, batches
 from experiments.evaluation.metrics import DetectionColumns
 from experiments.finished import Finished
@@ -25,7 +25,6 @@ from experiments.treatments.batch import Batch, Clock, Sight
 from experiments.treatments.detector import BoxSource
 from experiments.treatments.rows import treatments_of
 from iounet.refiner import IoURefiner
-from suite import provenance
 from suite.errors import SuiteError, exits_on_error
 from suite.files import folder_lock, sha256
 from suite.images import read_image
@@ -78,12 +77,7 @@ def treat(
         source = BoxSource(suite, detector, checkpoint, data, split)
         hashes = {head: sha256(path) for head, path in refiners.items()}
         place = {"suite": suite.name, "variant": detector, "seed": seed, "split": split}
-        origin = {
-            "checkpoint_sha256": sha256(checkpoint),
-            "config_hash": source.config_hash,
-            "git_commit": provenance.git_state()["git_commit"],
-            "dataset_fingerprint": dataset_fingerprint(data),
-        }
+        origin = origin_of(checkpoint, source.config_hash, data)
         chosen = treatments_of(suite, detector)
         described = {
             one.name: {"treatment": one.described(), "refiner_sha256": hashes[one.head] if one.head else None}

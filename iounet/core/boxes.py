@@ -61,3 +61,13 @@ def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
     center = (boxes[..., :2] + boxes[..., 2:]) / 2 + deltas[..., :2] * size
     half = deltas[..., 2:] * size / 2
     return torch.cat([center - half, center + half], dim=-1)
+
+
+def as_rois(image_index: Tensor, boxes: Tensor) -> Tensor:
+    """Boxes of a batch with their images: ``Tensor[K, 5]`` of (image index, x1, y1, x2, y2).
+
+    Args:
+        image_index: ``LongTensor[K]``.
+        boxes: ``Tensor[K, 4]``.
+    """
+    return torch.cat([image_index[:, None].to(boxes.dtype), boxes], dim=1)

@@ -89,6 +89,27 @@ def suppress(
     return Detections(boxes[keep], kept_scores, label[keep], ious[keep]), box[keep]
 
 
+@torch.no_grad()
+def suppress_in_images(
+    detections: Detections, image_index: Tensor, iou_threshold: float, guide: str = "rank"
+) -> tuple[Detections, Tensor]:
+    """IoU-guided NMS of boxes that have one label each, per image and label; see :func:`iounet.core.iou_guided_nms`.
+
+    Args:
+        detections: K boxes.
+        image_index: ``LongTensor[K]``.
+        iou_threshold: overlap above which a box is suppressed.
+        guide: ``'rank'``, ``'weight'`` or ``'none'``.
+
+    Returns:
+        The M boxes that are kept, highest score first, and ``LongTensor[M]``: their images.
+    """
+    boxes, scores, labels, ious = detections
+    number = int(labels.max()) + 1 if len(labels) else 1
+    keep, scores = iou_guided_nms(boxes, scores, ious, image_index * number + labels, iou_threshold, guide=guide)
+    return detections.take(keep)._replace(scores=scores), image_index[keep]
+
+
 def rank_in_image(image_index: Tensor) -> Tensor:
     """``LongTensor[M]``: how many rows of the same image precede each row; the rows come image by image."""
     position = torch.arange(len(image_index), device=image_index.device)
@@ -110,6 +131,13 @@ def in_order(detections: Detections, image_index: Tensor, *, rescore: bool) -> t
     order = scores.argsort(descending=True, stable=True)
     order = order[image_index[order].argsort(stable=True)]
     return detections._replace(scores=scores).take(order), image_index[order]
+
+
+def best_of_each_image(detections: Detections, image_index: Tensor, most: int) -> tuple[Detections, Tensor]:
+    """At most so many detections of an image, those of the highest scores; ordered as by :func:`in_order`."""
+    detections, image_index = in_order(detections, image_index, rescore=False)
+    first = rank_in_image(image_index) < most
+    return detections.take(first), image_index[first]
 
 
 def of_each_image(

@@ -24,7 +24,7 @@ from mmdet.models import HEADS, StandardRoIHead
 from mmdet.models.builder import build_head
 from torch import Tensor
 
-from iounet.core.boxes import box_iou, clip_boxes
+from iounet.core.boxes import as_rois, box_iou, clip_boxes
 from iounet.core.detections import Candidates, Detections, in_order, of_each_image, rank_in_image, suppress
 from iounet.core.iou_head import HiddenLayers, Prediction
 from iounet.core.refine import refine_rois
@@ -245,7 +245,7 @@ class IoURoIHead(StandardRoIHead):
     @torch.no_grad()
     def score(self, x: Sequence[Tensor], candidates: Candidates, layers: HiddenLayers | None = None) -> Prediction:
         """The predicted IoU of every candidate, for every class; by layers of :meth:`IoUHead.cast` if given."""
-        return self.iou_head.predict(self._pool(x, _as_rois(candidates.image_index, candidates.boxes)), layers)
+        return self.iou_head.predict(self._pool(x, as_rois(candidates.image_index, candidates.boxes)), layers)
 
     @torch.no_grad()
     def select(
@@ -358,7 +358,7 @@ class IoURoIHead(StandardRoIHead):
             detections, image_index = detections.take(first), image_index[first]
             hidden = None if hidden is None else [layer[first] for layer in hidden]
         pool = self._extractor
-        rois = _as_rois(image_index, detections.boxes)
+        rois = as_rois(image_index, detections.boxes)
         states: list[tuple[Tensor, Tensor]] = []
         rois, ious = refine_rois(
             pool,
@@ -442,8 +442,3 @@ def require_sampler(sampler: Any, key: str, *refused: type) -> None:
 def _assigns_each_roi_alone(assigner: Any, sampler: Any) -> bool:
     """Whether assigning the RoIs of all images at once gives what image by image does."""
     return type(assigner) is MaxIoUAssigner and assigner.gpu_assign_thr <= 0 and type(sampler) is PseudoSampler
-
-
-def _as_rois(image_index: Tensor, boxes: Tensor) -> Tensor:
-    """``Tensor[K, 5]``."""
-    return torch.cat([image_index[:, None].to(boxes.dtype), boxes], dim=1)

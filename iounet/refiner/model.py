@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from iounet.core.detections import Detections, in_order, of_each_image, rank_in_image
+from iounet.core.boxes import as_rois
+from iounet.core.detections import Detections, best_of_each_image, in_order, of_each_image, suppress_in_images
 from iounet.core.iou_head import LOSSES, IoULoss, IoUPredictor
-from iounet.core.nms import iou_guided_nms
 from iounet.core.pyramid import PyramidPool
 from iounet.core.refine import refine_rois
 from iounet.core.roi_generator import RoIGenerator
@@ -303,12 +303,10 @@ class IoURefiner(nn.Module):
             maps = self.features(prepared.images)
             if guide is not None:
                 found, image_index = self._suppressed(maps, found, image_index, guide, iou_threshold)
-            found, image_index = in_order(found, image_index, rescore=False)
-            (first,) = torch.where(rank_in_image(image_index) < max_per_image)
-            found, image_index = found.take(first), image_index[first]
+            found, image_index = best_of_each_image(found, image_index, max_per_image)
             rois, ious = self.move(
                 maps,
-                _as_rois(image_index, found.boxes),
+                as_rois(image_index, found.boxes),
                 found.labels,
                 step_size=step_size,
                 num_steps=num_steps,
@@ -379,12 +377,10 @@ class IoURefiner(nn.Module):
         self, maps: Sequence[Tensor], found: Detections, image_index: Tensor, guide: str, iou_threshold: float
     ) -> tuple[Detections, Tensor]:
         """What NMS keeps: guided by the IoUs predicted where the boxes are, which is all that they are needed for."""
-        rois = _as_rois(image_index, found.boxes)
-        ious = found.ious if guide == "none" else self.predict_iou(maps, rois, found.labels)
-        number = int(found.labels.max()) + 1 if len(rois) else 1
-        keys = image_index * number + found.labels
-        keep, scores = iou_guided_nms(found.boxes, found.scores, ious, keys, iou_threshold, guide=guide)
-        return found.take(keep)._replace(scores=scores), image_index[keep]
+        if guide != "none":
+            rois = as_rois(image_index, found.boxes)
+            found = found._replace(ious=self.predict_iou(maps, rois, found.labels))
+        return suppress_in_images(found, image_index, iou_threshold, guide)
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -444,11 +440,6 @@ class IoURefiner(nn.Module):
     @property
     def _device(self) -> torch.device:
         return self.iou_head.fc_iou.weight.device
-
-
-def _as_rois(image_index: Tensor, boxes: Tensor) -> Tensor:
-    """``Tensor[K, 5]``."""
-    return torch.cat([image_index[:, None].to(boxes.dtype), boxes], dim=1)
 
 
 def _plain(value: Any) -> Any:

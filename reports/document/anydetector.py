@@ -12,13 +12,13 @@ from reports.document.summary import summary
 from reports.figures import treated_gains, treated_lines
 from reports.results.collect import Results
 from reports.results.published import Published
-from reports.results.treated import STAGES, Treated, TreatedSide, guided
+from reports.results.treated import STAGES, Treated, TreatedSide
 from reports.statements import statements
 from reports.statistics import Interval
 from reports.tables import treated as tables
 from reports.tables.table import digits_of, format_number, format_range
 from reports.verdicts import judge_claims
-from suite.treatments import NUM_STEPS, PLAIN, Treatment, by_threshold
+from suite.treatments import NUM_STEPS, PLAIN, Treatment, by_threshold, guided
 
 TITLE = "IoU-Net for any detector"
 NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six")

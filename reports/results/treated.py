@@ -13,7 +13,7 @@ from reports.results.collect import Results
 from reports.results.sides import Compared
 from reports.results.source import Source
 from suite.settings import StepSize
-from suite.treatments import GUIDED, NUM_STEPS, PER_CLASS, PLAIN, REFINEMENT, REGRESSION, Treatment
+from suite.treatments import PER_CLASS, PLAIN, REGRESSED, Treatment, again, guided, refined, refined_alone
 
 BASELINE_LABEL = "Faster R-CNN"
 GUIDED_NMS = "guided NMS"
@@ -67,8 +67,7 @@ class Treated:
 
     def refined(self, step: StepSize | None = None, *, head: str = PER_CLASS, rescored: bool = False) -> Treatment:
         """Guided NMS and refinement, with the paper's λ unless told otherwise."""
-        step = step or self.steps[0]
-        return replace(guided(head), moved_by=REFINEMENT, num_steps=NUM_STEPS, step_size=step, rescored=rescored)
+        return replace(refined(step or self.steps[0], head), rescored=rescored)
 
     @property
     def rows(self) -> dict[str, Treatment]:
@@ -81,13 +80,10 @@ class Treated:
 
     def movers(self, detector: str) -> dict[str, list[Treatment]]:
         """What moved the boxes of a detector again and again, with its treatments from 0 to `NUM_STEPS` iterations."""
-        asked = {"box regression": Treatment(moved_by=REGRESSION)} if detector in self.regressed else {}
+        asked = {"box regression": REGRESSED} if detector in self.regressed else {}
         if detector in self.iterated:
-            for step in self.steps:
-                refined = Treatment(head=PER_CLASS, moved_by=REFINEMENT, step_size=step)
-                asked[f"refinement, λ = {step.published:g}"] = refined
-        counts = range(1, NUM_STEPS + 1)
-        return {name: [PLAIN, *(replace(own, num_steps=n) for n in counts)] for name, own in asked.items()}
+            asked |= {f"refinement, λ = {step.published:g}": refined_alone(step) for step in self.steps}
+        return {name: [PLAIN, *again(own)] for name, own in asked.items()}
 
     def measured(self, detector: str) -> Sequence[Mapping[Any, Any]]:
         """The rows of `indices` of a detector."""
@@ -96,8 +92,3 @@ class Treated:
     def sources(self, detector: str, key: str) -> tuple[Source, ...]:
         """Where a key of its evaluation.json was read."""
         return tuple(Source.of_evaluation(row, key) for row in self.measured(detector))
-
-
-def guided(head: str = PER_CLASS) -> Treatment:
-    """Guided NMS by a refiner's IoU."""
-    return Treatment(GUIDED, head=head)

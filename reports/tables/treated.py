@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from reports.results.collect import Results
 from reports.results.published import Published
-from reports.results.treated import GUIDED_NMS, STAGES, Treated, TreatedSide, guided
+from reports.results.treated import GUIDED_NMS, STAGES, Treated, TreatedSide
 from reports.statistics import mean_interval
 from reports.tables.cells import difference_cell, estimate_cell, mean_cell
 from reports.tables.claims import verdict_row, verdicts_note
@@ -23,6 +23,7 @@ from suite.treatments import (
     SOFT_LINEAR,
     Treatment,
     by_threshold,
+    guided,
 )
 
 METRICS = ("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90")

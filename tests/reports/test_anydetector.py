@@ -17,14 +17,14 @@ from reports.errors import MissingResult, ReportError
 from reports.figures import treated_gains, treated_lines
 from reports.results.collect import collect
 from reports.results.published import load_published
-from reports.results.treated import TreatedSide, guided
+from reports.results.treated import TreatedSide
 from reports.results.treatments import with_treatments
 from reports.statements import statements
 from reports.statistics import Term, estimate, holm
 from reports.tables import treated as tables
 from reports.verdicts import judge, judge_claims
 from suite.suite import load_suite
-from suite.treatments import CLASS_AGNOSTIC, PLAIN, Treatment
+from suite.treatments import CLASS_AGNOSTIC, PLAIN, Treatment, guided
 from tests.reports.synthetic import linked_results, make_results, variants_of, write_suite
 from tests.reports.synthetic_anydetector import BASELINE, DETECTORS, make_anydetector, treatments_of
 
