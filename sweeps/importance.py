@@ -20,7 +20,7 @@ def importance(study: optuna.Study) -> dict[str, Any]:
     with warnings.catch_warnings(action="ignore"):  # few trials: the number of them is reported
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=QUANTILE)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    trials = studies.count(study, TrialState.COMPLETE)
+    trials = studies.counts(study)[TrialState.COMPLETE]
     known = trials >= FEWEST and all(np.isfinite(value) for value in shares.values()) and any(shares.values())
     return {
         "method": f"PED-ANOVA, best {100 * QUANTILE:g} % of at least {FEWEST} trials",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -163,8 +164,9 @@ def fail_dead(search: Search, study: optuna.Study) -> None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         try:
             with folder_lock(owner(search, trial.number), wait=False):
-                study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-                print(f"trial {trial.number}: its worker is dead, the trial has failed", flush=True)
+                told = study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                if told.state == TrialState.FAIL:  # it may have ended since
+                    print(f"trial {trial.number}: its worker is dead, the trial has failed", flush=True)
         except BlockingIOError:
             continue  # alive
 
@@ -187,6 +189,6 @@ def retry_of(trial: FrozenTrial) -> int | None:
     return RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
 
 
-def count(study: optuna.Study, *states: TrialState) -> int:
-    """How many trials are in these states now."""
-    return len(study.get_trials(deepcopy=False, states=states))
+def counts(study: optuna.Study) -> Counter[TrialState]:
+    """How many trials are in each state, at one moment: between two looks a running one may end, and be in neither."""
+    return Counter(trial.state for trial in study.get_trials(deepcopy=False))

@@ -94,7 +94,7 @@ def _summary(
 ) -> dict[str, Any]:
     """The contents of sweep.json; what the suite's block says stands there as it was written."""
     block = search.suite.raw["sweep"]
-    counts = {state.name.lower(): studies.count(study, state) for state in TrialState}
+    counts = studies.counts(study)
     return {
         "suite": search.suite.name,
         "study": search.study,
@@ -102,7 +102,7 @@ def _summary(
         **{key: block[key] for key in ("space", "guides", "step_sizes", "epochs", "seed", "split", "workers")},
         "report_split": search.suite.report_split,
         "budget": search.options.trials,
-        "states": {state: number for state, number in counts.items() if number},
+        "states": {state.name.lower(): counts[state] for state in TrialState if counts[state]},
         "full_epochs": resolve_config(search.suite, search.base).runner.max_epochs,
         "sampler": {"name": "TPESampler", **block["sampler"]},
         "pruner": {"name": "MedianPruner", **block["pruner"]},

@@ -66,10 +66,10 @@ def work(search: Search, worker: int, threads: int = 1) -> list[int]:
             turn.enter_context(studies.exclusive(search))
             studies.fail_dead(search, study)
             studies.retry_failed(study)
-            complete = studies.count(study, TrialState.COMPLETE)
-            if complete >= budget:
+            counts = studies.counts(study)
+            if counts[TrialState.COMPLETE] >= budget:
                 return done
-            if complete + studies.count(study, TrialState.RUNNING) < budget:
+            if counts[TrialState.COMPLETE] + counts[TrialState.RUNNING] < budget:
                 done.append(start_trial(search, study, turn, worker, threads))
                 continue
         time.sleep(POLL)

@@ -1,5 +1,6 @@
 """Workers on one study: real processes, real SIGKILL; their trials train nothing (see conftest.py)."""
 
+import itertools
 import time
 
 import optuna
@@ -8,6 +9,7 @@ from optuna.storages.journal import JournalFileOpenLock
 from optuna.trial import TrialState
 
 from suite.errors import SuiteError
+from suite.files import folder_lock
 from sweeps import study as studies
 from sweeps import worker as workers
 from sweeps.space import Search
@@ -51,6 +53,28 @@ def test_running_trials_count_against_the_budget(team, suite):
     team.hang.clear()
     team.wait(members)
     assert states(load_study(team.sweep)) == ["COMPLETE"] * 2
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+def test_a_trial_that_ends_between_two_looks_counts_against_the_budget(suite, sweep, monkeypatch, after):
+    sweep = Search(with_sweep(suite, trials=2))
+    study = start_study(sweep)
+    study.tell(study.ask(), 0.5)
+    other = study.ask()
+    look, looks = optuna.Study.get_trials, itertools.count(1)
+
+    def look_and_it_ends(self, *arguments, **options):
+        found = look(self, *arguments, **options)
+        if next(looks) == after:
+            study.tell(other, 0.5)
+        return found
+
+    monkeypatch.setattr(optuna.Study, "get_trials", look_and_it_ends)
+    monkeypatch.setattr(workers, "run_trial", lambda *_, **__: 0.5)
+    monkeypatch.setattr(workers, "POLL", 0)
+    with folder_lock(studies.owner(sweep, other.number)):  # its worker lives
+        assert workers.work(sweep, 0) == []
+    assert states(study) == ["COMPLETE"] * 2
 
 
 def test_a_killed_worker_s_trial_fails_and_is_tried_again_by_another(team, sweep):
