@@ -438,6 +438,16 @@ class Layout:
         """What was measured for that page: values, coordinate gradients, times."""
         return self.root / "pooling_data" / "measured.json"
 
+    @property
+    def measured_pooling_record(self) -> Path:
+        """Its W&B record."""
+        return self.measured_pooling.with_name(f"measured.{RECORD}")
+
+    def all_swapped(self) -> Iterator[EvaluationFolder]:
+        """The finished ones."""
+        for file in sorted(self.root.glob("pooling_data/*/seed*/*/evaluation.json")):
+            yield EvaluationFolder(file.parent)
+
     def swapped(self, pooling: str, seed: int | str, split: str) -> EvaluationFolder:
         """The evaluation of an IoU-Net's checkpoint with another RoI pooling."""
         return EvaluationFolder(self.root / "pooling_data" / pooling / f"seed{seed}" / split)
@@ -446,6 +456,11 @@ class Layout:
     def anydetector(self) -> ReportFolder:
         """The page on a refiner with the boxes of any detector."""
         return ReportFolder(self.root / "anydetector")
+
+    @property
+    def pages(self) -> tuple[ReportFolder, ...]:
+        """The report, and the pages beside it."""
+        return self.report, self.ablation, self.pooling, self.anydetector
 
     def all_treated(self) -> Iterator[TreatmentFolder]:
         """The finished ones."""

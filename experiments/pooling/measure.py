@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.data.datasets import dataset_fingerprint
+from experiments.finished import Finished
 from experiments.models import open_checkpoint
 from experiments.pooling import gradients
 from experiments.pooling.gradients import PLACES, Gradients, Jumps
@@ -127,7 +128,7 @@ def _tell(result: Mapping[str, Any]) -> None:
 
 
 @exits_on_error
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> Finished | None:
     """Command line."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments pooling", description="Measure RoIAlign beside Precise RoI Pooling."
@@ -140,12 +141,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     suite = load_suite(options.suite)
     variant, layout = pooled_variant(suite), suite.layout
+    out = options.out or layout.measured_pooling
     measure_pooling(
         suite,
         checkpoints={seed: layout.run(variant, seed).checkpoint for seed in suite.seeds},
         data=layout.data,
-        out=options.out or layout.measured_pooling,
+        out=out,
         images=options.images,
         rounds=options.rounds,
         threads=options.threads,
     )
+    return Finished(suite, out) if out.resolve() == layout.measured_pooling.resolve() else None

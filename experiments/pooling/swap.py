@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import experiments.pooling.extractor  # noqa: F401 (registers it with mmdet)
 from experiments.evaluation.evaluate import evaluate
+from experiments.finished import Finished
 from experiments.pooling.rows import SAMPLES, changes_of, pooled_settings, pooled_variant
 from suite.errors import exits_on_error
 from suite.suite import load_suite
 
 
 @exits_on_error
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> Finished:
     """Command line."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments swap", description="Evaluate a trained IoU-Net with another RoI pooling."
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     suite = load_suite(options.suite)
     variant, layout = pooled_variant(suite), suite.layout
+    out = layout.swapped(options.pooling, options.seed, suite.report_split)
     evaluate(
         suite,
         variant,
@@ -36,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         suite.report_split,
         checkpoint=layout.run(variant, options.seed).checkpoint,
         data=layout.data,
-        out=layout.swapped(options.pooling, options.seed, suite.report_split),
+        out=out,
         threads=options.threads,
         changes=changes_of(options.pooling),
         settings=pooled_settings(suite),
     )
+    return Finished(suite, out.path)

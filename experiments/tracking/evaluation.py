@@ -37,23 +37,26 @@ def log_evaluation(suite: Suite, folder: EvaluationFolder, *, config: Any = None
     return log(suite, evaluation_stage(suite, folder, config))
 
 
-def evaluation_stage(suite: Suite, folder: EvaluationFolder, config: Any = None) -> Stage:
-    """The evaluation in a folder; see `log_evaluation`."""
+def evaluation_stage(
+    suite: Suite, folder: EvaluationFolder, config: Any = None, *, shown_as: str | None = None
+) -> Stage:
+    """The evaluation in a folder; see `log_evaluation`. With `shown_as` its run and artifact are called so."""
     index = read_json(folder.index)
     results = {name: read_json(folder.setting(name)) for name in index["AP"]}
     first = next(iter(results.values()))  # `off`, where all settings were evaluated
-    shown_as, seed, split = first["variant"], first["seed"], first["split"]
+    evaluated, seed, split = first["variant"], first["seed"], first["split"]
+    shown_as = shown_as or evaluated
     origin = {key: index[key] for key in ORIGIN}
 
     def contents(run_id: str) -> Contents:
         # without a config, `resolve_config` refuses the name that the files of a trial have
-        cfg = resolve_config(suite, shown_as) if config is None else copy.deepcopy(config)
+        cfg = resolve_config(suite, evaluated) if config is None else copy.deepcopy(config)
         set_classes(cfg, read_json(suite.layout.data.manifest)["categories"])
-        variant = shown_as if shown_as in suite.variants or suite.sweep is None else suite.sweep.base
+        variant = evaluated if evaluated in suite.variants or suite.sweep is None else suite.sweep.base
         own = default_setting(cfg).name
         diagnostics = read_json(folder.diagnostics) if folder.diagnostics.is_file() else None
         uses = [dataset_artifact(suite, origin["dataset_fingerprint"])]
-        if shown_as == variant:
+        if evaluated == variant:
             uses.insert(0, checkpoint_artifact(suite, variant, seed, origin["checkpoint_sha256"]))
         logged = training_config(suite, variant, seed, cfg._cfg_dict.to_dict())
         logged |= {"split": split, "images": first["images"], "uses": uses, **origin}

@@ -22,6 +22,16 @@ def refiner_name(head: str) -> str:
     return f"refiner_{head}"
 
 
+def treated_name(detector: str) -> str:
+    """What stands for a variant in the names of what refiners made of a detector's boxes."""
+    return f"{detector}__treated"
+
+
+def swapped_name(variant: str, pooling: str) -> str:
+    """What stands for a variant in the names of its evaluation with another RoI pooling."""
+    return f"{variant}__{pooling}"
+
+
 def evaluation_artifact(suite: Suite, variant: str, seed: int, split: str, run_id: str) -> str:
     """The reference of what an evaluation found."""
     return f"{suite.name}__{variant}__s{seed}__{split}:{run_id}"

@@ -16,6 +16,7 @@ from experiments.finished import Finished
 from experiments.tracking.damaged import set_aside_damaged
 from experiments.tracking.data import data_stage
 from experiments.tracking.evaluation import evaluation_stage
+from experiments.tracking.pooling import measured_stage, swapped_stage
 from experiments.tracking.report import report_stage
 from experiments.tracking.runs import Stage, log, logged_as, mode, run_of_first_release, tracks
 from experiments.tracking.speed import speed_stage
@@ -96,12 +97,17 @@ def finished_stages(suite: Suite) -> Iterator[Reader]:
         yield partial(training_stage, suite, refiner)
     for treated in layout.all_treated():
         yield partial(treatment_stage, suite, treated)
+    for swapped in layout.all_swapped():
+        yield partial(swapped_stage, suite, swapped)
+    if layout.measured_pooling.is_file():
+        yield partial(measured_stage, suite)
     for path in layout.speeds():
         yield partial(speed_stage, suite, path.stem)
     for path in layout.sweep.trial_records():
         yield partial(_claimed_trial, suite, path)
-    if layout.report.provenance.is_file() and not _is_of_first_release(suite, layout.report, "report"):
-        yield partial(report_stage, suite, layout.report)
+    for page in layout.pages:
+        if page.provenance.is_file() and not _is_of_first_release(suite, page, page.path.name):
+            yield partial(report_stage, suite, page)
 
 
 def stage_at(suite: Suite, path: Path) -> Reader:
@@ -116,6 +122,10 @@ def stage_at(suite: Suite, path: Path) -> Reader:
         return partial(speed_stage, suite, path.stem)
     if folder.resolve().is_relative_to(root / "sweep"):
         raise SuiteError(f"{path} is part of a sweep: its workers and sweeps.summary log it")
+    if path.resolve() == suite.layout.measured_pooling.resolve():
+        return partial(measured_stage, suite)
+    if folder.resolve().is_relative_to(root / "pooling_data") and EvaluationFolder(folder).index.is_file():
+        return partial(swapped_stage, suite, EvaluationFolder(folder))
     if DataFolder(folder).manifest.is_file():
         return partial(data_stage, suite, DataFolder(folder))
     if RefinerFolder(folder).checkpoint.is_file() and RefinerFolder(folder).run.is_file():

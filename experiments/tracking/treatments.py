@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.tracking.evaluation import MACHINE, ORIGIN, tables
-from experiments.tracking.references import checkpoint_artifact, dataset_artifact, evaluation_artifact, refiner_name
+from experiments.tracking.references import (
+    checkpoint_artifact,
+    dataset_artifact,
+    evaluation_artifact,
+    refiner_name,
+    treated_name,
+)
 from experiments.tracking.runs import Contents, Stage, log_artifact
 from suite.files import read_json
 from suite.layout import TreatmentFolder
@@ -16,7 +22,7 @@ def treatment_stage(suite: Suite, folder: TreatmentFolder) -> Stage:
     """The treatments in a folder; their inputs are the detector's checkpoint and the refiners."""
     index = read_json(folder.index)
     detector, seed, split = index["variant"], index["seed"], index["split"]
-    shown_as = f"{detector}__treated"
+    shown_as = treated_name(detector)
     origin = {key: index[key] for key in (*ORIGIN, "refiners")}
 
     def contents(run_id: str) -> Contents:

@@ -228,8 +228,12 @@ def test_the_boxes_of_other_detectors_get_a_page(finished):
         assert (finished.results / f"treatments/{detector}/seed0/val/evaluation.json").is_file()
     page = (finished.results / "anydetector/README.md").read_text()
     assert "Cascade R-CNN" in page and "Faster R-CNN (torchvision)" in page
-    names = {read_run(run)["name"] for run in offline_runs(finished.folder / "results")}
-    assert {"tiny__refiner_per_class__s0", "tiny__cascade_rcnn__s0", "tiny__faster_rcnn__treated__s0__val"} <= names
+    tracked = [read_run(run) for run in offline_runs(finished.folder / "results")]
+    made = {f"{a['name']}:{alias}" for run in tracked for a in run["artifacts"] for alias in a["aliases"]}
+    used = {run["name"]: run["config"].get("uses", []) for run in tracked}
+    assert {"tiny__refiner_per_class__s0", "tiny__cascade_rcnn__s0", "tiny__faster_rcnn__treated__s0__val"} <= set(used)
+    assert len(used["tiny__anydetector"]) == 3, "a treatment of each detector"
+    assert all(set(uses) <= made for uses in used.values()), "every input is an artifact of another run"
     code, output = finished.snakemake("anydetector", "--cores", "2", "-n")
     assert "Nothing to be done" in output
 

@@ -78,8 +78,8 @@ rule build_anydetector:
         results=lambda wildcards, output: Path(output[0]).parents[1],
         content=suite.text,
     shell:
-        "python -m reports.anydetector --suite {params.suite:q} --results {params.results:q} --out {params.folder:q}"
-        " > {log:q} 2>&1"
+        "(python -m reports.anydetector --suite {params.suite:q} --results {params.results:q} --out {params.folder:q}"
+        " && python -m experiments track {params.folder:q} --suite {params.suite:q}) > {log:q} 2>&1"
 
 
 rule anydetector:

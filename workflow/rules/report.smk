@@ -77,8 +77,9 @@ rule build_ablation:
         results=lambda wildcards, output: Path(output[0]).parents[1],
         content=suite.text,
     shell:
-        "python -m reports.build --only ablation --suite {params.suite:q} --results {params.results:q}"
-        " --out {params.folder:q} > {log:q} 2>&1"
+        "(python -m reports.build --only ablation --suite {params.suite:q} --results {params.results:q}"
+        " --out {params.folder:q}"
+        " && python -m experiments track {params.folder:q} --suite {params.suite:q}) > {log:q} 2>&1"
 
 
 rule report:
