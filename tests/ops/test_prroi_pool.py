@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import iounet.ops
-from iounet.ops import PrRoIPool, _extension, prroi_pool, prroi_pool_coordinate_gradient, prroi_pool_multilevel
+from iounet.ops import (
+    PrRoIPool,
+    _compiler,
+    _extension,
+    _operators,
+    prroi_pool,
+    prroi_pool_coordinate_gradient,
+    prroi_pool_multilevel,
+)
+from iounet.ops._cpu import Kernels
 from iounet.ops._reference import prroi_pool_reference
 from tests.ops.test_reference import BOXES
 
@@ -82,6 +91,24 @@ def test_double_equals_oracle(device, channels):
 def test_float_equals_oracle(device, channels):
     inputs, rois, levels = make_problem(channels, torch.float32, device)
     assert_equal_to_oracle(prroi_pool_multilevel, inputs, rois, levels, 5e-6)
+
+
+@pytest.fixture(scope="module")
+def wide_kernels(tmp_path_factory):
+    """The kernels with vectors of 64 bytes, as with AVX-512; the compiler takes them apart where there is none."""
+    if _extension.compiler_version() is None:
+        pytest.skip("there is no C++ compiler")
+    library = tmp_path_factory.mktemp("wide") / "kernels.so"
+    _compiler.compile_kernels(library, [*_compiler.NATIVE, "-DIOUNET_VECTOR_BYTES=64"])
+    return Kernels(library)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 5e-6)])
+@pytest.mark.parametrize("channels", [5, 16, 32, 64, 125])
+def test_vectors_of_avx512_equal_the_oracle(wide_kernels, monkeypatch, channels, dtype, tolerance):
+    monkeypatch.setattr(_operators, "_kernels", wide_kernels)
+    inputs, rois, levels = make_problem(channels, dtype)
+    assert_equal_to_oracle(prroi_pool_multilevel, inputs, rois, levels, tolerance)
 
 
 @pytest.mark.parametrize("device", DEVICES)
