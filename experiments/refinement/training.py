@@ -35,6 +35,11 @@ class TrainableRefiner(IoURefiner):
     CLASSES: tuple[str, ...] = ()
     pretrained_parts = ("backbone.", "fpn.")
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for part in (self.fpn, self.iou_head):
+            part.fp16_enabled = False  # as mmdet marks what may compute in half precision
+
     def from_mmdet(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Backbone and FPN of a state dict of mmdet's, under the names that they have here."""
         return renamed(state)

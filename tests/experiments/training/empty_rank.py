@@ -1,6 +1,6 @@
-"""A step of two ranks, the second without ground truth: `torchrun … -m tests.experiments.training.empty_rank F`.
+"""A step of two ranks, the second without ground truth: `torchrun … -m tests.experiments.training.empty_rank F MODEL`.
 
-Each rank writes its losses and gradients to F/<rank>.pth.
+MODEL is 'detector' or 'refiner'. Each rank writes its losses and gradients to F/<rank>.pth.
 """
 
 import sys
@@ -10,8 +10,10 @@ import torch
 from mmcv.parallel import DataContainer
 
 import iounet  # noqa: F401 - registers the models
+from experiments.refinement.training import TrainableRefiner
 from experiments.training.distributed import join, parallel, world
 from tests.models.tiny import build, detector_config, image_meta
+from tests.refiner.conftest import CATEGORIES, SMALL
 
 
 def main():
@@ -19,7 +21,8 @@ def main():
     ranks = world()
     with join(ranks):
         torch.manual_seed(ranks.rank)
-        model = parallel(build(detector_config()), ranks).train()
+        own = build(detector_config()) if sys.argv[2] == "detector" else TrainableRefiner(CATEGORIES, **SMALL)
+        model = parallel(own, ranks).train()
         boxes = torch.tensor([[8.0, 8.0, 60.0, 52.0]])[: 1 - ranks.rank]
         batch = {
             "img": DataContainer([torch.randn(1, 3, 96, 96)], stack=True),

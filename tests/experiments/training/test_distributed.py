@@ -19,10 +19,12 @@ from experiments.evaluation.inference import detect
 from experiments.evaluation.metrics import DetectionColumns, evaluate_detections
 from experiments.history import read_metrics
 from experiments.models import load_model
+from experiments.refinement.train import train_refiner
 from experiments.training.distributed import World, share_of, world
 from experiments.training.runner import seed_everything
 from experiments.training.train import train
-from suite.layout import DataFolder, RunFolder
+from suite.layout import DataFolder, RefinerFolder, RunFolder
+from tests.experiments.training.per_image_draws import PerImageGenerator
 from tests.experiments.training.stopping import children, wait_until_ended, wait_until_one_has_stopped
 
 ENVIRONMENT = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -86,9 +88,9 @@ class Merged(Sampler):
         return 2 * len(self.ranks[0])
 
 
-@pytest.fixture(scope="module")
-def one_process(suite, tiny_data, tmp_path_factory):
-    """One process with eight images a step, the same ones."""
+@pytest.fixture
+def merged(monkeypatch):
+    """Makes one process train on eight images a step: those that two ranks would take."""
 
     def loader(dataset, cfg, seed, ranks):
         assert ranks.size == 1
@@ -96,12 +98,15 @@ def one_process(suite, tiny_data, tmp_path_factory):
         sampler = Merged(dataset, images, int(np.random.SeedSequence(seed).generate_state(1)[0]))
         return DataLoader(dataset, 2 * images, sampler=sampler, collate_fn=partial(collate, samples_per_gpu=2 * images))
 
-    work_dir = tmp_path_factory.mktemp("one_process")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.training.training.build_training_loader", loader)
-        patch.setenv("WANDB_MODE", "disabled")
-        train(suite, "iounet", 0, folder=RunFolder(work_dir), data=DataFolder(tiny_data), pretraining=None)
-    return work_dir
+    monkeypatch.setattr("experiments.training.training.build_training_loader", loader)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+@pytest.fixture
+def one_process(suite, tiny_data, merged, tmp_path):
+    """One process with the same images."""
+    train(suite, "iounet", 0, folder=RunFolder(tmp_path), data=DataFolder(tiny_data), pretraining=None)
+    return tmp_path
 
 
 def test_two_ranks_of_b_images_train_as_one_process_of_2b(two_ranks, one_process):
@@ -129,6 +134,24 @@ def test_two_ranks_of_b_images_train_as_one_process_of_2b(two_ranks, one_process
     weights = [torch.load(f / "checkpoint.pth", weights_only=True)["state_dict"] for f in (one_process, two_ranks)]
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_two_ranks_train_a_refiner_as_one_process(suite, tiny_data, merged, monkeypatch, tmp_path):
+    module = ("tests.experiments.training.per_image_refiner",)
+    done = run(command(suite, tmp_path, tiny_data, tmp_path / "two", module=module))
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr("iounet.refiner.model.RoIGenerator", PerImageGenerator)
+    one = RefinerFolder(tmp_path / "one")
+    train_refiner(suite, 0, folder=one, data=DataFolder(tiny_data), pretraining=None, variant="iounet")
+    expected, actual = rows(one.path), rows(tmp_path / "two")
+    assert [row["step"] for row in actual] == [row["step"] for row in expected]
+    assert len(expected) == 10
+    for row, other in zip(expected, actual, strict=True):
+        assert other == pytest.approx(row, rel=1e-4, abs=1e-5)
+    weights = [torch.load(f / "refiner.pth", weights_only=True)["state_dict"] for f in (one.path, tmp_path / "two")]
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=1e-4)
+    assert json.loads((tmp_path / "two/run.json").read_text())["ranks"] == 2
 
 
 def test_rank_0_writes_one_record_of_both_ranks(two_ranks):
@@ -199,8 +222,11 @@ def test_ranks_draw_apart_and_the_first_draws_as_a_single_process_does():
     assert draws[1] != draws[2] != draws[3] != draws[1]
 
 
-def test_a_rank_without_ground_truth_steps_with_the_others(tmp_path):
-    done = run([*TORCHRUN, "-m", "tests.experiments.training.empty_rank", str(tmp_path)])
+@pytest.mark.parametrize(
+    ("model", "last_layer"), [("detector", "roi_head.iou_head.fc_iou.weight"), ("refiner", "iou_head.fc_iou.weight")]
+)
+def test_a_rank_without_ground_truth_steps_with_the_others(tmp_path, model, last_layer):
+    done = run([*TORCHRUN, "-m", "tests.experiments.training.empty_rank", str(tmp_path), model])
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"{rank}.pth") for rank in range(2))
     assert first["losses"] == second["losses"]
@@ -209,7 +235,7 @@ def test_a_rank_without_ground_truth_steps_with_the_others(tmp_path):
         assert gradient is not None, f"{name} has no gradient"
         assert gradient.isfinite().all()
         assert torch.equal(gradient, second["gradients"][name]), f"the ranks step apart in {name}"
-    assert first["gradients"]["roi_head.iou_head.fc_iou.weight"].abs().sum() > 0
+    assert first["gradients"][last_layer].abs().sum() > 0
 
 
 @pytest.mark.slow

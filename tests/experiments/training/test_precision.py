@@ -9,6 +9,7 @@ import torch
 
 import iounet  # noqa: F401 - registers the models
 from experiments.history import read_metrics
+from experiments.refinement.training import TrainableRefiner
 from experiments.training.precision import ScaledOptimizerHook, read_precision, use_precision
 from experiments.training.train import train
 from suite.errors import SuiteError
@@ -16,6 +17,7 @@ from suite.layout import DataFolder, RunFolder
 from suite.suite import ROOT
 from tests.experiments.training import per_image_draws  # noqa: F401 - registers PerImageIoURoIHead
 from tests.models.tiny import build, detector_config, image_meta
+from tests.refiner.conftest import CATEGORIES, SMALL
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -64,6 +66,25 @@ def test_layers_compute_in_half_precision_and_geometry_does_not(batch, precision
     layers = ("convolution", "neck", "rpn", "box head", "iou head")
     assert seen == {**dict.fromkeys(layers, dtype), "iou output": torch.float32, "pooling": torch.float32}
     assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_a_refiner_computes_in_half_precision_and_its_geometry_does_not(batch, precision, dtype):
+    torch.manual_seed(0)
+    model = TrainableRefiner(CATEGORIES, **SMALL).to(batch["img"].device).train()
+    use_precision(model, precision)
+    seen = {}
+    layers = {"convolution": model.backbone.conv1, "fpn": model.fpn.inner_blocks[0][0]}
+    layers |= {"iou head": model.iou_head.shared_fcs[0], "iou output": model.iou_head.fc_iou}
+    for name, module in layers.items():
+        module.register_forward_hook(lambda m, inputs, output, name=name: seen.update({name: output.dtype}))
+    model.iou_head.register_forward_pre_hook(lambda m, inputs: seen.update({"pooled": inputs[0].dtype}))
+    model.train_step(batch)["loss"].backward()
+    assert seen == {
+        **dict.fromkeys(("convolution", "fpn", "iou head"), dtype),
+        **dict.fromkeys(("pooled", "iou output"), torch.float32),
+    }
+    assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
 
 
 def test_full_precision_is_untouched(batch):
