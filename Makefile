@@ -41,7 +41,7 @@ coco: env ## fetch COCO 2017 (20 GB) into data/coco and the backbone's weights; 
 voc: env ## fetch Pascal VOC 2007 and 2012 (2.9 GB) into data/voc, or its archives from VOC_DIR=FOLDER, and the backbone's weights
 	python -m experiments download --dataset voc $(if $(VOC_DIR),--from "$(VOC_DIR)")
 
-bccd: env ## fetch 364 microscope images (10 MB) into data/bccd, or copy and check those of BCCD_DIR=FOLDER
+bccd: env ## fetch 364 microscope images (9 MB) into data/bccd, or copy and check those of BCCD_DIR=FOLDER
 	python -m experiments download --dataset bccd $(if $(BCCD_DIR),--from "$(BCCD_DIR)")
 
 test-slurm: env ## the tiny suite on a SLURM of one node that the test starts (root; apt-get install slurm-wlm munge)

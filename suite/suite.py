@@ -383,12 +383,16 @@ def _check_splits(suite: Suite, source: str) -> None:
 
 
 def _check_configs(suite: Suite, source: str) -> None:
-    named = {name: suite.variant(name).config for name in suite.trained}
-    named |= {name: entry.config for name, entry in suite.untrained.items()}
-    named |= {name: entry.config for name, entry in suite.detectors.items()}
-    for name, config in named.items():
+    named = {} if suite.pretraining is None else {PRETRAINING: suite.pretraining.config}
+    named |= {f"variants.{name}": entry.config for name, entry in suite.variants.items()}
+    named |= {f"untrained.{name}": entry.config for name, entry in suite.untrained.items()}
+    named |= {f"detectors.{name}": entry.config for name, entry in suite.detectors.items()}
+    for key, config in named.items():
         if not os.path.isfile(ROOT / config):  # unlike Path.is_file, it takes a name of any length
-            raise SuiteError(f"{source}: the config of '{name}' does not exist: {config}")
+            raise SuiteError(
+                f"{source}: {key}.config: the config of '{key.split('.', 1)[-1]}' does not exist: {config}; "
+                f"a relative path starts at the project's folder, {ROOT}"
+            )
 
 
 def _check_detectors(suite: Suite, source: str) -> None:

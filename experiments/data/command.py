@@ -47,7 +47,19 @@ def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> 
         not_trained = left_out_of_training(suite, data)
     for name, split in manifest["splits"].items():
         print("\n    ".join([_summary(name, split), *_notes(split, not_trained.get(name, {}))]))
-    print(f"{len(manifest['categories'])} classes: {', '.join(manifest['categories'])}")
+    print(
+        "\n    ".join([f"{len(manifest['categories'])} classes: {', '.join(manifest['categories'])}", *_rare(manifest)])
+    )
+
+
+def _rare(manifest: Mapping[str, Any]) -> list[str]:
+    """The classes that only `train` has boxes of, a line each: they are learnt and never looked at, or are a typo."""
+    boxes = {name: split["boxes"] for name, split in manifest["splits"].items()}
+    return [
+        f"'{name}' has {number} boxes in `train`, and none in any other split: is it the name that was meant?"
+        for name, number in boxes["train"].items()
+        if not any(own[name] for split, own in boxes.items() if split != "train")
+    ]
 
 
 def _summary(name: str, split: Mapping[str, Any]) -> str:

@@ -69,9 +69,10 @@ def treat(
     require_own(out)
     if detector not in suite.treated:
         raise SuiteError(f"suite '{suite.name}' has no detector '{detector}'; it has {', '.join(suite.treated)}")
-    for path in refiners.values():
+    for head, path in refiners.items():
         if not path.is_file():
-            raise SuiteError(f"{path} is missing: python -m experiments train-refiner, or snakemake anydetector")
+            command = f"python -m experiments train-refiner --head {head} --seed {seed}"
+            raise SuiteError(f"{path} is missing: {command}, or snakemake anydetector")
     prepare_process(threads)
     with folder_lock(out.path):
         source = BoxSource(suite, detector, checkpoint, data, split)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -69,6 +70,7 @@ def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dic
         folders = {short: source.images(member) for short, member in source.splits[split.images_of].items()}
         _link(data.images(name), folders)
         counts = _write_table(data.annotations(name), split.table)
+        counts["boxes"] = _boxes_by_class(split.table)
         notes = {"dropped": split.table["dropped"], **(asdict(found[name]) if name in found else {})}
         entries[name] = {**counts, "contains": list(split.contains), **notes}
     classes = [category["name"] for category in categories]
@@ -81,6 +83,12 @@ def index_folder(dataset: FolderData, data: DataFolder, workers: int = 1) -> dic
     }
     write_json(data.manifest, manifest)
     return manifest
+
+
+def _boxes_by_class(table: Table) -> dict[str, int]:
+    """Boxes of each class, crowds left out."""
+    counts = Counter(a["category_id"] for a in table["annotations"] if not a["iscrowd"])
+    return {category["name"]: counts[category["id"]] for category in table["categories"]}
 
 
 def _check_training_split(

@@ -17,6 +17,7 @@ from suite.blocks import FolderData
 from suite.errors import SuiteError
 
 SAMPLE = 200  # images of a split that are decoded whole in any case
+NAMED = 20  # missing images of a split that are named
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Source:
     def missing(self) -> list[str]:
         """What of the folder is not there, a message for each; only names are looked at, not images."""
         if not self.root.is_dir():
-            return [f"{self.root} (dataset.root) is no folder. {self._remedy()}"]
+            return [f"{self.root.absolute()} (dataset.root) is no folder. {self._remedy()}"]
         return [
             self._missing(path, f"{split}.{part.key}")
             for split in self.members
@@ -136,18 +137,14 @@ class Source:
             The table, without the images that `dataset.on_damaged: skip` leaves out; and what was found.
 
         Raises:
-            SuiteError: an image is missing or damaged, all of which are named, or not as large as the annotations say.
+            SuiteError: images are missing or damaged, which are named, or not as large as the annotations say.
         """
         folder, found, names = self.images(split), Images(), self._names(split)
         table = _with_names_on_disk(table, names, folder)
         lost = {entry["file_name"]: "it is missing" for entry in table["images"] if not names.find(entry["file_name"])}
         entries = [entry for entry in table["images"] if entry["file_name"] not in lost]
         if lost and (not entries or self._dataset.on_damaged == "stop"):
-            first = folder / next(iter(lost))
-            raise SuiteError(
-                f"{first} is missing, and {len(lost) - 1} more of the {len(table['images'])} images of split "
-                f"'{split}'. {self._remedy(first)}"
-            )
+            raise SuiteError(self._listing_of_missing(split, list(lost), len(table["images"])))
         step = max(1, len(entries) // SAMPLE)
         whole = [number % step == 0 for number in range(len(entries))]
         seen = inspector([folder / entry["file_name"] for entry in entries], whole, f"{split}: images")
@@ -183,6 +180,19 @@ class Source:
 
     def _missing(self, path: Path, key: str) -> str:
         return f"{path} (dataset.splits.{key}) is missing. {self._remedy(path)}"
+
+    def _listing_of_missing(self, split: str, names: list[str], count: int) -> str:
+        paths = [self.images(split) / name for name in names]
+        rest = [f"  and {len(paths) - NAMED} more"] if len(paths) > NAMED else []
+        skip = "; `on_damaged: skip` in the suite's dataset leaves them out" if len(paths) < count else ""
+        return "\n".join(
+            [
+                f"{len(paths)} of the {count} images of split '{split}' are missing:",
+                *(f"  {path}" for path in paths[:NAMED]),
+                *rest,
+                f"{self._remedy(paths[0])}{skip}",
+            ]
+        )
 
     def _remedy(self, wanted: Path | None = None) -> str:
         """Where a file, or the whole folder, comes from."""

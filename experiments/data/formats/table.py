@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,10 @@ def checked(images: list[Any], annotations: list[Any], categories: list[Any], so
 
 def _require_known(annotation: Any, key: str, known: Collection[int], source: Path) -> None:
     if annotation[key] not in known:
-        raise SuiteError(f"{source}: annotation {annotation['id']}: no {key} {annotation[key]} in the file")
+        raise SuiteError(
+            f"{source}: annotation {annotation['id']}: no {key} {annotation[key]} in the file: correct the annotation, "
+            f"or add what it names to the file's `{'images' if key == 'image_id' else 'categories'}`"
+        )
 
 
 def with_categories(table: Table, categories: list[dict[str, Any]], source: str) -> Table:
@@ -75,9 +79,16 @@ def with_categories(table: Table, categories: list[dict[str, Any]], source: str)
     """
     ids = {c["name"]: c["id"] for c in categories}
     used = {a["category_id"] for a in table["annotations"]}
-    unknown = [c["name"] for c in table["categories"] if c["name"] not in ids and c["id"] in used]
+    unknown = [c for c in table["categories"] if c["name"] not in ids and c["id"] in used]
     if unknown:
-        raise SuiteError(f"{source}: class '{unknown[0]}' is not among the classes of `train`: {', '.join(ids)}")
+        name = unknown[0]["name"]
+        first = next(a["image_id"] for a in table["annotations"] if a["category_id"] == unknown[0]["id"])
+        image = next(image["file_name"] for image in table["images"] if image["id"] == first)
+        close = get_close_matches(name, ids, 1)
+        raise SuiteError(
+            f"{source}: class '{name}' (of {image}, for one) is not among the classes of `train`: {', '.join(ids)}"
+            + (f"; did you mean '{close[0]}'? Correct the annotations" if close else "; leave its objects out")
+        )
     new = {c["id"]: ids.get(c["name"]) for c in table["categories"]}
     annotations = [{**a, "category_id": new[a["category_id"]]} for a in table["annotations"]]
     return {**table, "annotations": annotations, "categories": categories}

@@ -50,7 +50,14 @@ def read(files: Mapping[str, Path], *, image_size: ImageSize, masks: bool = Fals
     folder = files["annotations"]
     there = sorted(file.stem for file in folder.glob("*.xml"))
     names = Names(there)
-    stems = [names.find(stem) or stem for stem in _listed(files["list"])] if "list" in files else there
+    stems = there
+    if "list" in files:
+        stems = [names.find(stem) or stem for stem in _listed(files["list"])]
+        if lost := [stem for stem in stems if names.find(stem) is None]:
+            raise SuiteError(
+                f"{folder / lost[0]}.xml is missing, as {len(lost)} of {len(stems)} that {files['list']} lists: add "
+                f"{'it, or take its line' if len(lost) == 1 else 'them, or take their lines'} out of the list"
+            )
     images_by_stem = _files_by_stem(files["images"], stems)
     images, objects = [], []
     for image_id, stem in enumerate(stems, 1):
@@ -99,7 +106,7 @@ def _parsed(path: Path) -> ElementTree.Element:
             return ElementTree.fromstring(data)
         return ElementTree.fromstring(data.decode(encoding))  # as text, whose declaration it does not go by
     except FileNotFoundError:
-        raise SuiteError(f"{path} is missing: the split lists '{path.stem}'") from None
+        raise SuiteError(f"{path} is a link to a file that is not there") from None
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path} is not valid XML ({error})") from None
     except LookupError:

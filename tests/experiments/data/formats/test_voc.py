@@ -131,9 +131,15 @@ def append(path, text):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda r: (r / "Annotations/000008.xml").unlink(), "000008.xml is missing: the split lists '000008'"),
+        (
+            lambda r: (r / "Annotations/000008.xml").unlink(),
+            r"000008.xml is missing, as 1 of \d+ that .*train.txt lists: add it, or take its line out",
+        ),
         (lambda r: (r / "Annotations/000008.xml").write_text("<annotation>"), "000008.xml is not valid XML"),
-        (lambda r: (r / "JPEGImages/000008.JPG").unlink(), "000008.jpg is missing, and 0 more of the 16 images"),
+        (
+            lambda r: (r / "JPEGImages/000008.JPG").unlink(),
+            r"1 of the 16 images of split 'train' are missing:\n  .*000008.jpg\n",
+        ),
         (
             lambda r: (r / "Annotations/000008.xml").write_text("<a><object><name>dog</name></object></a>"),
             "000008.xml: object 'dog' has no bndbox of four numbers",
