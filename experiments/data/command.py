@@ -47,18 +47,21 @@ def prepare_data(suite: Suite, data: DataFolder, workers: int | None = None) -> 
         not_trained = left_out_of_training(suite, data)
     for name, split in manifest["splits"].items():
         print("\n    ".join([_summary(name, split), *_notes(split, not_trained.get(name, {}))]))
-    print(
-        "\n    ".join([f"{len(manifest['categories'])} classes: {', '.join(manifest['categories'])}", *_rare(manifest)])
-    )
+    classes = f"{len(manifest['categories'])} classes: {', '.join(manifest['categories'])}"
+    boxes = {name: manifest["splits"][name]["boxes"] for name in suite.dataset.splits}
+    print("\n    ".join([classes, *_only_learnt(boxes)]))
 
 
-def _rare(manifest: Mapping[str, Any]) -> list[str]:
-    """The classes that only `train` has boxes of, a line each: they are learnt and never looked at, or are a typo."""
-    boxes = {name: split["boxes"] for name, split in manifest["splits"].items()}
+def _only_learnt(boxes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The classes that only `train` has boxes of, a line each: nothing is said of them later, or they are a typo.
+
+    Args:
+        boxes: of each split, by class.
+    """
     return [
-        f"'{name}' has {number} boxes in `train`, and none in any other split: is it the name that was meant?"
+        f"'{name}' has boxes in `train` ({number}), and none in any other split: is it the name that was meant?"
         for name, number in boxes["train"].items()
-        if not any(own[name] for split, own in boxes.items() if split != "train")
+        if number and not any(own[name] for split, own in boxes.items() if split != "train")
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,20 @@ def test_the_command_says_what_it_found_and_what_it_dropped(coco, tmp_path, caps
     (tmp_path / "file").touch()
     assert main(["--suite", str(tmp_path / "suite.yaml"), "--out", str(tmp_path / "file/out")]) == 2
     assert re.search("error: .*file", capsys.readouterr().err)
+
+
+def test_a_class_that_only_the_training_images_have_is_pointed_out(coco, tmp_path, capsys):
+    folder = shutil.copytree(coco, tmp_path / "set")
+    for name in ("train", "val"):
+        table = json.loads((folder / f"{name}.json").read_text())
+        table["categories"].append({"id": 77, "name": "sqaure"})
+        if name == "train":
+            table["annotations"][-1]["category_id"] = 77
+        (folder / f"{name}.json").write_text(json.dumps(table))
+    (tmp_path / "suite.yaml").write_text(json.dumps(suite(coco_block(folder))))
+    assert main(["--suite", str(tmp_path / "suite.yaml"), "--out", str(tmp_path / "out")]) == 0
+    odd = [line for line in capsys.readouterr().out.splitlines() if "is it the name that was meant?" in line]
+    assert odd == ["    'sqaure' has boxes in `train` (1), and none in any other split: is it the name that was meant?"]
 
 
 def test_all_that_is_missing_is_named_at_once_with_the_weights(tmp_path, capsys, monkeypatch):

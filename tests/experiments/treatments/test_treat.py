@@ -90,7 +90,10 @@ def test_names(treatment, name):
 def test_what_is_missing_or_does_not_fit_is_named(there, tmp_path):
     with pytest.raises(SystemExit, match=r"error: suite 'tiny' has no detector 'yolo'; it has faster_rcnn, cascade"):
         main(words(there, "yolo"))
-    with pytest.raises(SystemExit, match=r"per_class/seed7/refiner.pth is missing: .*train-refiner, or snakemake any"):
+    with pytest.raises(
+        SystemExit,
+        match=r"per_class/seed7/refiner.pth is missing: .*train-refiner --head per_class --seed 7, or snakemake any",
+    ):
         main(words(there, "faster_rcnn", seed=7))
     path = there.refiners[CLASS_AGNOSTIC]
     own = path.read_bytes()
