@@ -40,7 +40,7 @@ def build(
     check_folders(out, example)
     loaded = load_suite(suite)
     with remedied():
-        found, treated = with_treatments(collect(loaded, results, loaded.treated, resamples))
+        found, treated = with_treatments(collect(loaded, results, loaded.treated, resamples, trainings_only=True))
         report = assemble(found, treated, load_published())
     publish(report, results, out, example)
     return report

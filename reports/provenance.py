@@ -92,7 +92,8 @@ def _known(context: Context) -> dict[str, Any]:
     known = _of_runs(results) | _of_speeds(results)
     indices = [] if context.treated is None else context.treated.indices.to_dict("records")
     for row in [*results.evaluations.to_dict("records"), *indices]:
-        known[row["source"]] = {key: _plain(row[key]) for key in TRACED}
+        refiners = {"refiners": row["refiners"]} if row.get("refiners") else {}
+        known[row["source"]] = {**{key: _plain(row[key]) for key in TRACED}, **refiners}
     for row in results.diagnostics.to_dict("records"):
         known[row["source"]] = {key: _plain(row[key] if key in row else row["data"].get(key)) for key in TRACED}
     if context.search is not None:

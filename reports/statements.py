@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reports.claims import Claim
-from reports.results.treated import BASELINE_LABEL, Treated, TreatedSide
-from suite.treatments import CLASS_AGNOSTIC, NUM_STEPS, PLAIN, SOFT_LINEAR, Treatment, guided
+from reports.results.treated import Treated, TreatedSide
+from suite.treatments import BASELINE_LABEL, CLASS_AGNOSTIC, NUM_STEPS, PLAIN, SOFT_LINEAR, Treatment, guided
 
 Pair = tuple[TreatedSide, TreatedSide]
 

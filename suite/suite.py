@@ -40,6 +40,7 @@ from suite.reader import checked, read_yaml
 from suite.roles import FASTER_RCNN, cast, with_role
 from suite.search import PARAMETERS
 from suite.settings import PARTS, Setting, StepSize
+from suite.treatments import BASELINE_LABEL
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = ROOT / "experiments"  # where the project's own suites lie
@@ -399,6 +400,14 @@ def _check_detectors(suite: Suite, source: str) -> None:
     taken = {PRETRAINING, *suite.variants, *suite.roles}
     if twice := next((name for name in suite.detectors if name in taken), None):
         raise SuiteError(f"{source}: detectors.{twice}: this is the name of a variant or the pretraining: rename it")
+    labels = {BASELINE_LABEL: "the baseline"}
+    for name, detector in suite.detectors.items():
+        if detector.label in labels:
+            raise SuiteError(
+                f"{source}: detectors.{name}.label: '{detector.label}' is what {labels[detector.label]} is called: "
+                "choose another"
+            )
+        labels[detector.label] = f"'{name}'"
 
 
 def _check_step_sizes(suite: Suite, source: str) -> None:

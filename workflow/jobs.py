@@ -15,6 +15,7 @@ from experiments.data.folder.source import Source, missing
 from experiments.data.shapes.dataset import fingerprint
 from experiments.data.weights import missing_weights, never_learnt
 from experiments.pooling.rows import SAMPLES, changes_of, pooled_settings, pooled_variant
+from experiments.refinement.settings import inference_arguments
 from experiments.runtime import require_operators, slow_pooling
 from experiments.speed.rows import timed_settings, timed_variants
 from experiments.treatments.rows import treatments_of
@@ -252,9 +253,14 @@ class RecordedParams:
         """Rule `measure_pooling`: the config. Raises `SuiteError`."""
         return config_hash(self._configs[pooled_variant(self._suite)])
 
-    def refiner(self, head: str) -> str:
-        """Rule `train_refiner`: the config. Raises `SuiteError` for a suite without an IoU-Net."""
-        return training_hash(resolve_config(self._suite, self._suite.standing_for(FIRST), changes_of_head(head)))
+    def refiner(self, head: str) -> list[Any]:
+        """Rule `train_refiner`: the config, what its file has beside, and what starts it.
+
+        Raises:
+            SuiteError: the suite has no IoU-Net.
+        """
+        cfg = resolve_config(self._suite, self._suite.standing_for(FIRST), changes_of_head(head))
+        return [training_hash(cfg), inference_arguments(cfg), _start(self._suite)]
 
     def treatment(self, variant: str) -> list[str]:
         """Rule `treat`: the config and the treatments."""

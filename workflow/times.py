@@ -91,9 +91,10 @@ def measured(benchmarks: Path, families: Mapping[str, str]) -> dict[str, list[fl
     """Seconds of the jobs in a benchmark folder, by kind; those that failed to record a time are left out."""
     found: dict[str, list[float]] = {}
     for path in sorted(benchmarks.glob("*.tsv")):
-        variants = [variant for variant in families if f"_{variant}_seed" in path.stem]
-        rule = path.stem.split("_" + variants[0])[0] if variants else re.sub(_NUMBERED, "", path.stem)
-        kind = f"{rule}, {families[variants[0]]}" if variants else rule
+        named = [variant for variant in families if f"_{variant}_seed" in path.stem]
+        variant = max(named, key=len, default=None)  # a name may end with another's
+        rule = re.sub(_NUMBERED, "", path.stem) if variant is None else path.stem.split(f"_{variant}_seed")[0]
+        kind = rule if variant is None else f"{rule}, {families[variant]}"
         if seconds := _seconds(path):
             found.setdefault(kind, []).append(seconds)
     return found

@@ -22,6 +22,25 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "pretrained": (None,),
 }
 TAKEN = ("type", "depth", "base_channels", "stem_channels", "num_stages", "frozen_stages", "norm_eval", "init_cfg")
+NECK: dict[str, tuple[Any, ...]] = {  # of mmdet's FPN, likewise
+    "type": ("FPN",),
+    "start_level": (0,),
+    "end_level": (-1,),
+    "add_extra_convs": (False,),
+    "relu_before_extra_convs": (True, False),  # there are none
+    "no_norm_on_lateral": (True, False),
+    "conv_cfg": (None,),
+    "norm_cfg": (None,),
+    "act_cfg": (None,),
+    "upsample_cfg": ({"mode": "nearest"},),
+}
+EXTRACTOR = {
+    "type": ("PrRoIExtractor",),
+    "roi_layer": ({"type": "PrRoIPool", "output_size": 7},),
+    "finest_scale": (56,),
+}
+ASSIGNER = {"type": ("MaxIoUAssigner",), "pos_iou_thr": (0.5,)}
+LOSS = {"type": ("SmoothL1Loss", "CrossEntropyLoss")}
 SHAPE = {"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1), "out_indices": (0, 1, 2, 3)}
 
 
@@ -37,17 +56,14 @@ def refiner_arguments(cfg: Any, classes: Sequence[str], where: str) -> dict[str,
         SuiteError: the config asks for what a refiner is not; names the key.
     """
     model = cfg.model
-    _require_backbone(model.backbone, where)
+    _require_network(model, where)
     neck, head = model.neck, model.roi_head.iou_head
-    if neck.type != "FPN":
-        raise SuiteError(f"{where}: model.neck.type={neck.type!r}: a refiner has an FPN")
     loss = head.get("loss_iou") or {"type": "SmoothL1Loss", "loss_weight": 5.0}
     is_logit = loss["type"] == "CrossEntropyLoss"
     normalize = _step(cfg.data.train.pipeline, "Normalize", where)
     if not normalize.get("to_rgb", True):
         raise SuiteError(f"{where}: Normalize.to_rgb=False: a refiner reads images as RGB")
     generator = model.roi_head.roi_generator
-    refine = model.test_cfg.rcnn.iou.get("refine") or {}
     backbone = model.backbone
     return {
         "categories": list(classes),
@@ -64,29 +80,45 @@ def refiner_arguments(cfg: Any, classes: Sequence[str], where: str) -> dict[str,
         "beta": 1.0 if is_logit else loss.get("beta", 1.0),
         "target_norm": dict(head.get("target_norm") or {"mean": 0.5, "std": 0.5}),
         "roi_generator": generator.to_dict(),
-        "image_size": _image_size(cfg),
         "mean": list(normalize.mean),
         "std": list(normalize.std),
-        "step_size": refine.get("lamb", 0.5),
+        **inference_arguments(cfg),
     }
 
 
-def _require_backbone(backbone: Mapping[str, Any], where: str) -> None:
+def inference_arguments(cfg: Any) -> dict[str, Any]:
+    """Those of the arguments that training does not depend on."""
+    refine = cfg.model.test_cfg.rcnn.iou.get("refine") or {}
+    return {"image_size": _image_size(cfg), "step_size": refine.get("lamb", 0.5)}
+
+
+def _require_network(model: Any, where: str) -> None:
+    """Refuses a network, RoIs or targets that a refiner has not, in place of training another one in silence."""
+    backbone = model.backbone
     if backbone["type"] != "ResNet":
         raise SuiteError(f"{where}: model.backbone.type={backbone['type']!r}: a refiner has a ResNet")
     stages, base = backbone.get("num_stages", 4), backbone.get("base_channels", 64)
-    allowed: dict[str, tuple[Any, ...]] = {
-        **FIXED,
-        **{key: (values[:stages],) for key, values in SHAPE.items()},
-        "stem_channels": (None, base),
-    }
-    for key, value in backbone.items():
+    allowed = {**FIXED, **{key: (values[:stages],) for key, values in SHAPE.items()}, "stem_channels": (None, base)}
+    _require(backbone, allowed, "model.backbone", where, TAKEN)
+    _require(model.neck, NECK, "model.neck", where, ("in_channels", "out_channels", "num_outs", "init_cfg"))
+    strides = tuple(4 * 2**level for level in range(stages))
+    extractor = {**EXTRACTOR, "featmap_strides": (strides,)}
+    _require(model.roi_head.bbox_roi_extractor, extractor, "model.roi_head.bbox_roi_extractor", where)
+    _require(model.train_cfg.rcnn.get("iou_assigner") or {}, ASSIGNER, "model.train_cfg.rcnn.iou_assigner", where)
+    _require(model.roi_head.iou_head.get("loss_iou") or {}, LOSS, "model.roi_head.iou_head.loss_iou", where)
+
+
+def _require(
+    block: Mapping[str, Any], allowed: Mapping[str, Sequence[Any]], name: str, where: str, taken: Sequence[str] = ()
+) -> None:
+    """Refuses other values of some keys, and, if `taken` says what is read, other keys."""
+    for key, value in block.items():
         plain = tuple(value) if isinstance(value, list) else value
         if key in allowed and plain not in allowed[key]:
             wanted = " or ".join(map(repr, allowed[key]))
-            raise SuiteError(f"{where}: model.backbone.{key}={value!r}: that of a refiner is {wanted}")
-        if key not in allowed and key not in TAKEN:
-            raise SuiteError(f"{where}: model.backbone.{key}={value!r}: the ResNet of a refiner has no such setting")
+            raise SuiteError(f"{where}: {name}.{key}={value!r}: that of a refiner is {wanted}")
+        if taken and key not in allowed and key not in taken:
+            raise SuiteError(f"{where}: {name}.{key}={value!r}: a refiner has no such setting")
 
 
 def _image_size(cfg: Any) -> list[int] | None:

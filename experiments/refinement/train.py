@@ -82,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> Finished | None:
     options = parser.parse_args(arguments)
     suite = load_suite(options.suite)
     variant, folder = options.variant or suite.standing_for(FIRST), suite.layout.refiner(options.head, options.seed)
+    if options.work_dir is None and variant != (own := suite.standing_for(FIRST)):
+        raise SuiteError(f"--variant {variant}: {folder.path} is for refiners of '{own}'; name another with --work-dir")
     folder = RefinerFolder(options.work_dir) if options.work_dir else folder
     train_refiner(
         suite,

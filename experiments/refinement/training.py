@@ -6,6 +6,7 @@ loss is the IoU head's alone (paper, section 4).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from experiments.config import changes_of_head
 from experiments.data.datasets import build_split, build_training_set
 from experiments.data.weights import load_backbone
-from experiments.refinement.settings import refiner_arguments
+from experiments.refinement.settings import inference_arguments, refiner_arguments
 from experiments.refinement.weights import renamed
 from experiments.training.runner import seed_everything
 from experiments.training.start import take_over
@@ -69,6 +70,10 @@ class RefinerTraining(Training):
     def __init__(self, suite: Suite, variant: str, seed: int, *, head: str, **arguments: Any) -> None:
         self.head = head
         super().__init__(suite, variant, seed, changes=changes_of_head(head), **arguments)
+        self.inputs["inference"] = json.dumps(
+            inference_arguments(self.cfg)
+        )  # no input of the weights, but of their file
+        self.identity["inference"] = self.inputs["inference"]
 
     @property
     def place(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,13 @@ PRETRAINED_PARTS = ("backbone.", "neck.", "rpn_head.")
 
 
 def start(
-    cfg: Any, seed: int, data: DataFolder, *, pretraining: Path | None, backbone: Path | None
+    cfg: Any,
+    seed: int,
+    data: DataFolder,
+    *,
+    pretraining: Path | None,
+    backbone: Path | None,
+    check: Callable[[torch.nn.Module], None] = lambda model: None,
 ) -> tuple[torch.nn.Module, Any]:
     """The initialised detector and its training set.
 
@@ -31,6 +38,7 @@ def start(
         data: the suite's images.
         pretraining: checkpoint whose backbone, neck and, for two stages, RPN are taken over; None = none are.
         backbone: file of the backbone's weights; None = those that the config initialises.
+        check: raises `SuiteError` for a detector that is not to be trained.
 
     Raises:
         SuiteError: data or weights are missing, damaged or of another model.
@@ -41,6 +49,7 @@ def start(
         cfg = copy.deepcopy(cfg)
         cfg.model.backbone.init_cfg = None  # else mmdet would fetch the weights
     model = build_model(cfg, initialize=True)
+    check(model)
     if backbone is not None:
         load_backbone(model.backbone, backbone)
     if pretraining is not None:

@@ -56,6 +56,7 @@ from experiments.training.runner import (
 )
 from experiments.training.start import build_training_loader, start
 from suite import provenance
+from suite.errors import SuiteError
 from suite.files import atomic, read_json, sha256, write_json, write_text
 from suite.kept import forget, publish
 from suite.layout import DataFolder, RunFolder
@@ -154,7 +155,27 @@ class Training:
 
     def start(self) -> tuple[torch.nn.Module, Any]:
         """The model with its first weights, and its training set."""
-        return start(self.cfg, self.seed, self.data, pretraining=self.pretraining, backbone=self.backbone)
+        return start(
+            self.cfg,
+            self.seed,
+            self.data,
+            pretraining=self.pretraining,
+            backbone=self.backbone,
+            check=self.require_boxes if self.variant in self.suite.detectors else lambda model: None,
+        )
+
+    def require_boxes(self, model: Any) -> None:
+        """Refuses one of the suite's `detectors` whose boxes before NMS there is no way to (`experiments.treatments`).
+
+        Raises:
+            SuiteError: naming config and type.
+        """
+        where = f"detector '{self.variant}', {self.suite.variant(self.variant).config}: a {type(model).__name__}"
+        head = getattr(model, "roi_head", None)
+        if head is None and not hasattr(model, "candidates"):
+            raise SuiteError(f"{where} has neither a roi_head nor a method `candidates`, as experiments/detectors have")
+        if head is not None and head.with_shared_head:
+            raise SuiteError(f"{where} with a shared head (model.roi_head.shared_head) cannot be asked for boxes again")
 
     def is_done(self) -> bool:
         """Whether the whole result of this very training is there, or was kept; its outputs are there then."""

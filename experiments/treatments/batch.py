@@ -21,6 +21,7 @@ from iounet.refiner import IoURefiner
 from suite.settings import StepSize
 from suite.treatments import (
     GUIDED,
+    MOST,
     NUM_STEPS,
     PLAIN,
     REFINEMENT,
@@ -31,7 +32,6 @@ from suite.treatments import (
     Treatment,
 )
 
-MOST = 100  # detections of an image: COCO's limit
 LEAST = 0.001  # Soft-NMS drops what scores less: mmcv's
 Regress = Callable[[Boxes], Boxes]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def treat(
         SuiteError: a checkpoint, a refiner or the data are missing, damaged or of another model; or `out` holds other
             files.
     """
+    started = time.monotonic()
     require_own(out)
     if detector not in suite.treated:
         raise SuiteError(f"suite '{suite.name}' has no detector '{detector}'; it has {', '.join(suite.treated)}")
@@ -106,6 +108,7 @@ def treat(
             "images": len(source.dataset),
             "candidates": counted,
             "seconds": _seconds(suite, clock),
+            "wall_time_s": round(time.monotonic() - started, 1),
         }
         finish(out, results, facts)
         return results

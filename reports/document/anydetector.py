@@ -78,11 +78,13 @@ def assemble(results: Results, treated: Treated, published: Mapping[str, Publish
 
 def premise(results: Results) -> str:
     """What the page is about."""
-    start = (
-        "It starts from the same pretraining as the detectors"
-        if results.suite.pretraining is not None
-        else "It starts from the weights that its config names"
-    )
+    inputs = [run["inputs"] for run in results.runs["data"] if "head" in run]
+    if results.suite.pretraining is not None:
+        start = "It starts from the same pretraining as the detectors"
+    elif all("backbone_sha256" in own for own in inputs):
+        start = "Its backbone starts from the weights that the config names"
+    else:
+        start = "It starts from random weights"
     return (
         "The paper trains IoU-Net alone, on jittered ground truth, and gives it the boxes of other detectors (section "
         "4). Here such a refiner is a backbone with an FPN and an IoU head: it has no RPN and no R-CNN. "

@@ -161,8 +161,8 @@ def reproducibility(results: Results) -> list[str]:
     lines.append(f"**Commit:** {_join(_distinct(_commit(run) for run in runs))}.")
     lines.append(
         f"**Time:** {len(runs)} trainings, {format_duration(seconds)} of wall time added up (jobs may have run side by "
-        f"side){_pretraining_time(results)}; evaluations on `{results.suite.report_split}` "
-        f"{format_duration(evaluated)}."
+        f"side){_pretraining_time(results)}"
+        + (f"; evaluations on `{results.suite.report_split}` {format_duration(evaluated)}." if evaluated else ".")
     )
     if results.dataset is not None:
         kind = "generator" if results.is_generated else "format"

@@ -116,4 +116,9 @@ def _best(data: pd.DataFrame) -> str:
     """The best line of each panel, with its place."""
     means = data.groupby(["panel", "line", "x"], sort=False)["value"].mean().reset_index()
     best = means.loc[means.groupby("panel", sort=False)["value"].idxmax()]
-    return "; ".join(f"{r['panel']} {format_number(r['value'])} ({r['line']}, {r['x']:g})" for _, r in best.iterrows())
+    return "; ".join(f"{r['panel']} {format_number(r['value'])} ({_place(r)})" for _, r in best.iterrows())
+
+
+def _place(row: pd.Series) -> str:
+    """A line, and where on it; the Gaussian's is level."""
+    return str(row["line"]) if row["line"] == KINDS[SOFT_GAUSSIAN] else f"{row['line']}, {row['x']:g}"

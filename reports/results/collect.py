@@ -162,7 +162,14 @@ class Results:
         return self._resampled[key]
 
 
-def collect(suite: Suite, root: Path, variants: Sequence[str] | None = None, resamples: int | None = None) -> Results:
+def collect(
+    suite: Suite,
+    root: Path,
+    variants: Sequence[str] | None = None,
+    resamples: int | None = None,
+    *,
+    trainings_only: bool = False,
+) -> Results:
     """Read the results of a suite.
 
     Args:
@@ -170,6 +177,7 @@ def collect(suite: Suite, root: Path, variants: Sequence[str] | None = None, res
         root: the results folder, `results/<suite>`.
         variants: read these variants only; all of the suite's by default.
         resamples: image sets behind the intervals of differences; 0 for none, None for the report's own number.
+        trainings_only: leave evaluations, diagnostics and times out, whatever they are of.
 
     Returns:
         The frames. A run or evaluation that does not exist is no row; it is an error once a table asks for it.
@@ -195,10 +203,12 @@ def collect(suite: Suite, root: Path, variants: Sequence[str] | None = None, res
                 continue
             runs.append(run)
             histories.append(place.history(variant, seed))
+            if trainings_only:
+                continue
             found = (place.evaluation(variant, seed, setting) for setting in suite.settings(variant))
             evaluations += [row for row in found if row is not None]
             diagnostics += [row for row in [place.diagnostics(variant, seed)] if row is not None]
-    speeds = place.speeds()
+    speeds = [] if trainings_only else place.speeds()
     mark_stale_evaluations(runs, [*evaluations, *diagnostics])
     mark_stale_speeds(evaluations, speeds)
     return Results(

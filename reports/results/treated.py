@@ -15,7 +15,6 @@ from reports.results.source import Source
 from suite.settings import StepSize
 from suite.treatments import PER_CLASS, PLAIN, REGRESSED, Treatment, again, guided, refined, refined_alone
 
-BASELINE_LABEL = "Faster R-CNN"
 GUIDED_NMS = "guided NMS"
 STAGES = ("detect", "maps", "predict", "guided_nms", "refine")  # that are timed
 

@@ -14,11 +14,21 @@ from reports.errors import MissingResult, ReportError
 from reports.results.collect import Results
 from reports.results.files import SHORT, check_dataset, check_place, need, need_all, read_json
 from reports.results.readers import Place, mark_stale_evaluations
-from reports.results.treated import BASELINE_LABEL, STAGES, Treated
+from reports.results.treated import STAGES, Treated
 from suite.layout import TreatmentFolder
 from suite.records import run_id
+from suite.roles import FIRST
 from suite.suite import Suite
-from suite.treatments import HEADS, NUM_STEPS, STEPS, Treatment, by_iteration, by_threshold, compared
+from suite.treatments import (
+    BASELINE_LABEL,
+    HEADS,
+    NUM_STEPS,
+    STEPS,
+    Treatment,
+    by_iteration,
+    by_threshold,
+    compared,
+)
 
 KEYS = (
     *("images", "candidates", "AP", "checkpoint_sha256", "config_hash", "git_commit"),
@@ -56,9 +66,8 @@ def with_treatments(results: Results) -> tuple[Results, Treated]:
     rows = []
     for detector, seed in product(treated.labels, suite.seeds):
         folder = layout.treated(detector, seed, suite.report_split)
-        seconds = sum(
-            next(row for row in treated.measured(detector) if row["seed"] == seed)["data"]["seconds"].values()
-        )
+        index = next(row for row in treated.measured(detector) if row["seed"] == seed)
+        seconds = index["data"].get("wall_time_s", float("nan"))
         for treatment in dict.fromkeys(_treatments(treated, detector)):
             rows.append({**_evaluation(place, folder, detector, seed, treatment), "seconds": seconds})
     mark_stale_evaluations(results.runs.to_dict("records"), [*rows, *indices])  # type: ignore[arg-type]
@@ -78,7 +87,8 @@ def with_treatments(results: Results) -> tuple[Results, Treated]:
 
 def _refiner(place: Place, head: str, seed: int) -> dict[str, Any]:
     folder = place.layout.refiner(head, seed)
-    row = place.training(folder, f"refiner {head}", seed, {"head": head})
+    trained_as = {"head": head, "variant": place.suite.standing_for(FIRST)}
+    row = place.training(folder, f"refiner {head}", seed, trained_as)
     if row is None:
         raise MissingResult(f"{folder.run}: no such file")
     return row

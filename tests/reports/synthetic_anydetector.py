@@ -113,6 +113,7 @@ def make_treatments(root: Path, coco: Any, run: dict[str, Any]) -> None:
             "hardware": run["hardware"],
             "candidates": 160 + 16 * seed,
             "seconds": SECONDS,
+            "wall_time_s": 60.0,
             "AP": index,
         },
     )

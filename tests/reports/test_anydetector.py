@@ -287,7 +287,12 @@ def test_words():
 
 def test_the_premise_says_how_refiners_start(loaded):
     results, _ = loaded
-    assert "It starts from the weights that its config names" in premise(results)
+    runs = [{**run, "inputs": {}} for run in results.runs["data"]]
+    scratch = replace(results, runs=results.runs.assign(data=runs))
+    assert "It starts from random weights" in premise(scratch)
+    runs = [{**run, "inputs": {"backbone_sha256": "0676ba61"}} for run in runs]
+    named = replace(results, runs=results.runs.assign(data=runs))
+    assert "Its backbone starts from the weights that the config names" in premise(named)
     pretraining = {"config": "experiments/configs/shapes/pretraining.py"}
     suite = results.suite.changed(pretraining=pretraining)
     assert "the same pretraining as the detectors" in premise(replace(results, suite=suite))
@@ -298,7 +303,7 @@ def test_the_premise_says_how_refiners_start(loaded):
 
 def test_one_seed_decides_nothing_and_is_shown(tmp_path):
     root = make_results(tmp_path / "results/shapes", variants=(BASELINE,), seeds=(0,))
-    suite_file(tmp_path, seeds=[0], variants=variants_of([BASELINE]))
+    suite_file(tmp_path, seeds=[0], variants=variants_of([BASELINE, "samp1000_lw5.0"]))
     make_anydetector(root, (0,))
     found = load(tmp_path, root, 20)
     text = " ".join(answers(*found))
@@ -373,6 +378,21 @@ def test_what_is_missing_is_named_with_what_to_do(treated_folder, tmp_path, remo
     with pytest.raises(MissingResult, match=rf"{remove}: no such file; `snakemake anydetector` makes"):
         build(treated_folder / "shapes.yaml", root, tmp_path / "out", resamples=20)
     assert not (tmp_path / "out").exists()
+
+
+def test_evaluations_of_other_data_do_not_matter(treated_folder, tmp_path):
+    root = copied(treated_folder, tmp_path)
+    shutil.copytree(treated_folder / "results/shapes/evaluations", root / "evaluations")
+    for path in (root / "evaluations").rglob("*.json"):
+        rewrite(path, dataset_fingerprint="0" * 64)
+    build(treated_folder / "shapes.yaml", root, tmp_path / "out", resamples=0)
+
+
+def test_refiners_of_another_variant_are_not_those_of_the_page(treated_folder, tmp_path):
+    root = copied(treated_folder, tmp_path)
+    rewrite(root / "refiners/per_class/seed0/run.json", variant="samp1000_lw5.0_bce")
+    with pytest.raises(ReportError, match=r"per_class/seed0/run.json: belongs to another place: key 'variant'"):
+        build(treated_folder / "shapes.yaml", root, tmp_path / "out", resamples=0)
 
 
 def test_a_detector_that_was_not_trained_is_named(treated_folder, tmp_path, capsys):

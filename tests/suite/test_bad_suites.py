@@ -192,6 +192,14 @@ BAD = [
     ({"variants/größe": {"config": CONFIG, "family": "iounet"}}, "'größe'"),
     ({f"variants/{'a' * 300}": {"config": CONFIG, "family": "iounet"}}, "aaa"),
     ({"variants/pretraining": {"config": CONFIG, "family": "iounet"}}, "variants: 'pretraining'"),
+    (
+        {"detectors": {"x": {"config": CONFIG, "label": "Faster R-CNN"}}},
+        "detectors.x.label: 'Faster R-CNN' is what the",
+    ),
+    (
+        {"detectors": {k: {"config": CONFIG, "label": "A"} for k in "xy"}},
+        "detectors.y.label: 'A' is what 'x' is called",
+    ),
     ({"untrained": {"x": {"config": "nowhere.py", "label": "X", "reason": "r"}}}, "config of 'x' does not exist"),
     ({"untrained": {"x": {"config": CONFIG, "reason": "r"}}}, "untrained.x: 'label'"),
     ({"untrained": {"x": {"config": CONFIG, "label": 5, "reason": "r"}}}, "untrained.x.label: 5"),

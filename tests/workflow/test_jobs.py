@@ -314,7 +314,11 @@ def test_what_the_page_on_any_detector_is_made_of(tiny, dry):
         for detector in ("faster_rcnn", "cascade_rcnn", "torchvision_faster_rcnn")
         for seed in (0, 1)
     ]
-    assert jobs.recorded.refiner("per_class") == jobs.recorded.training("samp1000_lw5.0")
+    assert jobs.recorded.refiner("per_class")[0] == jobs.recorded.training("samp1000_lw5.0")
+    for change in ({"scale": {**tiny.raw["scale"], "step_size": 2}}, {"resources": {"gpus": 4}}):
+        changed = Jobs(tiny.changed(**change)).recorded
+        assert changed.training("samp1000_lw5.0") == jobs.recorded.training("samp1000_lw5.0")
+        assert changed.refiner("per_class") != jobs.recorded.refiner("per_class"), change
     assert jobs.recorded.refiner("class_agnostic") != jobs.recorded.refiner("per_class")
     assert jobs.recorded.treatment("faster_rcnn")[0] != jobs.recorded.treatment("cascade_rcnn")[0]
     assert set(jobs.recorded.treatment("cascade_rcnn")[1:]) < set(jobs.recorded.treatment("faster_rcnn")[1:])

@@ -82,12 +82,15 @@ def test_benchmarks_are_grouped_by_kind(tmp_path):
         "train_refiner_class_agnostic_seed0": 70,
         "train_refiner_per_class_seed1": 80,
         "treat_cascade_rcnn_seed0_val": 90,
+        "treat_torchvision_faster_rcnn_seed0_val": 95,
     }
     for name, seconds in files.items():
         with (tmp_path / f"{name}.tsv").open("w", newline="") as file:
             csv.writer(file, delimiter="\t").writerows([["s", "max_rss"], [seconds, 1]])
     (tmp_path / "data.tsv").write_text("s\tmax_rss\n")  # killed before its row was written
-    assert measured(tmp_path, {**FAMILIES, "cascade_rcnn": "cascade_rcnn"}) == {
+    detectors = {name: name for name in ("cascade_rcnn", "torchvision_faster_rcnn")}
+    assert measured(tmp_path, {**FAMILIES, **detectors}) == {
+        "treat, torchvision_faster_rcnn": [95.0],
         "evaluate, iounet": [5.0],
         "pretraining": [7.0],
         "swap": [40.0, 50.0],

@@ -188,9 +188,20 @@ def test_a_training_step_is_that_of_the_iou_branch(pair, tiny_data):
         (lambda cfg: cfg.model.backbone.update(strides=(1, 1, 1)), r"model.backbone.strides=\(1, 1, 1\)"),
         (
             lambda cfg: cfg.model.backbone.update(groups=2),
-            "model.backbone.groups=2: the ResNet of a refiner has no such",
+            "model.backbone.groups=2: a refiner has no such setting",
         ),
-        (lambda cfg: cfg.model.neck.update(type="PAFPN"), "model.neck.type='PAFPN': a refiner has an FPN"),
+        (lambda cfg: cfg.model.neck.update(type="PAFPN"), "model.neck.type='PAFPN': that of a refiner is 'FPN'"),
+        (
+            lambda cfg: cfg.model.neck.update(norm_cfg={"type": "BN"}),
+            "model.neck.norm_cfg=.*: that of a refiner is None",
+        ),
+        (
+            lambda cfg: cfg.model.roi_head.bbox_roi_extractor.update(type="SampledRoIExtractor"),
+            ".*bbox_roi_extractor.type='SampledRoIExtractor': that of a refiner is 'PrRoIExtractor'",
+        ),
+        (lambda cfg: cfg.model.roi_head.bbox_roi_extractor.update(finest_scale=14), ".*finest_scale=14: that of a"),
+        (lambda cfg: cfg.model.train_cfg.rcnn.iou_assigner.update(pos_iou_thr=0.3), ".*iou_assigner.pos_iou_thr=0.3"),
+        (lambda cfg: cfg.model.roi_head.iou_head.loss_iou.update(type="L1Loss"), ".*loss_iou.type='L1Loss': that of"),
         (lambda cfg: cfg.data.train.pipeline.pop(3), "data.train.pipeline has no Normalize"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -128,6 +129,19 @@ def test_what_cannot_be_the_start_is_refused(tiny_suite, tiny_data, pretrained, 
     torch.save(weights, tmp_path / "other.pth")
     with pytest.raises(SuiteError, match=r"other.pth does not fit the refiner: fpn.layer_blocks.0.0.bias differs"):
         train(tiny_suite, tmp_path / "b", tiny_data, tmp_path / "other.pth")
+
+
+def test_another_step_size_of_the_suite_makes_another_file(trained, tiny_suite, tiny_data, pretrained, tmp_path):
+    folder = RefinerFolder(shutil.copytree(trained.path, tmp_path / "refiner"))
+    scale = {**tiny_suite.raw["scale"], "step_size": 1.0}
+    train(tiny_suite.changed(scale=scale), folder.path, tiny_data, pretrained)
+    assert IoURefiner.load(folder.checkpoint).step_size == 0.5
+    assert IoURefiner.load(trained.checkpoint).step_size == 0.25
+
+
+def test_the_suites_folder_is_for_refiners_of_its_own_iounet(tmp_path):
+    with pytest.raises(SystemExit, match=r"--variant samp1000_lw5.0_bce: .* is for refiners of 'samp1000_lw5.0'; name"):
+        main(["train-refiner", "--suite", "experiments/shapes.yaml", "--variant", "samp1000_lw5.0_bce"])
 
 
 def test_a_variant_without_iou_branch_is_refused(tiny_suite, tiny_data, tmp_path):

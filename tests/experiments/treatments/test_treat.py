@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from experiments.__main__ import main
+from experiments.training.train import train
 from experiments.treatments.rows import treatments_of
+from suite.errors import SuiteError
 from suite.files import sha256
+from suite.layout import RunFolder
 from suite.settings import StepSize
+from suite.suite import ROOT
 from suite.treatments import CLASS_AGNOSTIC, GUIDED, PLAIN, REFINEMENT, SOFT_GAUSSIAN, Treatment
 from tests.refiner.conftest import build
 
@@ -70,6 +74,40 @@ def test_the_first_detector_is_compared_further(there):
     assert all(len(set(own)) == len(own) for own in names)
     assert set(names[1]) < set(names[0])
     assert {"soft_gaussian", "soft_linear0.3", "guided0.7", "hard0.4"} <= set(names[0]) - set(names[1])
+
+
+@pytest.mark.parametrize(
+    ("detector", "change", "message"),
+    [
+        ("cascade_rcnn", "rcnn=dict(nms=dict(type='soft_nms'))", r"model.test_cfg.rcnn.nms=\{.*'soft_nms'"),
+        ("cascade_rcnn", "rcnn=dict(max_per_img=20)", r"model.test_cfg.rcnn.max_per_img=20: .* compared after 100"),
+        ("torchvision_faster_rcnn", "nms=dict(iou_threshold=0.7)", r"model.test_cfg.nms=\{.*0.7"),
+    ],
+)
+def test_a_detector_with_another_nms_is_refused(there, tmp_path, detector, change, message):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        f"_base_ = ['{ROOT / there.suite.detectors[detector].config}']\nmodel = dict(test_cfg=dict({change}))"
+    )
+    suite = there.suite.changed(detectors={"mine": {"label": "Mine", "config": str(config)}})
+    with pytest.raises(SuiteError, match=f"detector 'mine', {config}: {message}"):
+        treatments_of(suite, "mine")
+
+
+def test_a_detector_that_gives_no_boxes_before_nms_is_not_trained(there, tmp_path):
+    config = tmp_path / "retina.py"
+    base = there.suite.variants["faster_rcnn"].config
+    config.write_text(
+        f"_base_ = ['{ROOT / base}']\n"
+        "shape = dict(num_stages=3, out_indices=(0, 1, 2), strides=(1, 2, 2), dilations=(1, 1, 1))\n"
+        "model = dict(_delete_=True, type='RetinaNet', train_cfg=None, test_cfg=dict(nms_pre=100),\n"
+        "    backbone=dict(type='ResNet', depth=18, base_channels=16, **shape),\n"
+        "    neck=dict(type='FPN', in_channels=[16, 32, 64], out_channels=32, num_outs=3),\n"
+        "    bbox_head=dict(type='RetinaHead', num_classes=5, in_channels=32, stacked_convs=1, feat_channels=32))\n"
+    )
+    suite = there.suite.changed(detectors={"mine": {"label": "Mine", "config": str(config)}}, pretraining=None)
+    with pytest.raises(SuiteError, match=r"detector 'mine', .*retina.py: .* has neither a roi_head nor a method"):
+        train(suite, "mine", 0, folder=RunFolder(tmp_path / "run"), data=there.layout.data, pretraining=None)
 
 
 @pytest.mark.parametrize(
