@@ -30,7 +30,8 @@ def test_they_train_from_random_weights(variant):
     suite = small_suite(detectors=further)
     cfg = resolve_config(suite, variant)
     assert training_pixels(cfg) == 320 * 240
-    assert cfg.optimizer.type == "AdamW" and not cfg.auto_scale_lr.enable
+    assert cfg.optimizer.type == ("SGD" if variant == "torchvision_faster_rcnn" else "AdamW")
+    assert not cfg.auto_scale_lr.enable
     torch.manual_seed(0)
     model = build_model(cfg)
     meta = {"img_shape": (96, 128, 3), "pad_shape": (96, 128, 3), "scale_factor": 1.0}
