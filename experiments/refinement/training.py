@@ -70,10 +70,9 @@ class RefinerTraining(Training):
     def __init__(self, suite: Suite, variant: str, seed: int, *, head: str, **arguments: Any) -> None:
         self.head = head
         super().__init__(suite, variant, seed, changes=changes_of_head(head), **arguments)
-        self.inputs["inference"] = json.dumps(
-            inference_arguments(self.cfg)
-        )  # no input of the weights, but of their file
-        self.identity["inference"] = self.inputs["inference"]
+        written = {"inference": json.dumps(inference_arguments(self.cfg))}  # the weights' file has them, too
+        self.inputs |= written
+        self.identity |= written
 
     @property
     def place(self) -> dict[str, Any]:

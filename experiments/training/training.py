@@ -161,7 +161,7 @@ class Training:
             self.data,
             pretraining=self.pretraining,
             backbone=self.backbone,
-            check=self.require_boxes if self.variant in self.suite.detectors else lambda model: None,
+            check=self.require_boxes,
         )
 
     def require_boxes(self, model: Any) -> None:
@@ -170,6 +170,8 @@ class Training:
         Raises:
             SuiteError: naming config and type.
         """
+        if self.variant not in self.suite.detectors:
+            return
         where = f"detector '{self.variant}', {self.suite.variant(self.variant).config}: a {type(model).__name__}"
         head = getattr(model, "roi_head", None)
         if head is None and not hasattr(model, "candidates"):

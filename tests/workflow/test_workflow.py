@@ -122,6 +122,14 @@ def test_ctrl_c_ends_all_of_it_in_one_line(tmp_path):
     assert (tmp_path / "said").read_text().removeprefix(before).split("\n") == ["", STOPPED, ""]
 
 
+def inputs_of(tracked):
+    """Name of each W&B run to its inputs, each of which is an artifact of another run."""
+    made = {f"{a['name']}:{alias}" for run in tracked for a in run["artifacts"] for alias in a["aliases"]}
+    used = {run["name"]: run["config"].get("uses", []) for run in tracked}
+    assert all(set(uses) <= made for uses in used.values()), "every input is an artifact of another run"
+    return used
+
+
 def test_every_stage_left_what_the_file_contract_says(finished):
     for variant, settings in {"faster_rcnn": ["off"], "samp1000_lw5.0": ["off", "rank", "rank_refine0.25"]}.items():
         run = json.loads((finished.run_folder(variant) / "run.json").read_text())
@@ -142,9 +150,7 @@ def test_every_stage_left_what_the_file_contract_says(finished):
     tracked = [read_run(folder) for folder in offline_runs(finished.results.parent)]
     jobs = sorted(run["job_type"] for run in tracked)
     assert jobs == ["data", "eval", "eval", "report", "speed", "train", "train", "train"]
-    made = {f"{a['name']}:{alias}" for run in tracked for a in run["artifacts"] for alias in a["aliases"]}
-    used = {run["name"]: run["config"].get("uses", []) for run in tracked}
-    assert all(set(uses) <= made for uses in used.values()), "every input is an artifact of another run"
+    used = inputs_of(tracked)
     assert {name: len(uses) for name, uses in used.items()} == {
         "tiny__data": 0,
         "tiny__pretraining__s0": 1,
@@ -229,11 +235,9 @@ def test_the_boxes_of_other_detectors_get_a_page(finished):
     page = (finished.results / "anydetector/README.md").read_text()
     assert "Cascade R-CNN" in page and "Faster R-CNN (torchvision)" in page
     tracked = [read_run(run) for run in offline_runs(finished.folder / "results")]
-    made = {f"{a['name']}:{alias}" for run in tracked for a in run["artifacts"] for alias in a["aliases"]}
-    used = {run["name"]: run["config"].get("uses", []) for run in tracked}
+    used = inputs_of(tracked)
     assert {"tiny__refiner_per_class__s0", "tiny__cascade_rcnn__s0", "tiny__faster_rcnn__treated__s0__val"} <= set(used)
     assert len(used["tiny__anydetector"]) == 3, "a treatment of each detector"
-    assert all(set(uses) <= made for uses in used.values()), "every input is an artifact of another run"
     code, output = finished.snakemake("anydetector", "--cores", "2", "-n")
     assert "Nothing to be done" in output
 

@@ -58,12 +58,12 @@ def _divided(table: Table, name: str, origin: str, take: float) -> tuple[Table, 
     """The images whose names have the smallest hashes, whatever their order, and the rest."""
     images = table["images"]
     number = round(take * len(images)) if take < 1 else int(take)
+    if len(images) < 2:
+        raise SuiteError(f"dataset.splits.{name}.take: '{origin}' has a single image, which cannot be shared out")
     if not 0 < number < len(images):
         raise SuiteError(
             f"dataset.splits.{name}.take: {take:g} of the {len(images)} images of '{origin}' are {number}; both splits "
             f"need images: take 1 to {len(images) - 1}"
-            if len(images) > 1
-            else f"dataset.splits.{name}.take: '{origin}' has a single image, which cannot be shared out"
         )
     ranked = sorted(images, key=lambda image: hashlib.sha256(f"{name}/{image['file_name']}".encode()).digest())
     taken, rest = ({image["id"] for image in part} for part in (ranked[:number], ranked[number:]))

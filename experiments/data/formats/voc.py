@@ -52,12 +52,13 @@ def read(files: Mapping[str, Path], *, image_size: ImageSize, masks: bool = Fals
     names = Names(there)
     stems = there
     if "list" in files:
-        stems = [names.find(stem) or stem for stem in _listed(files["list"])]
-        if lost := [stem for stem in stems if names.find(stem) is None]:
+        found = {stem: names.find(stem) for stem in _listed(files["list"])}
+        if lost := [stem for stem, own in found.items() if own is None]:
             raise SuiteError(
-                f"{folder / lost[0]}.xml is missing, as {len(lost)} of {len(stems)} that {files['list']} lists: add "
+                f"{folder / lost[0]}.xml is missing, as {len(lost)} of {len(found)} that {files['list']} lists: add "
                 f"{'it, or take its line' if len(lost) == 1 else 'them, or take their lines'} out of the list"
             )
+        stems = [own for own in found.values() if own is not None]
     images_by_stem = _files_by_stem(files["images"], stems)
     images, objects = [], []
     for image_id, stem in enumerate(stems, 1):
